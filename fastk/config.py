@@ -1,0 +1,131 @@
+"""Configuration: every environment variable is read here, once, and validated.
+
+`docs/environment.md` lists them; a test compares the two. Keras's own settings
+(`floatx`, `epsilon`, `image_data_format`) live here too, under Keras's names.
+
+>>> from fastk import config
+>>> config.floatx()
+'float32'
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastk.errors import ConfigurationError
+
+IMPLEMENTATIONS = ("auto", "triton", "cupy", "aten")
+FLOAT_TYPES = ("bfloat16", "float16", "float32", "float64")
+DATA_FORMATS = ("channels_last", "channels_first")
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """A parser that accepts the names in `allowed` and nothing else."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"expected one of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+@dataclass(frozen=True)
+class EnvironmentVariable:
+    """One variable: its default as text, how to parse it, and what it means."""
+
+    default: str
+    parse: Callable[[str], object]
+    meaning: str
+
+
+ENVIRONMENT: dict[str, EnvironmentVariable] = {
+    "FASTK_DEVICE": EnvironmentVariable(
+        "auto", str, "Device that variables and data live on: `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`."
+    ),
+    "FASTK_KERNELS": EnvironmentVariable(
+        "auto", one_of(*IMPLEMENTATIONS), "Implementation of the core ops: `auto`, `triton`, `cupy` or `aten`. A name other than `auto` raises where it cannot run."
+    ),
+    "FASTK_HOME": EnvironmentVariable(
+        "~/.fastk", lambda text: Path(text).expanduser(), "Folder of downloaded data sets and caches."
+    ),
+}  # fmt: skip
+
+
+def read_environment(name: str, environ: os._Environ | dict[str, str] = os.environ) -> object:
+    """The parsed value of one variable; `ConfigurationError` names it and what it takes."""
+    variable = ENVIRONMENT[name]
+    text = environ.get(name, variable.default)
+    try:
+        return variable.parse(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"The environment variable {name} is {text!r}: {error}. Unset it, or set it to such a value."
+        ) from None
+
+
+@dataclass
+class _Settings:
+    floatx: str = "float32"
+    epsilon: float = 1e-7
+    image_data_format: str = "channels_last"
+    kernels: str = field(default_factory=lambda: str(read_environment("FASTK_KERNELS")))
+
+
+_settings = _Settings()
+
+
+def _check(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(f"Unknown `{name}` value: {value!r}. Expected one of {', '.join(map(repr, allowed))}.")
+    return value
+
+
+def floatx() -> str:
+    """The default float type of layers and data, as a string: `'float32'` unless set."""
+    return _settings.floatx
+
+
+def set_floatx(value: str) -> None:
+    """Sets the default float type: `'bfloat16'`, `'float16'`, `'float32'` or `'float64'`."""
+    _settings.floatx = _check("floatx", str(value), FLOAT_TYPES)
+
+
+def epsilon() -> float:
+    """The fuzz factor of losses and metrics (`1e-7` unless set)."""
+    return _settings.epsilon
+
+
+def set_epsilon(value: float) -> None:
+    """Sets the fuzz factor."""
+    _settings.epsilon = float(value)
+
+
+def image_data_format() -> str:
+    """`'channels_last'` (the default) or `'channels_first'`."""
+    return _settings.image_data_format
+
+
+def set_image_data_format(data_format: str) -> None:
+    """Sets the default layout of images."""
+    _settings.image_data_format = _check("data_format", str(data_format), DATA_FORMATS)
+
+
+def standardize_data_format(data_format: str | None) -> str:
+    """`data_format` checked, or the default where it is None."""
+    if data_format is None:
+        return image_data_format()
+    return _check("data_format", str(data_format).lower(), DATA_FORMATS)
+
+
+def kernels() -> str:
+    """Which implementation of the core ops is asked for: `'auto'`, `'triton'`, `'cupy'` or `'aten'`."""
+    return _settings.kernels
+
+
+def set_kernels(name: str) -> None:
+    """Asks for one implementation of the core ops by name; `'auto'` lets dispatch choose."""
+    _settings.kernels = _check("kernels", name, IMPLEMENTATIONS)

@@ -1,0 +1,21 @@
+"""The exceptions that are fastk's own.
+
+Wrong arguments raise `ValueError` or `TypeError`, as Keras does; these are for what Keras has no word for.
+Each message says what was passed, what was expected, and how to mend it.
+"""
+
+
+class FastkError(Exception):
+    """Base of the errors that fastk alone raises."""
+
+
+class ImplementationUnavailable(FastkError, RuntimeError):
+    """An implementation was asked for by name and cannot run here: fastk never falls back in silence."""
+
+
+class ConfigurationError(FastkError, ValueError):
+    """An environment variable or a call of `fastk.config` holds a value that it cannot take."""
+
+
+class FileFormatError(FastkError, ValueError):
+    """A file is not what its name claims: truncated, of another format, or malformed."""
