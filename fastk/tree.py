@@ -94,7 +94,7 @@ def traverse(func: Callable, structure: Any, top_down: bool = True) -> Any:
 
     def replaced(node):
         result = func(node)
-        if result is MAP_TO_NONE or result == MAP_TO_NONE if isinstance(result, type) else False:
+        if result is MAP_TO_NONE:
             return True, None
         return result is not None, result
 
