@@ -1,0 +1,73 @@
+"""Where variables and data live: chosen at first use, overridable, never at import.
+
+The default is the first CUDA device where there is one, else the CPU; `FASTK_DEVICE`
+or `fastk.device(...)` says otherwise.
+
+>>> import fastk
+>>> with fastk.device("cpu"):
+...     print(fastk.convert_to_tensor([1.0]).device)
+cpu
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Iterator
+
+import torch
+
+from fastk import config
+from fastk.errors import ConfigurationError
+
+
+class _Current(threading.local):
+    device: torch.device | None = None
+
+
+_current = _Current()
+META = torch.device("meta")
+
+
+def parse_device(name: str | torch.device) -> torch.device:
+    """`'cpu'`, `'cuda:1'`, or Keras's `'gpu:0'`, as a `torch.device`."""
+    if isinstance(name, torch.device):
+        return name
+    if not isinstance(name, str):
+        raise ValueError(f"Expected a device name like 'cpu' or 'gpu:0'. Received: {name!r} (of type {type(name)}).")
+    try:
+        return torch.device(name.lower().replace("gpu", "cuda"))
+    except RuntimeError as error:
+        raise ValueError(f"Unknown device {name!r}: expected a name like 'cpu', 'gpu:0' or 'cuda:1'.") from error
+
+
+@functools.cache
+def default_device() -> torch.device:
+    """The device used where no scope says otherwise."""
+    asked = str(config.read_environment("FASTK_DEVICE"))
+    if asked == "auto":
+        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    device = parse_device(asked)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError(
+            f"FASTK_DEVICE is {asked!r}, but torch {torch.__version__} sees no CUDA device. "
+            "Install a CUDA build of torch and check `nvidia-smi`, or set FASTK_DEVICE to 'cpu' or 'auto'."
+        )
+    return device
+
+
+def get_device() -> torch.device:
+    """The device that new tensors and variables are made on."""
+    return _current.device or default_device()
+
+
+@contextlib.contextmanager
+def device_scope(name: str | torch.device) -> Iterator[torch.device]:
+    """Makes new tensors and variables on device `name` inside the `with` block."""
+    before = _current.device
+    _current.device = parse_device(name)
+    try:
+        yield _current.device
+    finally:
+        _current.device = before
