@@ -1,0 +1,17 @@
+"""The symbolic side: tensors without values, the operations that made them, and the graphs they form."""
+
+from fastk.graph.function import Function
+from fastk.graph.keras_tensor import KerasTensor, any_symbolic_tensors, is_keras_tensor
+from fastk.graph.operation import KerasHistory, Node, Operation
+from fastk.graph.symbolic import compute_output_spec
+
+__all__ = [
+    "Function",
+    "KerasHistory",
+    "KerasTensor",
+    "Node",
+    "Operation",
+    "any_symbolic_tensors",
+    "compute_output_spec",
+    "is_keras_tensor",
+]

@@ -1,0 +1,149 @@
+"""`Function`: the graph between some symbolic tensors, applied to others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastk import tree
+from fastk.graph.keras_tensor import KerasTensor
+from fastk.graph.operation import Operation
+from fastk.graph.topology import map_graph
+
+
+class Function(Operation):
+    """A stateless computation graph from `inputs` to `outputs`, both (structures of) KerasTensors.
+
+    >>> import fastk
+    >>> a, b = fastk.KerasTensor((None, 2)), fastk.KerasTensor((None, 2))
+    >>> f = fastk.Function([a, b], fastk.ops.relu(a - b))
+    >>> f([fastk.ops.ones((1, 2)), fastk.ops.zeros((1, 2))])
+    tensor([[1., 1.]])
+    """
+
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None):
+        super().__init__(name=name)
+        self._set_graph(inputs, outputs)
+
+    def _set_graph(self, inputs: Any, outputs: Any) -> None:
+        flat_inputs, flat_outputs = tree.flatten(inputs), tree.flatten(outputs)
+        for what, flat, given in (("inputs", flat_inputs, inputs), ("outputs", flat_outputs, outputs)):
+            if not flat:
+                raise ValueError(f"`{what}` argument cannot be empty. Received: {what}={given}")
+            for x in flat:
+                if not isinstance(x, KerasTensor):
+                    raise ValueError(
+                        f"All `{what}` values must be KerasTensors. Received: {what}={given} including invalid value {x} "
+                        f"of type {type(x)}"
+                    )
+        # Wrapped in a tuple each, so that containers of the user's are not tracked as the model's state.
+        self._structs = (_copied(inputs), _copied(outputs))
+        self._flat = (tuple(flat_inputs), tuple(flat_outputs))
+        self._topology = map_graph(flat_inputs, flat_outputs)
+        self._nodes_to_run = [node for node in self._topology.nodes if not node.is_input]
+        self._own_nodes = set(self._topology.nodes)
+        computed = {id(x) for node in self._nodes_to_run for x in node.outputs} | {id(x) for x in flat_inputs}
+        for path, x in tree.flatten_with_path(outputs):
+            if id(x) not in computed:
+                where = ".".join(map(str, path))
+                raise ValueError(f"Output with path `{where}` is not connected to `inputs`")
+
+    @property
+    def _inputs_struct(self) -> Any:
+        return self._structs[0]
+
+    @property
+    def _outputs_struct(self) -> Any:
+        return self._structs[1]
+
+    @property
+    def operations(self) -> list[Any]:
+        """The operations of the graph, inputs first."""
+        return list(self._topology.operations)
+
+    @property
+    def inputs(self) -> list[KerasTensor]:
+        """The symbolic inputs, flat."""
+        return list(self._flat[0])
+
+    @property
+    def outputs(self) -> list[KerasTensor]:
+        """The symbolic outputs, flat."""
+        return list(self._flat[1])
+
+    def call(self, inputs: Any) -> Any:
+        """The outputs for new inputs, in the structure that the function was made with."""
+        self._check_inputs(inputs)
+        return self._run(tree.flatten(inputs))
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        """KerasTensors like the outputs, for inputs of the given shapes."""
+        self._check_inputs(inputs)
+        flat = tree.flatten(inputs)
+        if all(x.shape == own.shape for x, own in zip(flat, self._flat[0], strict=True)):
+            return tree.map_structure(lambda x: KerasTensor(x.shape, dtype=x.dtype), self._outputs_struct)
+        return self._run(flat, lambda operation: operation.compute_output_spec)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shapes of the outputs for inputs of `input_shape`."""
+        shapes = flatten_shapes(input_shape)
+        specs = [KerasTensor(shape, dtype=own.dtype) for shape, own in zip(shapes, self._flat[0], strict=True)]
+        outputs = self.compute_output_spec(tree.pack_sequence_as(self._inputs_struct, specs))
+        return tree.map_structure(lambda x: x.shape, outputs)
+
+    def _run(self, flat_inputs: list, call: Callable[[Any], Callable] = lambda operation: operation) -> Any:
+        values = {id(x): value for x, value in zip(self._flat[0], flat_inputs, strict=True)}
+        for node in self._nodes_to_run:
+            args, kwargs = node.fill_in(values)
+            outputs = call(node.operation)(*args, **kwargs)
+            if len(node.outputs) == 1 and not isinstance(outputs, (list, tuple, dict)):
+                values[id(node.outputs[0])] = outputs
+            else:
+                values.update(zip(map(id, node.outputs), tree.flatten(outputs), strict=True))
+        outputs = self._outputs_struct
+        if isinstance(outputs, KerasTensor):
+            return values[id(outputs)]
+        return tree.pack_sequence_as(outputs, [values[id(x)] for x in self._flat[1]])
+
+    def _check_inputs(self, inputs: Any) -> None:
+        try:
+            tree.assert_same_structure(inputs, self._inputs_struct)
+        except ValueError:
+            raise ValueError(
+                "Function was called with an invalid input structure. "
+                f"Expected input structure: {self._inputs_struct}\nReceived input structure: {inputs}"
+            ) from None
+        for x, own in zip(tree.flatten(inputs), self._flat[0], strict=True):
+            sizes = tuple(x.shape)
+            if len(sizes) != len(own.shape) or any(
+                a != b for a, b in zip(sizes, own.shape, strict=True) if a is not None and b is not None
+            ):
+                raise ValueError(
+                    f"{type(self).__name__} was passed incompatible inputs. For input '{own.name}', expected shape "
+                    f"{own.shape}, but received instead a tensor with shape {sizes}."
+                )
+
+
+def _copied(structure: Any) -> Any:
+    return tree.map_structure(lambda x: x, structure)
+
+
+def is_shape(value: Any) -> bool:
+    """Whether `value` is one shape, not a structure of shapes."""
+    return isinstance(value, (list, tuple)) and all(size is None or isinstance(size, int) for size in value)
+
+
+def flatten_shapes(structure: Any) -> list[tuple]:
+    """The shapes in a structure of shapes."""
+    return [tuple(s) for s in map_shapes(lambda shape: [shape], structure, collect=True)]
+
+
+def map_shapes(function: Callable, structure: Any, collect: bool = False) -> Any:
+    """`function` over the shapes of a structure of shapes; with `collect`, its lists joined into one."""
+    if structure is None or is_shape(structure):
+        return function(structure)
+    if isinstance(structure, dict):
+        parts = {key: map_shapes(function, structure[key], collect) for key in sorted(structure)}
+        return sum(parts.values(), []) if collect else parts
+    parts = [map_shapes(function, item, collect) for item in structure]
+    return sum(parts, []) if collect else type(structure)(parts)

@@ -1,0 +1,505 @@
+"""Objects to configuration dictionaries and back, in the format of Keras v3 files.
+
+Each object is `{"module", "class_name", "config", "registered_name"}`. Classes of fastk are written under
+Keras's public names, so that Keras reads them; Keras's names, public or private, are resolved to fastk's classes.
+Only public objects of fastk and objects that the user registered or passed are ever looked up:
+nothing in a configuration makes a module be imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import threading
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastk import dtypes, lambdas
+from fastk.naming import to_snake_case
+from fastk.tensor import convert_to_numpy, convert_to_tensor
+
+PLAIN_TYPES = (str, int, float, bool)
+# Where a class of a fastk package is found in Keras's public API; the longest prefix counts.
+PUBLIC_MODULES = {
+    "fastk.models": "keras",
+    "fastk.dtype_policies": "keras",
+    "fastk.variable": "keras",
+    **{
+        f"fastk.{name}": f"keras.{name}"
+        for name in (
+            "activations callbacks constraints initializers layers losses metrics optimizers "
+            "optimizers.schedules random regularizers utils"
+        ).split()
+    },
+}
+# The packages whose public functions a name alone may mean, in this order.
+FUNCTION_PACKAGES = "activations losses metrics initializers regularizers constraints ops".split()
+# The packages whose public classes a private Keras module may mean.
+CLASS_PACKAGES = (
+    "layers models optimizers optimizers.schedules losses metrics initializers regularizers constraints "
+    "dtype_policies callbacks random utils ops"
+).split()
+
+CUSTOM_OBJECTS: dict[str, Any] = {}
+_custom_names: dict[Any, str] = {}
+
+
+class _State(threading.local):
+    scope: dict[str, Any] = {}
+    safe_mode: bool | None = None
+    shared_configs: dict[int, dict] | None = None
+    shared_objects: dict[int, Any] | None = None
+
+
+_state = _State()
+
+
+@contextlib.contextmanager
+def _set(attribute: str, value: Any) -> Iterator[None]:
+    before = getattr(_state, attribute)
+    setattr(_state, attribute, value)
+    try:
+        yield
+    finally:
+        setattr(_state, attribute, before)
+
+
+@contextlib.contextmanager
+def custom_object_scope(custom_objects: dict[str, Any]) -> Iterator[None]:
+    """Inside, names in `custom_objects` mean the given classes and functions.
+
+    >>> import fastk
+    >>> with fastk.saving.custom_object_scope({"double": lambda x: 2 * x}):
+    ...     fastk.activations.get("double")(3)
+    6
+    """
+    with _set("scope", {**_state.scope, **(custom_objects or {})}):
+        yield
+
+
+@contextlib.contextmanager
+def object_sharing_scope() -> Iterator[None]:
+    """Inside, an object met twice is written, and made, once."""
+    with _set("shared_configs", {}), _set("shared_objects", {}):
+        yield
+
+
+def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable:
+    """A decorator that makes a class or function known to files under `package>name`.
+
+    >>> import fastk
+    >>> @fastk.saving.register_keras_serializable("zoo")
+    ... def double(x):
+    ...     return 2 * x
+    >>> fastk.saving.get_registered_name(double)
+    'zoo>double'
+    """
+
+    def decorate(target: Any) -> Any:
+        if inspect.isclass(target) and not hasattr(target, "get_config"):
+            raise ValueError(f"Cannot register a class that does not have a get_config() method: {target.__name__}.")
+        key = f"{package}>{name or target.__name__}"
+        CUSTOM_OBJECTS[key] = target
+        _custom_names[target] = key
+        return target
+
+    return decorate
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """The live dictionary of registered names."""
+    return CUSTOM_OBJECTS
+
+
+def get_registered_name(obj: Any) -> str:
+    """The name that `obj` was registered under, else its Python name."""
+    try:
+        return _custom_names.get(obj) or obj.__name__
+    except TypeError:  # unhashable
+        return obj.__name__
+
+
+def get_registered_object(name: str, custom_objects: dict | None = None, module_objects: dict | None = None) -> Any:
+    """What was registered, or is in scope, under `name`; None where nothing is."""
+    for objects in (_state.scope, CUSTOM_OBJECTS, custom_objects or {}, module_objects or {}):
+        if name in objects:
+            return objects[name]
+    return None
+
+
+def enable_unsafe_deserialization() -> None:
+    """Lets configurations hold Python code (lambdas) from now on: only for files that you trust."""
+    _state.safe_mode = False
+
+
+@contextlib.contextmanager
+def safe_mode_scope(safe_mode: bool | None) -> Iterator[None]:
+    """Inside, `safe_mode` decides whether code in a configuration may be run."""
+    with _set("safe_mode", safe_mode):
+        yield
+
+
+# ---------------------------------------------------------------- writing
+
+
+def serialize_keras_object(obj: Any) -> Any:
+    """The JSON-ready description of an object, or of a structure of objects.
+
+    >>> import fastk
+    >>> fastk.saving.serialize_keras_object(fastk.regularizers.L2(0.1))["class_name"]
+    'L2'
+    """
+    if obj is None or type(obj) in PLAIN_TYPES:
+        return obj
+    if isinstance(obj, PLAIN_TYPES):  # a subclass, such as an optimizer's hyperparameter
+        return next(kind(obj) for kind in (bool, int, float, str) if isinstance(obj, kind))
+    if isinstance(obj, (list, tuple)):
+        return type(obj)(serialize_keras_object(item) for item in obj) if type(obj) in (list, tuple) else [
+            serialize_keras_object(item) for item in obj
+        ]  # fmt: skip
+    if isinstance(obj, dict):
+        return serialize_dict(obj)
+    special = _serialize_value(obj)
+    if special is not None:
+        return special
+    if isinstance(obj, np.generic) or (isinstance(obj, np.ndarray) and obj.ndim == 0):
+        return obj.item()
+    return _shared_config(obj, _serialize_object(obj))
+
+
+def serialize_dict(obj: dict) -> dict:
+    """The values of `obj`, serialized."""
+    return {key: serialize_keras_object(value) for key, value in obj.items()}
+
+
+def _serialize_value(obj: Any) -> dict | None:
+    """Values that JSON has no word for."""
+    if isinstance(obj, bytes):
+        return {"class_name": "__bytes__", "config": {"value": obj.decode("utf-8")}}
+    if isinstance(obj, slice):
+        parts = {part: serialize_keras_object(getattr(obj, part)) for part in ("start", "stop", "step")}
+        return {"class_name": "__slice__", "config": parts}
+    if obj is Ellipsis:
+        return {"class_name": "__ellipsis__", "config": {}}
+    if type(obj).__name__ == "KerasTensor":
+        history = getattr(obj, "_keras_history", None)
+        where = None if history is None else [history.operation.name, history.node_index, history.tensor_index]
+        return {
+            "class_name": "__keras_tensor__",
+            "config": {"shape": obj.shape, "dtype": obj.dtype, "keras_history": where},
+        }
+    if isinstance(obj, torch.Tensor):
+        values = {"value": convert_to_numpy(obj).tolist(), "dtype": dtypes.standardize_dtype(obj.dtype)}
+        return {"class_name": "__tensor__", "config": values}
+    if isinstance(obj, np.ndarray) and obj.ndim > 0:
+        return {"class_name": "__numpy__", "config": {"value": obj.tolist(), "dtype": obj.dtype.name}}
+    if isinstance(obj, torch.dtype):
+        return None
+    if isinstance(obj, types.FunctionType) and obj.__name__ == "<lambda>":
+        warnings.warn(
+            "The object being serialized includes a `lambda`, which is stored as Python code: to load it, `safe_mode=False` "
+            "has to be passed. Prefer a named function registered with `register_keras_serializable`.",
+            stacklevel=4,
+        )
+        return {"class_name": "__lambda__", "config": {"value": lambdas.dump(obj)}}
+    return None
+
+
+def _serialize_object(obj: Any) -> dict:
+    if isinstance(obj, (types.FunctionType, types.BuiltinFunctionType)):
+        name = get_registered_name(obj)
+        return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
+    if not hasattr(obj, "get_config"):
+        if isinstance(obj, type) or not hasattr(obj, "__name__"):
+            raise TypeError(
+                f"Cannot serialize object {obj} of type {type(obj)}. To be serializable, a class must implement the "
+                "`get_config()` method."
+            )
+        return {"module": obj.__module__, "class_name": type(obj).__name__, "config": get_registered_name(obj),
+                "registered_name": None}  # fmt: skip
+    config = obj.get_config()
+    if not isinstance(config, dict):
+        raise TypeError(f"The `get_config()` method of {obj} should return a dict. It returned: {config}")
+    module, name, registered_name = location(type(obj))
+    result = {
+        "module": module,
+        "class_name": name,
+        "config": serialize_dict(config),
+        "registered_name": registered_name,
+    }
+    for part in ("build", "compile"):
+        method = getattr(obj, f"get_{part}_config", None)
+        extra = method() if method is not None else None
+        if extra is not None:
+            result[f"{part}_config"] = serialize_dict(extra)
+    return result
+
+
+def location(cls: type) -> tuple[str | None, str, str | None]:
+    """`(module, class_name, registered_name)` that a class is written under."""
+    fixed = cls.__dict__.get("_keras_location")
+    if fixed is not None:
+        return fixed
+    if cls not in _custom_names:
+        module = cls.__module__
+        while module:
+            public = PUBLIC_MODULES.get(module)
+            if public is not None:
+                if getattr(importlib.import_module(module), cls.__name__, None) is cls:
+                    return public, cls.__name__, None
+                break
+            module = module.rpartition(".")[0]
+    module = None if cls.__module__ == "__main__" else cls.__module__
+    return module, cls.__name__, get_registered_name(cls)
+
+
+def _shared_config(obj: Any, config: dict) -> dict:
+    seen = _state.shared_configs
+    if seen is not None and config["class_name"] != "function":
+        first = seen.setdefault(id(obj), config)
+        if first is not config:
+            first["shared_object_id"] = config["shared_object_id"] = id(obj)
+    return config
+
+
+# ---------------------------------------------------------------- reading
+
+
+def deserialize_keras_object(
+    config: Any, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True, module_objects: dict | None = None
+) -> Any:
+    """The object that `serialize_keras_object` described.
+
+    Args:
+        config: what `serialize_keras_object` returned.
+        custom_objects: names that the configuration may use, and what they mean.
+        safe_mode: refuse to run code kept in the configuration (lambdas).
+        module_objects: names of a package, where `config` is one of them or names a class among them.
+
+    Raises:
+        ValueError: a lambda in safe mode.
+        TypeError: a class or function that cannot be found.
+    """
+    if _state.safe_mode is not None:
+        safe_mode = _state.safe_mode
+    if config is None:
+        return None
+    with custom_object_scope(custom_objects or {}), safe_mode_scope(safe_mode):
+        if module_objects is not None:
+            return _from_module_objects(config, module_objects)
+        return _deserialize(config)
+
+
+def _from_module_objects(config: Any, objects: dict[str, Any]) -> Any:
+    name = config.get("class_name") if isinstance(config, dict) else config
+    if isinstance(config, dict) and name is None:
+        raise ValueError(f"Unknown `config` as a `dict`, config={config}")
+    if isinstance(config, dict) and name == "function":
+        name = config["config"]
+    custom = _custom(name) if isinstance(name, str) else None
+    if isinstance(config, str):
+        return custom if custom is not None else objects.get(config, config)
+    if custom is not None or config.get("registered_name") in {**CUSTOM_OBJECTS, **_state.scope}:
+        return _deserialize(config)
+    found = objects.get(name)
+    if found is None:
+        return _deserialize(config)
+    return _instantiate(found, config) if isinstance(found, type) else found
+
+
+def _deserialize(config: Any) -> Any:
+    if config is None or isinstance(config, PLAIN_TYPES):
+        custom = _state.scope.get(config) if isinstance(config, str) else None
+        return config if custom is None else custom
+    if isinstance(config, (list, tuple)):
+        return [_deserialize(item) for item in config]
+    if not isinstance(config, dict):
+        raise TypeError(f"Could not parse config: {config!r} (of type {type(config)})")
+    if "class_name" not in config or "config" not in config:
+        return {key: _deserialize(value) for key, value in config.items()}
+    name = config["class_name"]
+    if name in _SPECIAL:
+        return _SPECIAL[name](config["config"] or {})
+    if name == "function":
+        if not isinstance(config["config"], str):
+            raise TypeError(f"Expected the name of a function as 'config'. Received: {config}")
+        return _find(config["config"], config, is_function=True)
+    if not isinstance(config["config"] or {}, dict):
+        raise TypeError(f"Expected 'config' to be a dict for {name}. Received: {config}")
+    shared = _state.shared_objects
+    key = config.get("shared_object_id")
+    if shared is not None and key in shared:
+        return shared[key]
+    target = _find(name, config, is_function=False)
+    if isinstance(target, types.FunctionType):
+        return target
+    instance = _instantiate(target, config)
+    if shared is not None and key is not None:
+        shared[key] = instance
+    return instance
+
+
+def _instantiate(cls: Any, config: dict) -> Any:
+    if not hasattr(cls, "from_config"):
+        raise TypeError(
+            f"Unable to reconstruct an instance of '{config['class_name']}': {cls} has no `from_config()` method."
+        )
+    try:
+        instance = cls.from_config(dict(config["config"] or {}))
+    except TypeError as error:
+        raise TypeError(
+            f"{cls} could not be deserialized properly. Ensure that objects (layers, models, etc.) in the result of "
+            f"`get_config()` are deserialized in `from_config()`.\n\nconfig={config}.\n\nException encountered: {error}"
+        ) from error
+    build_config = config.get("build_config")
+    if build_config and not instance.built:
+        instance.build_from_config(build_config)
+        instance.built = True
+    if config.get("compile_config"):
+        instance.compile_from_config(config["compile_config"])
+    return instance
+
+
+def _custom(name: Any) -> Any:
+    return get_registered_object(name) if isinstance(name, str) else None
+
+
+def _find(name: str, config: dict, is_function: bool) -> Any:
+    registered_name = name if is_function else config.get("registered_name") or name
+    found = _custom(registered_name)
+    if found is None and not is_function:
+        found = _state.scope.get(name)
+    module = config.get("module") or ""
+    if found is None and is_function and module == "builtins":
+        found = _public_function(name)
+    elif found is None and module.split(".")[0] in ("keras", "fastk", "tf_keras"):
+        found = _public_function(name) if is_function else _public_class(module, name)
+    if found is None:
+        kind = "function" if is_function else "class"
+        raise TypeError(
+            f"Could not locate {kind} '{registered_name}'. Make sure custom classes and functions are decorated with "
+            "`@keras.saving.register_keras_serializable()` and imported before loading, or pass them in `custom_objects`. "
+            f"Full object config: {config}"
+        )
+    return found
+
+
+def _public_function(name: str) -> Any:
+    for package in FUNCTION_PACKAGES:
+        found = getattr(importlib.import_module(f"fastk.{package}"), name, None)
+        if isinstance(found, (types.FunctionType, types.BuiltinFunctionType)):
+            return found
+    suffix = f">{name}"  # Keras up to 3.6 wrote registered functions without their package
+    return next((value for key, value in {**CUSTOM_OBJECTS, **_state.scope}.items() if key.endswith(suffix)), None)
+
+
+def _public_class(module: str, name: str) -> Any:
+    """A class by Keras's name for it: first where `module` says, then (private modules) wherever it is public."""
+    path = module.split(".")[1:]
+    private = path[:1] == ["src"]
+    if private and path[1:2] == ["ops"]:
+        return importlib.import_module("fastk.ops").operation_class(name)
+    packages = CLASS_PACKAGES if private or not path else [".".join(path), *CLASS_PACKAGES]
+    for package in packages:
+        if package not in CLASS_PACKAGES:
+            continue
+        found = getattr(importlib.import_module(f"fastk.{package}"), name, None)
+        if isinstance(found, type) and hasattr(found, "from_config"):
+            return found
+    return None
+
+
+def _read_keras_tensor(config: dict) -> Any:
+    keras_tensor = importlib.import_module("fastk.graph.keras_tensor")
+    tensor = keras_tensor.KerasTensor(config["shape"], dtype=config["dtype"])
+    tensor._pre_serialization_keras_history = config["keras_history"]
+    return tensor
+
+
+def _read_lambda(config: dict) -> Any:
+    if _state.safe_mode:
+        raise ValueError(
+            "The configuration holds a Python lambda: loading it would run code from the file, which is refused by default. "
+            "If you trust where it comes from, pass `safe_mode=False` to the loading function, or call "
+            "`keras.config.enable_unsafe_deserialization()`."
+        )
+    return lambdas.load(config["value"])
+
+
+_SPECIAL: dict[str, Callable[[dict], Any]] = {
+    "__keras_tensor__": _read_keras_tensor,
+    "__tensor__": lambda config: convert_to_tensor(config["value"], dtype=config["dtype"]),
+    "__numpy__": lambda config: np.array(config["value"], dtype=dtypes.numpy_dtype(config["dtype"])),
+    "__bytes__": lambda config: config["value"].encode("utf-8"),
+    "__ellipsis__": lambda config: Ellipsis,
+    "__slice__": lambda config: slice(*(_deserialize(config[part]) for part in ("start", "stop", "step"))),
+    "__lambda__": _read_lambda,
+}
+
+
+# ---------------------------------------------------------------- names of one kind of object
+
+
+class Registry:
+    """The built-in objects of one kind (losses, initializers, ...), found by name, class, configuration or callable.
+
+    Args:
+        kind: the word that error messages use, such as "loss".
+        classes: classes; each is known by its own name and in snake case.
+        functions: functions; each is known by its own name.
+        aliases: further names.
+    """
+
+    def __init__(self, kind: str, classes: Any = (), functions: Any = (), aliases: dict[str, Any] | None = None):
+        self.kind = kind
+        self.objects: dict[str, Any] = {cls.__name__: cls for cls in classes}
+        self.objects |= {to_snake_case(cls.__name__): cls for cls in classes}
+        self.objects |= {function.__name__: function for function in functions}
+        self.objects |= aliases or {}
+
+    def get(self, identifier: Any) -> Any:
+        """The object that `identifier` means; a class is instantiated with its defaults. None stays None."""
+        if identifier is None:
+            return None
+        if isinstance(identifier, dict):
+            found = self.deserialize(identifier)
+        elif isinstance(identifier, str):
+            found = _custom(identifier)
+            found = self.objects.get(identifier) if found is None else found
+            if found is None:
+                raise ValueError(f"Unknown {self.kind}: {identifier!r}. {self._near(identifier)}")
+        else:
+            found = identifier
+        if callable(found):
+            return found() if inspect.isclass(found) else found
+        raise ValueError(
+            f"Could not interpret {self.kind} identifier: {identifier!r} (of type {type(identifier)}). "
+            f"Expected a name such as '{next(iter(self.objects))}', a callable, an instance, or a configuration."
+        )
+
+    def deserialize(self, config: Any, custom_objects: dict | None = None) -> Any:
+        """The object that `serialize` described."""
+        found = deserialize_keras_object(config, custom_objects=custom_objects, module_objects=self.objects)
+        if isinstance(found, str):
+            raise ValueError(f"Unknown {self.kind}: {found!r}. {self._near(found)}")
+        return found
+
+    @staticmethod
+    def serialize(obj: Any) -> Any:
+        """The configuration of `obj`."""
+        return serialize_keras_object(obj)
+
+    def _near(self, name: str) -> str:
+        import difflib
+
+        near = difflib.get_close_matches(name, [key for key in self.objects if isinstance(key, str)], n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        return f"{hint}Register your own with `@keras.saving.register_keras_serializable()` or `custom_object_scope`."
+
+
