@@ -44,15 +44,20 @@ class EnvironmentVariable:
 
 ENVIRONMENT: dict[str, EnvironmentVariable] = {
     "FASTK_DEVICE": EnvironmentVariable(
-        "auto", str, "Device that variables and data live on: `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`."
+        "auto",
+        str,
+        "Device that variables and data live on: `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`.",
     ),
     "FASTK_KERNELS": EnvironmentVariable(
-        "auto", one_of(*IMPLEMENTATIONS), "Implementation of the core ops: `auto`, `triton`, `cupy` or `aten`. A name other than `auto` raises where it cannot run."
+        "auto",
+        one_of(*IMPLEMENTATIONS),
+        "Implementation of the core ops: `auto`, `triton`, `cupy` or `aten`. "
+        "A name other than `auto` raises where it cannot run.",
     ),
     "FASTK_HOME": EnvironmentVariable(
         "~/.fastk", lambda text: Path(text).expanduser(), "Folder of downloaded data sets and caches."
     ),
-}  # fmt: skip
+}
 
 
 def read_environment(name: str, environ: os._Environ | dict[str, str] = os.environ) -> object:
