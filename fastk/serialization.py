@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastk import dtypes, lambdas
+from fastk import config, dtypes, lambdas
 from fastk.naming import to_snake_case
 from fastk.tensor import convert_to_numpy, convert_to_tensor
 
@@ -133,6 +133,7 @@ def get_registered_object(name: str, custom_objects: dict | None = None, module_
     return None
 
 
+@config.public
 def enable_unsafe_deserialization() -> None:
     """Lets configurations hold Python code (lambdas) from now on: only for files that you trust."""
     _state.safe_mode = False
