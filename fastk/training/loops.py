@@ -18,7 +18,7 @@ from fastk import tree
 from fastk.random.seed_generator import draw_seed, host_generator
 from fastk.scopes import internal
 from fastk.tensor import convert_to_numpy
-from fastk.training.data import class_weight_to_sample_weights, make_source, train_validation_split
+from fastk.training.data import make_source, train_validation_split
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
 
@@ -107,7 +107,7 @@ class Loops:
                 add_progbar=verbose != 0,
                 verbose=verbose,
                 epochs=epochs,
-                steps=source.num_batches,
+                steps=source.steps_per_epoch,
                 model=self,
             )
         self.stop_training = False
@@ -164,7 +164,7 @@ class Loops:
                     add_progbar=verbose != 0,
                     verbose=verbose,
                     epochs=1,
-                    steps=source.num_batches,
+                    steps=source.steps_per_epoch,
                     model=self,
                 )
             logs = self._evaluate(source, callbacks)
@@ -204,7 +204,7 @@ class Loops:
                     add_progbar=verbose != 0,
                     verbose=verbose,
                     epochs=1,
-                    steps=source.num_batches,
+                    steps=source.steps_per_epoch,
                     model=self,
                 )
             self.stop_predicting = False
@@ -243,8 +243,7 @@ class Loops:
                     "Arguments `sample_weight` and `class_weight` cannot be specified at the same time. "
                     f"Received: sample_weight={sample_weight}, class_weight={class_weight}"
                 )
-            sample_weight = class_weight_to_sample_weights(y, class_weight)
-        batch = self._single_batch(x, y, sample_weight)
+        batch = self._single_batch(x, y, sample_weight, class_weight)
         self._build_for(batch[0])
         self._find_trained()
         return self._run_single(self._train_function(), batch, return_dict)
@@ -259,16 +258,17 @@ class Loops:
 
     def predict_on_batch(self, x: Any) -> Any:
         """The model's outputs for one batch, as NumPy arrays."""
-        batch = self._single_batch(x, None, None)
+        batch = self._single_batch(x)
         self._build_for(batch[0])
         with torch.no_grad(), internal():
             outputs = self.predict_step(pack_x_y_sample_weight(*batch))
         return tree.map_structure(convert_to_numpy, outputs)
 
     @staticmethod
-    def _single_batch(x: Any, y: Any, sample_weight: Any) -> tuple:
+    def _single_batch(x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None) -> tuple:
         rows = next(len(part) for part in tree.flatten(x) if part is not None)
-        source = make_source(x, y, sample_weight, batch_size=max(rows, 1), device=devices.get_device())
+        device = devices.get_device()
+        source = make_source(x, y, sample_weight, batch_size=max(rows, 1), class_weight=class_weight, device=device)
         return source.peek()
 
     def _run_single(self, function: Callable, batch: tuple, return_dict: bool) -> Any:
