@@ -222,4 +222,4 @@ def _as_keywords(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]
 
 def operation_class(name: str) -> type[Operation] | None:
     """The class of an operation by its name in files, such as `"ExpandDims"`; None where there is none."""
-    return CLASSES.get(name)
+    return CLASSES.get({"Abs": "Absolute", "Conj": "Conjugate"}.get(name, name))

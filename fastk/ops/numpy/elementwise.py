@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from fastk.graph.keras_tensor import KerasTensor
 from fastk.ops.operands import NUMBERS, floating, floatx, operands, promoted, result_dtype
 from fastk.ops.registration import elementwise, operation
+from fastk.ops.shapes import broadcast_shapes, shape_of
 from fastk.tensor import convert_to_tensor
 
 __all__ = [
@@ -72,9 +74,9 @@ __all__ = [
     "less",
     "less_equal",
     "log",
+    "log10",
     "log1p",
     "log2",
-    "log10",
     "logaddexp",
     "logaddexp2",
     "logical_and",
@@ -332,7 +334,11 @@ def nextafter(x1: Any, x2: Any) -> torch.Tensor:
     return torch.nextafter(*(convert_to_tensor(x, dtype="float64") for x in (x1, x2))).to(dtype)
 
 
-@elementwise("x1 x2", name="Isclose")
+def _isclose_spec(x1: Any, x2: Any, **tolerances: Any) -> KerasTensor:
+    return KerasTensor(broadcast_shapes(shape_of(x1), shape_of(x2)), dtype="bool")
+
+
+@operation("x1 x2 rtol atol", spec=_isclose_spec)
 def isclose(x1: Any, x2: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> torch.Tensor:
     """Whether `|x1 - x2| <= atol + rtol * |x2|`; integers, whether they are equal."""
     x1, x2 = promoted(x1, x2)
