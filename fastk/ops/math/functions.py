@@ -157,13 +157,13 @@ def logdet(x: Any) -> torch.Tensor:
 
 @operation("x")
 def view_as_complex(x: Any) -> torch.Tensor:
-    """Pairs (real, imaginary) along the last axis as complex numbers."""
+    """Pairs (real, imaginary) along the last axis as complex numbers, in complex64."""
     x = convert_to_tensor(x)
     if x.ndim < 1 or x.shape[-1] != 2:
         raise ValueError(
             f"Last dimension of input must be size 2 (real and imaginary). Received shape: {tuple(x.shape)}"
         )
-    return torch.view_as_complex(floating(x).contiguous())
+    return torch.view_as_complex(floating(x).float().contiguous())
 
 
 @operation("x")

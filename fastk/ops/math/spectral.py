@@ -42,7 +42,7 @@ def _check_shapes(x: Any, rank: int, known: bool = False) -> tuple[Any, Any]:
     if len(real.shape) < rank:
         raise ValueError(f"Input should have rank >= {rank}. Received: input.shape = {tuple(real.shape)}")
     if known and None in real.shape[-rank:]:
-        which = "its last dimension" if rank == 1 else f"its last {rank} dimensions"
+        which = "its last dimension" if rank == 1 else f"its last {rank} axes"
         raise ValueError(f"Input should have {which} fully-defined. Received: input.shape = {tuple(real.shape)}")
     return real, imaginary
 
@@ -142,7 +142,10 @@ def _window(window: Any, length: int, fft_length: int, dtype: torch.dtype, devic
     return F.pad(values, (before, fft_length - length - before))
 
 
-def _check_lengths(sequence_length: int, fft_length: int) -> None:
+def _check_lengths(sequence_length: int, sequence_stride: int, fft_length: int) -> None:
+    for name, value in (("sequence_length", sequence_length), ("sequence_stride", sequence_stride)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
     if fft_length < sequence_length:
         raise ValueError(
             "`fft_length` must equal or larger than `sequence_length`. "
@@ -153,7 +156,7 @@ def _check_lengths(sequence_length: int, fft_length: int) -> None:
 def _stft_spec(
     x: Any, sequence_length: int, sequence_stride: int, fft_length: int, window: Any = "hann", center: bool = True
 ) -> tuple[KerasTensor, KerasTensor]:
-    _check_lengths(sequence_length, fft_length)
+    _check_lengths(sequence_length, sequence_stride, fft_length)
     size = x.shape[-1]
     padded = fft_length // 2 * 2 if center else 0
     count = None if size is None else 1 + (size + padded - fft_length) // sequence_stride
@@ -183,7 +186,7 @@ def stft(
         raise TypeError(
             f"Invalid input type. Expected `float32` or `float64`. Received: input type={dtypes.standardize_dtype(x.dtype)}"
         )
-    _check_lengths(sequence_length, fft_length)
+    _check_lengths(sequence_length, sequence_stride, fft_length)
     values = _window(window, sequence_length, fft_length, x.dtype, x.device)
     flat = x.reshape(-1, x.shape[-1])
     if center:
@@ -228,6 +231,7 @@ def istft(
         sequence_length, sequence_stride, fft_length, window, center: as in `stft`.
         length: samples of the result, by default all.
     """
+    _check_lengths(sequence_length, sequence_stride, fft_length)
     spectrum = _complex(x)
     pieces = torch.fft.irfft(spectrum, n=fft_length).reshape(-1, spectrum.shape[-2], fft_length)
     signal = pieces

@@ -31,8 +31,8 @@ __all__ = [
 def sort(x: Any, axis: int | None = -1) -> torch.Tensor:
     """`x` in ascending order along `axis`; with None, of the flat tensor."""
     x = convert_to_tensor(x)
-    x = x.flatten() if axis is None else x
-    return torch.sort(x, dim=-1 if axis is None else axis).values
+    x, axis = (x.flatten(), 0) if axis is None else (x, axis)
+    return torch.sort(x, dim=canonical_axis(axis, x.ndim)).values
 
 
 @operation("x")
@@ -40,20 +40,22 @@ def argsort(x: Any, axis: int | None = -1) -> torch.Tensor:
     """The indices that sort `x` along `axis`, equal elements in their order; with None, of the flat tensor."""
     x = convert_to_tensor(x)
     x = x.to(torch.uint8) if x.dtype is torch.bool else x
-    x = x.flatten() if axis is None else x
-    return torch.argsort(x, dim=-1 if axis is None else axis, stable=True).to(torch.int32)
+    x, axis = (x.flatten(), 0) if axis is None else (x, axis)
+    return torch.argsort(x, dim=canonical_axis(axis, x.ndim), stable=True).to(torch.int32)
 
 
 @operation("x")
 def argpartition(x: Any, kth: int, axis: int | None = -1) -> torch.Tensor:
     """Indices with which element `kth` is where sorting puts it, smaller ones before it and larger ones after it."""
+    if not isinstance(kth, int):
+        raise ValueError(f"kth must be an integer. Received: kth={kth}")
     return argsort(x, axis=axis)
 
 
 def _searchsorted_spec(sorted_sequence: Any, values: Any, side: str = "left") -> KerasTensor:
     _check_vector(sorted_sequence)
     size = shape_of(sorted_sequence)[0]
-    wide = size is not None and size > torch.iinfo(torch.int32).max
+    wide = size is None or size > torch.iinfo(torch.int32).max
     return KerasTensor(shape_of(values), dtype="int64" if wide else "int32")
 
 
@@ -153,10 +155,15 @@ def histogram(x: Any, bins: int = 10, range: Any = None) -> tuple[torch.Tensor, 
     if not isinstance(bins, int) or bins <= 0:
         raise ValueError(f"Argument `bins` should be a non-negative integer. Received: bins={bins}")
     if range is not None and (len(range) != 2 or range[1] < range[0]):
-        raise ValueError(f"Argument `range` must be a tuple of two elements, the second not below the first. Received: {range}")
+        raise ValueError(
+            "Argument `range` must be a tuple of two elements. The second element of `range` must be greater than the first. "
+            f"Received: range={range}"
+        )
     x = convert_to_tensor(x)
     x = x if x.is_floating_point() else x.to(result_dtype(x.dtype, float))
-    flat = x.flatten()
+    if x.ndim != 1:
+        raise ValueError(f"Input tensor must be 1-dimensional. Received: input.shape={tuple(x.shape)}")
+    flat = x
     low, high = (flat.min(), flat.max()) if range is None else (x.new_tensor(float(end)) for end in range)
     low, high = torch.where(low == high, low - 0.5, low), torch.where(low == high, high + 0.5, high)
     edges = low + (high - low) * torch.arange(bins + 1, dtype=x.dtype, device=x.device) / bins

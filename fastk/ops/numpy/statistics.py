@@ -11,9 +11,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from fastk import config, dtypes
 from fastk.graph.keras_tensor import KerasTensor
-from fastk.ops.operands import SMALL_INTEGERS, axes_of, dtype_of, floating, floatx, result_dtype
+from fastk.ops.operands import SMALL_INTEGERS, axes_of, canonical_axis, dtype_of, floating, floatx, result_dtype
 from fastk.ops.registration import operation
-from fastk.ops.shapes import shape_of
+from fastk.ops.shapes import diagonal_shape, shape_of
 from fastk.tensor import convert_to_tensor
 
 __all__ = [
@@ -159,6 +159,7 @@ def correlate(x1: Any, x2: Any, mode: str = "valid") -> torch.Tensor:
 
 def _diff_spec(a: Any, n: int = 1, axis: int = -1) -> KerasTensor:
     shape = list(a.shape)
+    axis = canonical_axis(axis, len(shape))
     if shape[axis] is not None:
         shape[axis] = max(shape[axis] - n, 0)
     return KerasTensor(shape, dtype=a.dtype)
@@ -187,7 +188,13 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> torch.Ten
     return torch.trapezoid(y, dx=dx, dim=axis)
 
 
-@operation("x")
+def _trace_spec(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> KerasTensor:
+    dtype = dtypes.standardize_dtype(x.dtype)
+    dtype = "int32" if dtypes.to_torch_dtype(dtype) in SMALL_INTEGERS else dtype
+    return KerasTensor(diagonal_shape(x.shape, offset, axis1, axis2)[:-1], dtype=dtype)
+
+
+@operation("x", spec=_trace_spec)
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> torch.Tensor:
     """The sum along the diagonals of the matrices that `axis1` and `axis2` span; small integers as int32."""
     x = convert_to_tensor(x)

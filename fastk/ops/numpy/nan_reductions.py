@@ -143,4 +143,6 @@ def nanpercentile(x: Any, q: Any, axis: Any = None, method: str = "linear", keep
 @operation("x", spec=lambda x, axis=None, keepdims=False: quantile_spec(x, 0.5, axis, keepdims=keepdims))
 def nanmedian(x: Any, axis: Any = None, keepdims: bool = False) -> torch.Tensor:
     """`median` of the elements that are not NaN."""
+    if is_empty_axis(axis):
+        return convert_to_tensor(x)
     return nanquantile(x, 0.5, axis=axis, keepdims=keepdims)
