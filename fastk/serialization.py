@@ -305,7 +305,8 @@ def _from_module_objects(config: Any, objects: dict[str, Any]) -> Any:
         name = config["config"]
     custom = _custom(name) if isinstance(name, str) else None
     if isinstance(config, str):
-        return custom if custom is not None else objects.get(config, config)
+        found = objects.get(config, config)
+        return custom if custom is not None else found() if isinstance(found, type) else found
     if custom is not None or config.get("registered_name") in {**CUSTOM_OBJECTS, **_state.scope}:
         return _deserialize(config)
     found = objects.get(name)
