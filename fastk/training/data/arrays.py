@@ -14,7 +14,7 @@ import torch
 from fastk import tree
 from fastk.training.data.convert import SparseRows, flatten_named, is_array, is_sparse_matrix, to_rows
 from fastk.training.data.prefetch import to_device
-from fastk.training.data.source import Batch, DataSource, positive_int
+from fastk.training.data.source import Batch, DataSource, drawn_by, positive_int
 from fastk.training.data.weights import ClassWeights, arrange_sample_weight
 
 DEFAULT_BATCH_SIZE = 32
@@ -25,8 +25,8 @@ RESIDENT_BYTES = 64 * 2**20
 GATHER_BYTES = {"cpu": 512 * 2**10, "cuda": 64 * 2**20}
 """What is gathered of a shuffled array at a time, by the kind of device; the batches are views of it.
 
-On a GPU it saves launches. On the CPU it spreads a gather over the threads; more than this leaves the cache, and its memory
-is new from the system each time, which was measured to cost more than the gather."""
+On a GPU it saves launches. On the CPU it spreads a gather over the threads; more than this leaves the cache, and is new
+memory from the system each time, which was measured to cost more than the gather."""
 _GROUP = 1024  # views are made this many at a time
 
 
@@ -86,14 +86,11 @@ class ArraySource(DataSource):
         """The numbers of the samples in the order of a new pass; None for the order in which they came."""
         if not self.shuffle:
             return None
-        where: dict[str, Any] = {
-            "generator": self.generator,
-            "device": self.generator.device if self.generator else None,
-        }
+        where = drawn_by(self.generator)
         if self.shuffle is True:
             return torch.randperm(self.num_samples, **where)
         rest = self.num_samples % self._size
-        starts = torch.arange(0, self.num_samples - rest, self._size, device=where["device"])
+        starts = torch.arange(0, self.num_samples - rest, self._size, device=where.get("device"))
         # Sorting noise shuffles all batches at once.
         within = torch.rand(len(starts), self._size, **where).argsort(1)
         tail = torch.randperm(rest, **where) + (self.num_samples - rest)

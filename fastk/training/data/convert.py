@@ -30,8 +30,8 @@ _SUBSTITUTES: dict[np.dtype, type] = {
 
 ACCEPTED = (
     "NumPy arrays, torch tensors, pandas and scipy.sparse objects, other array-likes (with `__array__`), lists, tuples "
-    "or dicts of them, `fastk.utils.PyDataset`, `torch.utils.data.DataLoader`, `tf.data.Dataset`, and Python generators "
-    "or iterators of batches"
+    "or dicts of them, `fastk.utils.PyDataset`, `torch.utils.data.DataLoader`, `tf.data.Dataset`, and generators or "
+    "other iterators of batches"
 )
 
 
@@ -105,11 +105,12 @@ def _as_numpy(value: Any) -> np.ndarray:
         return _frame_to_numpy(value.to_frame())
     if pandas is not None and isinstance(value, pandas.DataFrame):
         return _frame_to_numpy(value)
-    # TensorFlow's two kinds of tensors that are no arrays.
-    if type(value).__name__ == "RaggedTensor":
-        value = value.to_tensor()
-    elif type(value).__name__ == "SparseTensor":
-        value = sys.modules["tensorflow"].sparse.to_dense(value)
+    if type(value).__module__.startswith("tensorflow.python."):
+        # TensorFlow's two kinds of tensors that are no arrays.
+        if type(value).__name__ == "RaggedTensor":
+            value = value.to_tensor()
+        elif type(value).__name__ == "SparseTensor":
+            value = sys.modules["tensorflow"].sparse.to_dense(value)
     if not is_array(value):
         raise ValueError(
             f"Expected an array, received {reprlib.repr(value)} of type {type(value).__name__}. "
