@@ -95,11 +95,13 @@ class FloatDTypePolicy(DTypePolicy):
 _global: DTypePolicy | None = None
 
 
+@config.public
 def dtype_policy() -> DTypePolicy:
     """The global policy: what layers without a `dtype` of their own use."""
     return _global if _global is not None else DTypePolicy(config.floatx())
 
 
+@config.public
 def set_dtype_policy(policy: str | DTypePolicy) -> None:
     """Sets the global policy; it holds for layers made from now on.
 
