@@ -153,7 +153,7 @@ class Layer(WeightOptions, LayerState, Operation):
             # No `build()`: running `call` without values builds the sub-layers.
             try:
                 compute_output_spec(self.call, **spec.arguments)
-            except Exception as error:  # noqa: BLE001 - user code; the real call that follows raises its own error
+            except Exception as error:
                 if spec.eager:
                     return
                 warnings.warn(
