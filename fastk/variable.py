@@ -14,7 +14,7 @@ import torch
 from fastk import device as devices
 from fastk import dtypes
 from fastk.naming import auto_name, current_path
-from fastk.scopes import state
+from fastk.scopes import ConcreteScope, state
 from fastk.tensor import convert_to_numpy, convert_to_tensor
 
 AGGREGATIONS = ("none", "mean", "sum", "only_first_replica")
@@ -143,7 +143,12 @@ class Variable:
                 f"Variable {self.path} cannot be initialized inside a stateless scope: leave the scope, or build first."
             )
         assert self._initializer is not None
-        self._set_value(convert_to_tensor(self._initializer(self._shape, dtype=self._dtype), dtype=self._dtype))
+        if state.symbolic:
+            with ConcreteScope(devices.get_device()):
+                value = self._initializer(self._shape, dtype=self._dtype)
+                self._set_value(convert_to_tensor(value, dtype=self._dtype))
+        else:
+            self._set_value(convert_to_tensor(self._initializer(self._shape, dtype=self._dtype), dtype=self._dtype))
         self._initializer = None
 
     def _set_value(self, value: torch.Tensor) -> None:

@@ -322,7 +322,7 @@ class Layer(WeightOptions, LayerState, Operation):
             self._resolve_context(context, spec, kwargs, handed)
             previous_mask = self._resolve_masks(spec, kwargs)
             try:
-                outputs = self._run(args, kwargs)
+                outputs = self._apply_call(args, kwargs)
             finally:
                 context.values = before
         self.built = True
@@ -381,7 +381,7 @@ class Layer(WeightOptions, LayerState, Operation):
             return kwargs["mask"]
         return tree.map_structure(get_keras_mask, spec.first)
 
-    def _run(self, args: tuple, kwargs: dict) -> Any:
+    def _apply_call(self, args: tuple, kwargs: dict) -> Any:
         scope = self._autocast_scope()
         if any_symbolic_tensors(args, kwargs):
             run: Callable = self.compute_output_spec
