@@ -44,15 +44,20 @@ class EnvironmentVariable:
 
 ENVIRONMENT: dict[str, EnvironmentVariable] = {
     "FASTK_DEVICE": EnvironmentVariable(
-        "auto", str, "Device that variables and data live on: `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`."
+        "auto",
+        str,
+        "Device that variables and data live on: `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`.",
     ),
     "FASTK_KERNELS": EnvironmentVariable(
-        "auto", one_of(*IMPLEMENTATIONS), "Implementation of the core ops: `auto`, `triton`, `cupy` or `aten`. A name other than `auto` raises where it cannot run."
+        "auto",
+        one_of(*IMPLEMENTATIONS),
+        "Implementation of the core ops: `auto`, `triton`, `cupy` or `aten`. "
+        "A name other than `auto` raises where it cannot run.",
     ),
     "FASTK_HOME": EnvironmentVariable(
         "~/.fastk", lambda text: Path(text).expanduser(), "Folder of downloaded data sets and caches."
     ),
-}  # fmt: skip
+}
 
 
 def read_environment(name: str, environ: os._Environ | dict[str, str] = os.environ) -> object:
@@ -121,6 +126,11 @@ def standardize_data_format(data_format: str | None) -> str:
     return _check("data_format", str(data_format).lower(), DATA_FORMATS)
 
 
+def backend() -> str:
+    """The name of what computes: `'torch'`, so that code which asks takes its branch for torch tensors."""
+    return "torch"
+
+
 def kernels() -> str:
     """Which implementation of the core ops is asked for: `'auto'`, `'triton'`, `'cupy'` or `'aten'`."""
     return _settings.kernels
@@ -129,3 +139,9 @@ def kernels() -> str:
 def set_kernels(name: str) -> None:
     """Asks for one implementation of the core ops by name; `'auto'` lets dispatch choose."""
     _settings.kernels = _check("kernels", name, IMPLEMENTATIONS)
+
+
+def public(function: Callable) -> Callable:
+    """A decorator for modules above this one: their setting is reached here too, under Keras's name `keras.config.<name>`."""
+    globals()[function.__name__] = function
+    return function

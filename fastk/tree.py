@@ -54,7 +54,8 @@ def pack_sequence_as(structure: Any, flat_sequence: Any) -> Any:
     values = list(flat_sequence)
     if len(values) != len(leaves):
         raise ValueError(
-            f"The structure has {len(leaves)} leaves, but the flat sequence has {len(values)}: {structure!r}, {values!r}."
+            f"The structure has {len(leaves)} leaves, but the flat sequence has {len(values)}: "
+            f"{structure!r}, {values!r}."
         )
     return optree.tree_unflatten(spec, values)
 

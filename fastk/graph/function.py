@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fastk import tree
 from fastk.graph.keras_tensor import KerasTensor
-from fastk.graph.operation import Operation
+from fastk.graph.operation import Node, Operation
 from fastk.graph.topology import map_graph
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The nodes from `inputs` to `outputs`, flat and in the structures that they were given in."""
+
+    inputs_struct: Any
+    outputs_struct: Any
+    inputs: list[KerasTensor]
+    outputs: list[KerasTensor]
+    operations: list[Any]
+    nodes: set[Node]
+    nodes_to_run: list[Node]
+
+    def run(self, flat_inputs: list, call: Callable[[Any], Callable] = lambda operation: operation) -> Any:
+        """The outputs for `flat_inputs`; each node runs `call(node.operation)` on its arguments."""
+        values = {id(x): value for x, value in zip(self.inputs, flat_inputs, strict=True)}
+        for node in self.nodes_to_run:
+            args, kwargs = node.fill_in(values)
+            outputs = call(node.operation)(*args, **kwargs)
+            if len(node.outputs) == 1 and not isinstance(outputs, (list, tuple, dict)):
+                values[id(node.outputs[0])] = outputs
+            else:
+                values.update(zip(map(id, node.outputs), tree.flatten(outputs), strict=True))
+        if isinstance(self.outputs_struct, KerasTensor):
+            return values[id(self.outputs_struct)]
+        return tree.pack_sequence_as(self.outputs_struct, [values[id(x)] for x in self.outputs])
 
 
 class Function(Operation):
@@ -36,13 +64,17 @@ class Function(Operation):
                         f"All `{what}` values must be KerasTensors. Received: {what}={given} including invalid value {x} "
                         f"of type {type(x)}"
                     )
-        # Wrapped in a tuple each, so that containers of the user's are not tracked as the model's state.
-        self._structs = (_copied(inputs), _copied(outputs))
-        self._flat = (tuple(flat_inputs), tuple(flat_outputs))
-        self._topology = map_graph(flat_inputs, flat_outputs)
-        self._nodes_to_run = [node for node in self._topology.nodes if not node.is_input]
-        self._own_nodes = set(self._topology.nodes)
-        computed = {id(x) for node in self._nodes_to_run for x in node.outputs} | {id(x) for x in flat_inputs}
+        topology = map_graph(flat_inputs, flat_outputs)
+        self._graph = Graph(
+            inputs_struct=_copied(inputs),
+            outputs_struct=_copied(outputs),
+            inputs=flat_inputs,
+            outputs=flat_outputs,
+            operations=topology.operations,
+            nodes=set(topology.nodes),
+            nodes_to_run=[node for node in topology.nodes if not node.is_input],
+        )
+        computed = {id(x) for node in self._graph.nodes_to_run for x in node.outputs} | set(map(id, flat_inputs))
         for path, x in tree.flatten_with_path(outputs):
             if id(x) not in computed:
                 where = ".".join(map(str, path))
@@ -50,26 +82,26 @@ class Function(Operation):
 
     @property
     def _inputs_struct(self) -> Any:
-        return self._structs[0]
+        return self._graph.inputs_struct
 
     @property
     def _outputs_struct(self) -> Any:
-        return self._structs[1]
+        return self._graph.outputs_struct
 
     @property
     def operations(self) -> list[Any]:
         """The operations of the graph, inputs first."""
-        return list(self._topology.operations)
+        return list(self._graph.operations)
 
     @property
     def inputs(self) -> list[KerasTensor]:
         """The symbolic inputs, flat."""
-        return list(self._flat[0])
+        return list(self._graph.inputs)
 
     @property
     def outputs(self) -> list[KerasTensor]:
         """The symbolic outputs, flat."""
-        return list(self._flat[1])
+        return list(self._graph.outputs)
 
     def call(self, inputs: Any) -> Any:
         """The outputs for new inputs, in the structure that the function was made with."""
@@ -80,30 +112,19 @@ class Function(Operation):
         """KerasTensors like the outputs, for inputs of the given shapes."""
         self._check_inputs(inputs)
         flat = tree.flatten(inputs)
-        if all(x.shape == own.shape for x, own in zip(flat, self._flat[0], strict=True)):
+        if all(x.shape == own.shape for x, own in zip(flat, self._graph.inputs, strict=True)):
             return tree.map_structure(lambda x: KerasTensor(x.shape, dtype=x.dtype), self._outputs_struct)
         return self._run(flat, lambda operation: operation.compute_output_spec)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shapes of the outputs for inputs of `input_shape`."""
         shapes = flatten_shapes(input_shape)
-        specs = [KerasTensor(shape, dtype=own.dtype) for shape, own in zip(shapes, self._flat[0], strict=True)]
+        specs = [KerasTensor(shape, dtype=own.dtype) for shape, own in zip(shapes, self._graph.inputs, strict=True)]
         outputs = self.compute_output_spec(tree.pack_sequence_as(self._inputs_struct, specs))
         return tree.map_structure(lambda x: x.shape, outputs)
 
     def _run(self, flat_inputs: list, call: Callable[[Any], Callable] = lambda operation: operation) -> Any:
-        values = {id(x): value for x, value in zip(self._flat[0], flat_inputs, strict=True)}
-        for node in self._nodes_to_run:
-            args, kwargs = node.fill_in(values)
-            outputs = call(node.operation)(*args, **kwargs)
-            if len(node.outputs) == 1 and not isinstance(outputs, (list, tuple, dict)):
-                values[id(node.outputs[0])] = outputs
-            else:
-                values.update(zip(map(id, node.outputs), tree.flatten(outputs), strict=True))
-        outputs = self._outputs_struct
-        if isinstance(outputs, KerasTensor):
-            return values[id(outputs)]
-        return tree.pack_sequence_as(outputs, [values[id(x)] for x in self._flat[1]])
+        return self._graph.run(flat_inputs, call)
 
     def _check_inputs(self, inputs: Any) -> None:
         try:
@@ -113,7 +134,7 @@ class Function(Operation):
                 "Function was called with an invalid input structure. "
                 f"Expected input structure: {self._inputs_struct}\nReceived input structure: {inputs}"
             ) from None
-        for x, own in zip(tree.flatten(inputs), self._flat[0], strict=True):
+        for x, own in zip(tree.flatten(inputs), self._graph.inputs, strict=True):
             sizes = tuple(x.shape)
             if len(sizes) != len(own.shape) or any(
                 a != b for a, b in zip(sizes, own.shape, strict=True) if a is not None and b is not None

@@ -159,6 +159,7 @@ class Operation:
         return self._automatic_config(config)
 
     def _automatic_config(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The arguments that the object was made with, and of `config` what its constructor takes."""
         args, kwargs = self._init_arguments
         parameters = inspect.signature(type(self).__init__).parameters.values()
         bad_kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
@@ -170,11 +171,11 @@ class Operation:
         variadic = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
         if variadic is not None:
             arguments |= arguments.pop(variadic)
-        accepts_name = variadic is not None or "name" in arguments
-        arguments.pop("name", None)
+        accepted = {key: value for key, value in config.items() if variadic is not None or key in arguments}
+        arguments = {key: value for key, value in arguments.items() if key not in config}
         if not all(isinstance(value, (str, int, float, bool, type(None))) for value in tree.flatten(arguments)):
             raise NotImplementedError(_NEEDS_CONFIG.format(type(self).__name__, "non-serializable"))
-        return (config if accepts_name else {}) | arguments
+        return accepted | arguments
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:

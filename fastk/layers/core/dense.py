@@ -1,0 +1,96 @@
+"""`Dense`: a fully connected layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastk import activations, autograd
+from fastk.layers.input_spec import InputSpec
+from fastk.layers.layer import Layer
+
+
+class Dense(Layer):
+    """`activation(inputs @ kernel + bias)` over the last axis.
+
+    Args:
+        units: size of the output's last axis.
+        activation: a name or function; None is linear.
+        use_bias: whether a bias is added.
+        kernel_initializer, bias_initializer: first values.
+        kernel_regularizer, bias_regularizer: penalties added to the loss.
+        activity_regularizer: a penalty of the output.
+        kernel_constraint, bias_constraint: projections after each step.
+        quantization_config: not supported; must be None.
+
+    Input `(batch, ..., K)`, output `(batch, ..., units)`.
+
+    >>> import fastk
+    >>> fastk.layers.Dense(5, activation="relu")(fastk.ops.ones((2, 10))).shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        quantization_config: None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        if not isinstance(units, int) or isinstance(units, bool) or units <= 0:
+            raise ValueError(
+                f"Received an invalid value for `units`, expected a positive integer. Received: units={units}"
+            )
+        self.units = units
+        self.activation = activations.get(activation)
+        self._fused_activation = activations.fused_name(self.activation)
+        self.use_bias = use_bias
+        self._set_weight_options(
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+        )
+        if quantization_config is not None:
+            raise ValueError(f"Quantization is not supported. Received: quantization_config={quantization_config}")
+        self.input_spec = InputSpec(min_ndim=2)
+        self.supports_masking = True
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the kernel `(K, units)` and the bias `(units,)`."""
+        size = input_shape[-1]
+        self.kernel = self._add_weight_with_options("kernel", (size, self.units))
+        self.bias = self._add_weight_with_options("bias", (self.units,)) if self.use_bias else None
+        self.input_spec = InputSpec(min_ndim=2, axes={-1: size})
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The layer's output for `inputs`."""
+        bias = None if self.bias is None else self.bias.value
+        if self._fused_activation is None:
+            return self.activation(autograd.dense(inputs, self.kernel.value, bias))
+        return autograd.dense(inputs, self.kernel.value, bias, activation=self._fused_activation)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple:
+        """`input_shape` with `units` as its last size."""
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            **self._weight_options_config(),
+            "quantization_config": None,
+        }

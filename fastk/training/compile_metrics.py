@@ -1,0 +1,136 @@
+"""The metrics given to `compile`, updated with the outputs they belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastk import metrics, tree
+from fastk.training.compile_loss import match_labels, match_sample_weight
+from fastk.training.outputs import Outputs
+
+
+class AutomaticAccuracy(metrics.MeanMetricWrapper):
+    """The metric named "accuracy": binary, sparse or categorical, by the shapes of the first batch."""
+
+    def __init__(self, name: str = "accuracy", dtype: Any = None):
+        super().__init__(fn=self._accuracy, name=name, dtype=dtype)
+        self._chosen: Any = None
+        self._direction = "up"
+
+    def _accuracy(self, y_true: Any, y_pred: Any) -> Any:
+        if self._chosen is None:
+            kind = metrics.resolve.kind_of_labels(y_true.shape, y_pred.shape)
+            self._chosen = getattr(metrics, f"{kind}_accuracy")
+        return self._chosen(y_true, y_pred)
+
+
+def get_metric(identifier: Any) -> Any:
+    """A metric object from a name, function or object.
+
+    `Accuracy()` means what "accuracy" means: comparing probabilities with labels for equality is never meant.
+    """
+    if isinstance(identifier, str) and identifier.lower() in ("accuracy", "acc"):
+        return AutomaticAccuracy(name=identifier)
+    if type(identifier) is metrics.Accuracy:
+        return AutomaticAccuracy(name=identifier.name, dtype=identifier.dtype)
+    found = metrics.get(identifier)
+    if found is None or isinstance(found, metrics.Metric):
+        if isinstance(identifier, str) and found is not None:
+            found.name = identifier
+        return found
+    name = identifier if isinstance(identifier, str) else getattr(found, "__name__", type(found).__name__)
+    return metrics.MeanMetricWrapper(fn=found, name=name)
+
+
+class CompileMetrics:
+    """The metrics of a model, by output.
+
+    Args:
+        given: metrics as the user gave them: a list for one output; for several, lists in a list, dict or structure.
+        weighted: the same, for metrics that the sample weights enter.
+        output_names: the names of the model's outputs, where they are known.
+    """
+
+    def __init__(self, given: Any, weighted: Any, output_names: list[str] | None = None):
+        for argument, value in (("metrics", given), ("weighted_metrics", weighted)):
+            if value and not isinstance(value, (list, tuple, dict)):
+                raise ValueError(
+                    f"Expected `{argument}` argument to be a list, tuple, or dict. Received instead: {argument}={value} of "
+                    f"type {type(value)}"
+                )
+        # Objects at once, so that `model.metrics` can name them before the first batch.
+        self._given = tree.map_structure(get_metric, given) if given else None
+        self._weighted = tree.map_structure(get_metric, weighted) if weighted else None
+        self._output_names = output_names
+        self._outputs: Outputs | None = None
+
+    @property
+    def metrics(self) -> list[Any]:
+        """All metric objects, unweighted first."""
+        if self._outputs is not None:
+            return [m for ms in (*self._per_output, *self._weighted_per_output) for m in ms]
+        return [m for m in tree.flatten([self._given or [], self._weighted or []]) if m is not None]
+
+    def _build(self, y_pred: Any) -> Outputs:
+        outputs = Outputs.of(y_pred, self._output_names)
+        self._per_output = self._assigned(outputs, self._given, "metrics")
+        self._weighted_per_output = self._assigned(outputs, self._weighted, "weighted_metrics")
+        self._outputs = outputs
+        return outputs
+
+    @staticmethod
+    def _assigned(outputs: Outputs, given: Any, what: str) -> list[list]:
+        if given is None:
+            return [[] for _ in range(len(outputs))]
+        if len(outputs) == 1:
+            return [[m for m in tree.flatten(given) if m is not None]]
+        return [[m for m in tree.flatten(ms) if m is not None] for ms in outputs.match(given, what, default=())]
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Takes one batch into account."""
+        outputs = self._outputs or self._build(y_pred)
+        if len(outputs) == 1:
+            y_true, y_pred = _only(y_true), _only(y_pred)
+            for metric in self._per_output[0]:
+                metric.update_state(y_true, y_pred)
+            for metric in self._weighted_per_output[0]:
+                metric.update_state(y_true, y_pred, sample_weight=_only(sample_weight))
+            return
+        used = [a or b or None for a, b in zip(self._per_output, self._weighted_per_output, strict=True)]
+        labels, predictions = match_labels(outputs, y_true, used), tree.flatten(y_pred)
+        weights = match_sample_weight(outputs, sample_weight)
+        for i in range(len(outputs)):
+            for metric in self._per_output[i]:
+                metric.update_state(labels[i], predictions[i])
+            for metric in self._weighted_per_output[i]:
+                metric.update_state(labels[i], predictions[i], sample_weight=weights[i])
+
+    def result(self) -> dict[str, Any]:
+        """The value of each metric under the name that logs show: with the output's name in front where there are several."""
+        if self._outputs is None:
+            return {}
+        several = len(self._outputs) > 1
+        results: dict[str, Any] = {}
+        for weighted, per_output in ((False, self._per_output), (True, self._weighted_per_output)):
+            for output, ms in zip(self._outputs.names, per_output, strict=True):
+                prefix = f"{output}_" if several and output else ""
+                for metric in ms:
+                    value = metric.result()
+                    for name, part in value.items() if isinstance(value, dict) else ((metric.name, value),):
+                        results[_free_name(results, prefix, name, weighted)] = part
+        return results
+
+
+def _only(structure: Any) -> Any:
+    return tree.flatten(structure)[0] if tree.is_nested(structure) else structure
+
+
+def _free_name(taken: dict, prefix: str, name: str, weighted: bool) -> str:
+    full = f"{prefix}{name}"
+    if full in taken and weighted:
+        full = f"{prefix}weighted_{name}"
+    base, count = full, 0
+    while full in taken:
+        count += 1
+        full = f"{base}_{count}"
+    return full
