@@ -55,11 +55,23 @@ class SymbolicScope(_Scope):
 
 
 class ConcreteScope(_Scope):
+<<<<<<< HEAD
     """Inside a `SymbolicScope`: tensors have values again, for the variables of layers that are built there."""
 
     attribute = "symbolic"
 
     def __init__(self, device: torch.device):
+=======
+    """Leaves a `SymbolicScope`: what is made inside, such as a variable of a layer that is being built, has values.
+
+    Args:
+        device: where tensors are made.
+    """
+
+    attribute = "symbolic"
+
+    def __init__(self, device: Any):
+>>>>>>> layers
         self._device = device
 
     def __enter__(self):
