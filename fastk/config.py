@@ -126,6 +126,11 @@ def standardize_data_format(data_format: str | None) -> str:
     return _check("data_format", str(data_format).lower(), DATA_FORMATS)
 
 
+def backend() -> str:
+    """The name of what computes: `'torch'`, so that code which asks takes its branch for torch tensors."""
+    return "torch"
+
+
 def kernels() -> str:
     """Which implementation of the core ops is asked for: `'auto'`, `'triton'`, `'cupy'` or `'aten'`."""
     return _settings.kernels
@@ -134,3 +139,9 @@ def kernels() -> str:
 def set_kernels(name: str) -> None:
     """Asks for one implementation of the core ops by name; `'auto'` lets dispatch choose."""
     _settings.kernels = _check("kernels", name, IMPLEMENTATIONS)
+
+
+def public(function: Callable) -> Callable:
+    """A decorator for modules above this one: their setting is reached here too, under Keras's name `keras.config.<name>`."""
+    globals()[function.__name__] = function
+    return function

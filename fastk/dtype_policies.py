@@ -95,11 +95,13 @@ class FloatDTypePolicy(DTypePolicy):
 _global: DTypePolicy | None = None
 
 
+@config.public
 def dtype_policy() -> DTypePolicy:
     """The global policy: what layers without a `dtype` of their own use."""
     return _global if _global is not None else DTypePolicy(config.floatx())
 
 
+@config.public
 def set_dtype_policy(policy: str | DTypePolicy) -> None:
     """Sets the global policy; it holds for layers made from now on.
 
@@ -111,6 +113,12 @@ def set_dtype_policy(policy: str | DTypePolicy) -> None:
     """
     global _global
     _global = get(policy)
+
+
+def reset_dtype_policy() -> None:
+    """Forgets the global policy: it is `floatx()` again."""
+    global _global
+    _global = None
 
 
 def get(identifier: Any) -> DTypePolicy:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastk import dtypes, lambdas
+from fastk import config, dtypes, lambdas
 from fastk.naming import to_snake_case
 from fastk.tensor import convert_to_numpy, convert_to_tensor
 
@@ -133,6 +133,7 @@ def get_registered_object(name: str, custom_objects: dict | None = None, module_
     return None
 
 
+@config.public
 def enable_unsafe_deserialization() -> None:
     """Lets configurations hold Python code (lambdas) from now on: only for files that you trust."""
     _state.safe_mode = False
@@ -304,7 +305,8 @@ def _from_module_objects(config: Any, objects: dict[str, Any]) -> Any:
         name = config["config"]
     custom = _custom(name) if isinstance(name, str) else None
     if isinstance(config, str):
-        return custom if custom is not None else objects.get(config, config)
+        found = objects.get(config, config)
+        return custom if custom is not None else found() if isinstance(found, type) else found
     if custom is not None or config.get("registered_name") in {**CUSTOM_OBJECTS, **_state.scope}:
         return _deserialize(config)
     found = objects.get(name)
@@ -404,7 +406,7 @@ def _public_class(module: str, name: str) -> Any:
     path = module.split(".")[1:]
     private = path[:1] == ["src"]
     if private and path[1:2] == ["ops"]:
-        return importlib.import_module("fastk.ops").operation_class(name)
+        return getattr(importlib.import_module(f"fastk.{path[1]}"), "operation_class")(name)
     packages = CLASS_PACKAGES if private or not path else [".".join(path), *CLASS_PACKAGES]
     for package in packages:
         if package not in CLASS_PACKAGES:
@@ -415,11 +417,9 @@ def _public_class(module: str, name: str) -> Any:
     return None
 
 
-def _read_keras_tensor(config: dict) -> Any:
-    keras_tensor = importlib.import_module("fastk.graph.keras_tensor")
-    tensor = keras_tensor.KerasTensor(config["shape"], dtype=config["dtype"])
-    tensor._pre_serialization_keras_history = config["keras_history"]
-    return tensor
+def add_special(name: str, read: Callable[[dict], Any]) -> None:
+    """Says how a value of class name `name` (such as `__keras_tensor__`) is read from its configuration."""
+    _SPECIAL[name] = read
 
 
 def _read_lambda(config: dict) -> Any:
@@ -433,7 +433,6 @@ def _read_lambda(config: dict) -> Any:
 
 
 _SPECIAL: dict[str, Callable[[dict], Any]] = {
-    "__keras_tensor__": _read_keras_tensor,
     "__tensor__": lambda config: convert_to_tensor(config["value"], dtype=config["dtype"]),
     "__numpy__": lambda config: np.array(config["value"], dtype=dtypes.numpy_dtype(config["dtype"])),
     "__bytes__": lambda config: config["value"].encode("utf-8"),

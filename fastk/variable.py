@@ -5,6 +5,7 @@ A variable may stand wherever torch takes a tensor; `variable.value` is the para
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,15 @@ from fastk.tensor import convert_to_numpy, convert_to_tensor
 
 AGGREGATIONS = ("none", "mean", "sum", "only_first_replica")
 SYNCHRONIZATIONS = ("none", "on_read", "on_write", "auto")
+
+
+_find_initializer: Callable[[str], Any]
+
+
+def set_initializer_lookup(find: Callable[[str], Any]) -> None:
+    """Tells what an initializer's name means; `fastk.initializers`, which is built on this module, does so."""
+    global _find_initializer
+    _find_initializer = find
 
 
 def standardize_shape(shape: Any) -> tuple[int | None, ...]:
@@ -86,9 +96,7 @@ class Variable:
         self._value: torch.nn.Parameter | None = None
         self._initializer = None
         if isinstance(initializer, str):
-            from fastk import initializers
-
-            initializer = initializers.get(initializer)
+            initializer = _find_initializer(initializer)
         if callable(initializer) and not isinstance(initializer, (torch.Tensor, Variable)):
             if shape is None:
                 raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastk import dtypes, tree
+from fastk import dtypes, serialization, tree
 from fastk.naming import auto_name
 from fastk.variable import standardize_shape
 
@@ -153,3 +153,12 @@ def is_keras_tensor(x: Any) -> bool:
 def any_symbolic_tensors(args: Any = None, kwargs: Any = None) -> bool:
     """Whether a `KerasTensor` is anywhere among the arguments."""
     return any(isinstance(x, KerasTensor) for x in tree.flatten((args or (), kwargs or {})))
+
+
+def _from_config(config: dict) -> KerasTensor:
+    tensor = KerasTensor(config["shape"], dtype=config["dtype"])
+    tensor._pre_serialization_keras_history = config["keras_history"]  # type: ignore[attr-defined]
+    return tensor
+
+
+serialization.add_special("__keras_tensor__", _from_config)

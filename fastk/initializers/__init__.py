@@ -23,7 +23,7 @@ from fastk.initializers.variance_scaling import (
 )
 from fastk.serialization import Registry
 from fastk.tensor import convert_to_tensor
-from fastk.variable import Variable, standardize_shape
+from fastk.variable import Variable, set_initializer_lookup, standardize_shape
 
 constant, zeros, ones = Constant, Zeros, Ones
 identity = IdentityInitializer = Identity
@@ -60,6 +60,9 @@ def get(identifier: Any) -> Any:
     if isinstance(identifier, (torch.Tensor, Variable, np.ndarray, np.generic)):
         return _values_of(identifier)
     return _registry.get(identifier)
+
+
+set_initializer_lookup(get)
 
 
 def _values_of(array: Any) -> Any:

@@ -16,7 +16,7 @@ import torch
 from fastk import dtypes
 from fastk.random.seed_generator import SeedGenerator, draw_seed, host_generator
 from fastk.scopes import state
-from fastk.tensor import convert_to_tensor, get_device, to_boundary
+from fastk.tensor import convert_to_tensor, get_device
 from fastk.variable import standardize_shape
 
 Seed = int | SeedGenerator | None
@@ -168,11 +168,11 @@ def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Seed = None
             f"Invalid value received for argument `rate`. Expected a float between 0 and 1. Received: rate={rate}"
         )
     if rate == 0.0 or state.symbolic:
-        return to_boundary(inputs)
+        return inputs
     if rate == 1.0:
-        return to_boundary(torch.zeros_like(inputs))
+        return torch.zeros_like(inputs)
     keep = uniform(_noise_shape(inputs.shape, noise_shape), dtype="float32", seed=seed) >= rate
-    return to_boundary(torch.where(keep, inputs / (1.0 - rate), 0.0))
+    return torch.where(keep, inputs / (1.0 - rate), 0.0)
 
 
 def shuffle(x: Any, axis: int = 0, seed: Seed = None) -> torch.Tensor:
@@ -187,7 +187,7 @@ def shuffle(x: Any, axis: int = 0, seed: Seed = None) -> torch.Tensor:
         return _meta(tuple(x.shape), x.dtype)
     generator = _generator(seed)
     order = torch.randperm(x.shape[axis], generator=generator, device=generator.device)
-    return to_boundary(x.index_select(axis, order.to(x.device)))
+    return x.index_select(axis, order.to(x.device))
 
 
 def gamma(shape: Any, alpha: Any, dtype: Any = None, seed: Seed = None) -> torch.Tensor:
@@ -296,7 +296,7 @@ def _finished(sample: torch.Tensor, dtype: torch.dtype, scale: Any = 1.0, offset
         sample = sample * scale
     if not (isinstance(offset, (int, float)) and offset == 0):
         sample = sample + offset
-    return to_boundary(sample.to(dtype))
+    return sample.to(dtype)
 
 
 def _noise_shape(shape: torch.Size, noise_shape: Any) -> tuple[int, ...]:

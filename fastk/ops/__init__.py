@@ -1,0 +1,27 @@
+"""`keras.ops`: Keras's functions on tensors, on torch; symbolic where a KerasTensor is given.
+
+>>> from fastk import KerasTensor, ops
+>>> ops.matmul([[1.0, 2.0]], [[3.0], [4.0]])
+tensor([[11.]])
+>>> ops.matmul(KerasTensor((None, 2)), ops.ones((2, 5))).shape
+(None, 5)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastk.ops import core, numpy
+from fastk.ops.core import *  # noqa: F403
+from fastk.ops.numpy import *  # noqa: F403
+from fastk.ops.registration import operation_class
+
+__all__ = [*core.__all__, *numpy.__all__, "operation_class"]
+
+
+def __getattr__(name: str) -> Any:
+    import difflib
+
+    near = difflib.get_close_matches(name, __all__, n=3, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
+    raise AttributeError(f"`keras.ops` has no function `{name}` in fastk.{hint}")

@@ -1,0 +1,1 @@
+"""Training: how data reaches a model, what one step does, and the loops of `fit`, `evaluate` and `predict`."""

@@ -1,0 +1,75 @@
+"""Batches ahead of their use: fetched by workers in order, or copied to the GPU beside its work."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from itertools import islice
+from typing import Any
+
+import torch
+
+from fastk import tree
+
+
+def ordered_map(executor: Executor, function: Callable[[Any], Any], items: Iterable[Any], ahead: int) -> Iterator[Any]:
+    """`map(function, items)` on the executor's workers, with at most `ahead` results under way or waiting.
+
+    An exception of a worker is raised where its result would have come. The executor is shut down at the end, after an
+    exception, and when the iterator is dropped.
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> list(ordered_map(ThreadPoolExecutor(2), str, range(5), ahead=3))
+    ['0', '1', '2', '3', '4']
+    """
+    items = iter(items)
+    try:
+        pending = deque(executor.submit(function, item) for item in islice(items, ahead))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(executor.submit(function, item) for item in islice(items, 1))
+            if not pending:
+                executor.shutdown()  # before the last result: its consumer may never ask for another
+            yield result
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def to_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
+    """The batches with their tensors on `device`; on a GPU, copied one batch ahead on a stream of its own."""
+    if device.type == "cpu":
+        return batches
+    if device.type == "cuda":
+        return _prefetch_to_cuda(batches, device)
+    return (_move(batch, lambda leaf: leaf.to(device)) for batch in batches)
+
+
+def _move(batch: Any, move: Callable[[torch.Tensor], Any]) -> Any:
+    return tree.map_structure(move, batch, none_is_leaf=False)
+
+
+def _prefetch_to_cuda(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
+    copies = torch.cuda.Stream(device)
+
+    def copy(leaf: torch.Tensor) -> torch.Tensor:
+        return leaf if leaf.is_cuda else leaf.pin_memory().to(device, non_blocking=True)
+
+    def send(batch: Any) -> tuple[Any, Any]:
+        with torch.cuda.stream(copies):
+            return _move(batch, copy), copies.record_event()
+
+    def receive(batch: Any, arrived: Any) -> Any:
+        current = torch.cuda.current_stream(device)
+        current.wait_event(arrived)
+        # Their memory belongs to the stream of the copies: it must not be given out again before this stream's work.
+        _move(batch, lambda leaf: leaf.record_stream(current))
+        return batch
+
+    under_way: deque[tuple[Any, Any]] = deque()
+    for batch in batches:
+        under_way.append(send(batch))
+        if len(under_way) > 1:
+            yield receive(*under_way.popleft())
+    if under_way:
+        yield receive(*under_way.popleft())

@@ -1,0 +1,369 @@
+"""The loops of `fit`, `evaluate` and `predict`.
+
+A loop rebuilds nothing per batch and reads nothing from the device per batch: logs are handed to the callbacks as a function
+that computes them, and only what shows them calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastk import callbacks as callbacks_module
+from fastk import device as devices
+from fastk import tree
+from fastk.random.seed_generator import draw_seed, host_generator
+from fastk.scopes import internal
+from fastk.tensor import convert_to_numpy
+from fastk.training.data import make_source, train_validation_split
+from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
+
+
+class Loops:
+    """`fit`, `evaluate`, `predict`, and their one-batch forms."""
+
+    compiled: bool
+    optimizer: Any
+    steps_per_execution: int
+    stop_training: bool
+    history: Any
+    get_metrics_result: Callable[[], dict[str, Any]]
+    reset_metrics: Callable[[], None]
+    _require_compiled: Callable[[str], None]
+    _build_for: Callable[[Any], None]
+    _find_trained: Callable[[], Any]
+    _train_on: Callable[[Any, Any, Any], Any]
+    _test_on: Callable[[Any, Any, Any], Any]
+    train_step: Any
+    test_step: Any
+    predict_step: Any
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: Any = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
+    ) -> Any:
+        """Trains the model for a number of epochs.
+
+        Args:
+            x: inputs: an array or tensor, a list or dict of them, a generator, a torch `DataLoader`, a `PyDataset`, or a
+                `tf.data.Dataset`; the last four yield `(x, y)` or `(x, y, sample_weight)`.
+            y: labels, where `x` does not yield them.
+            batch_size: samples a step (32 unless given), where `x` does not come in batches.
+            epochs: the number of the last epoch.
+            verbose: 0 silent, 1 a progress bar, 2 one line an epoch; "auto" is 1.
+            callbacks: callbacks, in a list.
+            validation_split: the fraction, at the end of the arrays, to validate on.
+            validation_data: `(x, y)`, `(x, y, sample_weight)`, or anything that `x` may be.
+            shuffle: whether samples are drawn in a new order each epoch; "batch" keeps batches together.
+            class_weight: a factor of the loss for each class.
+            sample_weight: a factor of the loss for each sample.
+            initial_epoch: the epoch to go on from.
+            steps_per_epoch: batches an epoch; needed where the data does not end.
+            validation_steps, validation_batch_size: the same for validation.
+            validation_freq: validate every so many epochs, or at the epochs in a list (counted from 1).
+
+        Returns:
+            A `History`: `history.history` holds the logs of each epoch.
+        """
+        self._require_compiled("fit")
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = train_validation_split((x, y, sample_weight), validation_split)
+        device = devices.get_device()
+        source = make_source(
+            x, y, sample_weight,
+            batch_size=batch_size, steps=steps_per_epoch, shuffle=shuffle, class_weight=class_weight,
+            device=device, generator=host_generator(draw_seed(None)) if shuffle else None,
+        )  # fmt: skip
+        validation = None
+        if validation_data is not None:
+            val_x, val_y, val_weight = unpack_x_y_sample_weight(validation_data)
+            validation = make_source(
+                val_x, val_y, val_weight,
+                batch_size=validation_batch_size or batch_size, steps=validation_steps, device=device,
+            )  # fmt: skip
+        self._build_for(source.peek()[0])
+        if not isinstance(callbacks, callbacks_module.CallbackList):
+            callbacks = callbacks_module.CallbackList(
+                callbacks,
+                add_history=True,
+                add_progbar=verbose != 0,
+                verbose=verbose,
+                epochs=epochs,
+                steps=source.steps_per_epoch,
+                model=self,
+            )
+        self.stop_training = False
+        logs: dict[str, Any] = {}
+        self._find_trained()
+        try:
+            callbacks.on_train_begin()
+            initial_epoch = getattr(self, "_initial_epoch", None) or initial_epoch
+            for epoch in range(initial_epoch, epochs):
+                self.reset_metrics()
+                callbacks.on_epoch_begin(epoch)
+                logs = self._run_epoch(source, callbacks, "train", self._train_function())
+                if validation is not None and _is_due(epoch, validation_freq):
+                    val_logs = self._evaluate(validation, callbacks)
+                    logs |= {f"val_{name}": value for name, value in val_logs.items()}
+                callbacks.on_epoch_end(epoch, logs)
+                if self.stop_training:
+                    break
+                self._find_trained()  # a callback may have changed what is trained
+            if self.optimizer is not None and epochs > 0:
+                self.optimizer.finalize_variable_values(self.trainable_weights)  # type: ignore[attr-defined]
+            callbacks.on_train_end(logs)
+        finally:
+            source.close()
+            if validation is not None:
+                validation.close()
+        return self.history
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """The loss and the metrics on data that the model is not trained on.
+
+        Args:
+            x, y, sample_weight, batch_size, verbose, callbacks: as for `fit`.
+            steps: batches to evaluate on; needed where the data does not end.
+            return_dict: whether to return a dict by name, instead of a list (or one number where there is one).
+        """
+        self._require_compiled("evaluate")
+        source = make_source(x, y, sample_weight, batch_size=batch_size, steps=steps, device=devices.get_device())
+        try:
+            self._build_for(source.peek()[0])
+            if not isinstance(callbacks, callbacks_module.CallbackList):
+                callbacks = callbacks_module.CallbackList(
+                    callbacks,
+                    add_progbar=verbose != 0,
+                    verbose=verbose,
+                    epochs=1,
+                    steps=source.steps_per_epoch,
+                    model=self,
+                )
+            logs = self._evaluate(source, callbacks)
+        finally:
+            source.close()
+        return logs if return_dict else _in_order(logs)
+
+    def _evaluate(self, source: Any, callbacks: Any) -> dict[str, Any]:
+        self.stop_evaluating = False
+        callbacks.on_test_begin()
+        self.reset_metrics()
+        with torch.no_grad():
+            logs = self._run_epoch(source, callbacks, "test", self._test_function())
+        callbacks.on_test_end(logs)
+        return logs
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """The model's outputs for `x`, as NumPy arrays in the structure of the outputs.
+
+        Args:
+            x, batch_size, verbose, callbacks: as for `fit`.
+            steps: batches to predict; needed where the data does not end.
+        """
+        source = make_source(x, batch_size=batch_size, steps=steps, device=devices.get_device())
+        try:
+            self._build_for(source.peek()[0])
+            if not isinstance(callbacks, callbacks_module.CallbackList):
+                callbacks = callbacks_module.CallbackList(
+                    callbacks,
+                    add_progbar=verbose != 0,
+                    verbose=verbose,
+                    epochs=1,
+                    steps=source.steps_per_epoch,
+                    model=self,
+                )
+            self.stop_predicting = False
+            callbacks.on_predict_begin()
+            collected: list[list] = []
+            outputs: Any = None
+            with torch.no_grad(), internal():
+                for step, batch in enumerate(source.epoch()):
+                    callbacks.on_predict_batch_begin(step)
+                    outputs = self.predict_step(pack_x_y_sample_weight(*batch))
+                    collected.append(tree.flatten(outputs))
+                    callbacks.on_predict_batch_end(step, {"outputs": outputs})
+                    if self.stop_predicting:
+                        break
+            callbacks.on_predict_end()
+        finally:
+            source.close()
+        columns = [_concatenated(column) for column in zip(*collected, strict=True)]
+        return tree.pack_sequence_as(outputs, columns)
+
+    # ------------------------------------------------------------ one batch
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One training step; returns the loss and the metrics of this batch."""
+        self._require_compiled("train_on_batch")
+        if class_weight is not None:
+            if sample_weight is not None:
+                raise ValueError(
+                    "Arguments `sample_weight` and `class_weight` cannot be specified at the same time. "
+                    f"Received: sample_weight={sample_weight}, class_weight={class_weight}"
+                )
+        batch = self._single_batch(x, y, sample_weight, class_weight)
+        self._build_for(batch[0])
+        self._find_trained()
+        return self._run_single(self._train_function(), batch, return_dict)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """The loss and the metrics of one batch."""
+        self._require_compiled("test_on_batch")
+        batch = self._single_batch(x, y, sample_weight)
+        self._build_for(batch[0])
+        with torch.no_grad():
+            return self._run_single(self._test_function(), batch, return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The model's outputs for one batch, as NumPy arrays."""
+        batch = self._single_batch(x)
+        self._build_for(batch[0])
+        with torch.no_grad(), internal():
+            outputs = self.predict_step(pack_x_y_sample_weight(*batch))
+        return tree.map_structure(convert_to_numpy, outputs)
+
+    @staticmethod
+    def _single_batch(x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None) -> tuple:
+        rows = next(len(part) for part in tree.flatten(x) if part is not None)
+        device = devices.get_device()
+        source = make_source(x, y, sample_weight, batch_size=max(rows, 1), class_weight=class_weight, device=device)
+        return source.peek()
+
+    def _run_single(self, function: Callable, batch: tuple, return_dict: bool) -> Any:
+        self.reset_metrics()
+        with internal():
+            logs = function(*batch) or self.get_metrics_result()
+        logs = _as_numbers(logs)
+        return logs if return_dict else _in_order(logs)
+
+    # ------------------------------------------------------------ inside
+
+    def _train_function(self) -> Callable[[Any, Any, Any], Any]:
+        """The step over one batch; a `train_step` of the user's comes in the place of fastk's."""
+        from fastk.training.trainer import Trainer
+
+        if type(self).train_step is Trainer.train_step and "train_step" not in self.__dict__:
+            return self._train_on
+        return lambda *batch: self.train_step(pack_x_y_sample_weight(*batch))
+
+    def _test_function(self) -> Callable[[Any, Any, Any], Any]:
+        from fastk.training.trainer import Trainer
+
+        if type(self).test_step is Trainer.test_step and "test_step" not in self.__dict__:
+            return self._test_on
+        return lambda *batch: self.test_step(pack_x_y_sample_weight(*batch))
+
+    def _run_epoch(self, source: Any, callbacks: Any, mode: str, function: Callable) -> dict[str, Any]:
+        """One pass over the data; returns the logs after it, as numbers."""
+        begin, end = getattr(callbacks, f"on_{mode}_batch_begin"), getattr(callbacks, f"on_{mode}_batch_end")
+        stop = "stop_training" if mode == "train" else "stop_evaluating"
+        logs: Any = None
+        with internal():
+            for first, last, batches in _grouped(source.epoch(), self.steps_per_execution):
+                begin(first)
+                for batch in batches:
+                    logs = function(*batch)
+                end(last, self.get_metrics_result if logs is None else logs)
+                if getattr(self, stop):
+                    break
+        return self._final_logs(logs)
+
+    def _final_logs(self, logs: Any) -> dict[str, Any]:
+        """The metrics' results, or the last step's logs where a user's step reports something else."""
+        results = self.get_metrics_result()
+        if logs is None or (isinstance(logs, dict) and logs.keys() == results.keys()):
+            return results
+        return _as_numbers(logs)
+
+
+def _grouped(batches: Iterator, size: int) -> Iterator[tuple[int, int, Any]]:
+    """`(first step, last step, batches)` for groups of `size` batches."""
+    if size == 1:
+        for step, batch in enumerate(batches):
+            yield step, step, (batch,)
+        return
+    step, group = 0, []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size:
+            yield step, step + size - 1, group
+            step, group = step + size, []
+    if group:
+        yield step, step + len(group) - 1, group
+
+
+def _as_numbers(logs: Any) -> dict[str, Any]:
+    from fastk.training.trainer import to_numbers
+
+    if not isinstance(logs, dict):
+        raise TypeError(
+            f"`train_step()` and `test_step()` must return a dict of logs by name. Received: {logs!r} (of type {type(logs)})"
+        )
+    flat: dict[str, Any] = {}
+    for name, value in logs.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return to_numbers(flat)
+
+
+def _in_order(logs: dict[str, Any]) -> Any:
+    values = list(logs.values())
+    return values[0] if len(values) == 1 else values
+
+
+def _is_due(epoch: int, frequency: Any) -> bool:
+    """Whether to validate after `epoch` (counted from 0)."""
+    if isinstance(frequency, int):
+        return (epoch + 1) % frequency == 0
+    if isinstance(frequency, (list, tuple)):
+        return epoch + 1 in frequency
+    raise ValueError(
+        f"Expected `validation_freq` to be a list or int. Received: validation_freq={frequency} of type {type(frequency)}."
+    )
+
+
+def _concatenated(parts: tuple) -> np.ndarray:
+    if all(isinstance(part, torch.Tensor) for part in parts):
+        return convert_to_numpy(parts[0] if len(parts) == 1 else torch.cat(parts))
+    return np.concatenate([convert_to_numpy(part) for part in parts])

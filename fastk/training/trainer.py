@@ -1,0 +1,354 @@
+"""`Trainer`: what makes a layer trainable by `compile` and `fit`: losses, metrics, and the steps over one batch.
+
+The loops that call the steps are in `fastk.training.loops`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+import torch
+
+from fastk import config, dtypes, metrics, optimizers, serialization, tree
+from fastk.scopes import internal
+from fastk.training.compile_loss import CompileLoss
+from fastk.training.compile_metrics import CompileMetrics
+from fastk.training.loops import Loops
+from fastk.utils.packing import unpack_x_y_sample_weight
+
+
+class Trainer(Loops):
+    """The training half of `Model`."""
+
+    _dtype_policy: Any
+    _call_has_training: bool
+    _flatten_layers: Any
+    trainable_variables: list[Any]
+    trainable_weights: list[Any]
+
+    def __init__(self) -> None:
+        set_plain = object.__setattr__  # before the layer is set up: nothing here is a layer's state
+        for name, value in {
+            "optimizer": None,
+            "loss": None,
+            "compiled": False,
+            "run_eagerly": False,
+            "jit_compile": "auto",
+            "steps_per_execution": 1,
+            "stop_training": False,
+            "history": None,
+            "_compile_loss": None,
+            "_compile_metrics": None,
+            "_compile_arguments": None,
+            "_loss_tracker": None,
+            "_trained": (),
+            "_has_fixed_losses": False,
+        }.items():
+            set_plain(self, name, value)
+        parameters = inspect.signature(self.compute_loss).parameters
+        set_plain(self, "_compute_loss_takes_training", "training" in parameters)
+
+    # ------------------------------------------------------------ compile
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int | str = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Sets how the model is trained.
+
+        Args:
+            optimizer: a name or optimizer.
+            loss: a name, function or loss object; for several outputs a list, a dict by output names, or a structure like the
+                outputs.
+            loss_weights: factors of the outputs' losses, in the same forms.
+            metrics: names, functions or metric objects, in a list; for several outputs in the same forms.
+            weighted_metrics: the same, for metrics that sample weights enter.
+            run_eagerly: whether each step runs op by op, so that a debugger can follow it.
+            steps_per_execution: batches between two calls of the callbacks; "auto" leaves it to fastk.
+            jit_compile: "auto" or False; True is not supported.
+            auto_scale_loss: whether the loss is scaled dynamically where the model computes in float16.
+
+        >>> import fastk
+        >>> model = fastk.Sequential([fastk.Input((3,)), fastk.layers.Dense(1)])
+        >>> model.compile(optimizer="adam", loss="mse", metrics=["mae"])
+        """
+        if jit_compile not in ("auto", False):
+            raise ValueError(
+                f"`jit_compile` must be 'auto' or False: fastk's own kernels take the place of a compiler. Received: {jit_compile!r}"
+            )
+        if steps_per_execution != "auto" and (not isinstance(steps_per_execution, int) or steps_per_execution < 1):
+            raise ValueError(
+                f"`steps_per_execution` must be a positive integer or 'auto'. Received: {steps_per_execution!r}"
+            )
+        optimizer = optimizers.get(optimizer)
+        if auto_scale_loss and self._dtype_policy.name == "mixed_float16" and optimizer is not None:
+            if not isinstance(optimizer, optimizers.LossScaleOptimizer):
+                optimizer = optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
+        names = getattr(self, "output_names", None)
+        set_plain = object.__setattr__
+        set_plain(self, "_compile_loss", None if loss is None else CompileLoss(loss, loss_weights, names))
+        compiled = CompileMetrics(metrics, weighted_metrics, names) if metrics or weighted_metrics else None
+        set_plain(self, "_compile_metrics", compiled)
+        set_plain(self, "_loss_tracker", _mean("loss"))
+        set_plain(self, "optimizer", optimizer)
+        set_plain(self, "loss", loss)
+        self.run_eagerly, self.jit_compile = bool(run_eagerly), jit_compile
+        self.steps_per_execution = 1 if steps_per_execution == "auto" else steps_per_execution
+        set_plain(self, "stop_training", False)
+        arguments = {
+            "optimizer": optimizer, "loss": loss, "loss_weights": loss_weights, "metrics": metrics,
+            "weighted_metrics": weighted_metrics, "run_eagerly": run_eagerly,
+            "steps_per_execution": steps_per_execution, "jit_compile": jit_compile,
+        }  # fmt: skip
+        set_plain(self, "_compile_arguments", arguments)
+        set_plain(self, "_trainable_when_compiled", {id(layer): layer.trainable for layer in self._flatten_layers()})
+        self.compiled = True
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """The arguments of `compile`, serialized; None before it."""
+        if not self.compiled or self._compile_arguments is None:
+            return None
+        return serialization.serialize_dict(self._compile_arguments)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles the model as `get_compile_config` recorded it, and builds the optimizer."""
+        if type(self).compile is not Trainer.compile and type(self).get_compile_config is Trainer.get_compile_config:
+            warnings.warn(
+                "`compile()` was not called as part of model loading because the model's `compile()` method is custom. To "
+                "have it called, override `get_compile_config()` and `compile_from_config(config)`, or call it after loading.",
+                stacklevel=2,
+            )
+            return
+        config = {name: value for name, value in config.items() if name != "auto_scale_loss"}
+        arguments = serialization.deserialize_keras_object(config)
+        if arguments.get("jit_compile") is True:
+            arguments["jit_compile"] = "auto"  # what another backend was told says nothing about this one
+        self.compile(**arguments)
+        if self.optimizer is not None and getattr(self, "built", False):
+            self.optimizer.build(self.trainable_variables)
+
+    def _require_compiled(self, method: str) -> None:
+        if not self.compiled:
+            raise ValueError(f"You must call `compile()` before calling `{method}()`: model.compile(optimizer, loss).")
+        state = {id(layer): layer.trainable for layer in self._flatten_layers()}
+        before = self._trainable_when_compiled
+        changed = [x.name for x in self._flatten_layers() if before.get(id(x), x.trainable) != x.trainable]
+        object.__setattr__(self, "_trainable_when_compiled", state)
+        if changed:
+            warnings.warn(
+                "A layer's `trainable` state has changed since the model was compiled. Call `compile()` again, so that the "
+                f"optimizer follows. Changed layers: {changed}",
+                stacklevel=3,
+            )
+
+    # ------------------------------------------------------------ losses and metrics
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The metrics given to `compile`, then those that the model and its layers keep."""
+        compiled = self._compile_metrics.metrics if self._compile_metrics is not None else []
+        return [*compiled, *self._own_metrics()]
+
+    def _own_metrics(self) -> list[Any]:
+        own: dict[int, Any] = {}
+        for layer in self._flatten_layers():
+            own |= {id(metric): metric for metric in layer._metrics}
+        return list(own.values())
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of the metrics."""
+        return [metric.name for metric in self.metrics]
+
+    def reset_metrics(self) -> None:
+        """Starts all metrics anew."""
+        trackers = [] if self._loss_tracker is None else [self._loss_tracker]
+        if self._compile_loss is not None:
+            trackers += self._compile_loss.metrics
+        for metric in (*trackers, *self.metrics):
+            metric.reset_state()
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The loss and the metrics, by name, as numbers."""
+        return to_numbers(self._metrics_result())
+
+    def _metrics_result(self) -> dict[str, Any]:
+        results: dict[str, Any] = {}
+        if type(self).metrics is not Trainer.metrics:  # the user lists what counts
+            shown = self.metrics
+        else:
+            if self._compile_loss is not None or self._trained:
+                results["loss"] = self._loss_tracker.result()
+            if self._compile_loss is not None:
+                results |= {metric.name: metric.result() for metric in self._compile_loss.metrics}
+            if self._compile_metrics is not None:
+                results |= self._compile_metrics.result()
+            shown = self._own_metrics()
+        for metric in shown:
+            value = metric.result()
+            results |= value if isinstance(value, dict) else {metric.name: value}
+        return results
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """The scalar to minimise: the compiled loss, the losses that layers added, and the penalties of weights.
+
+        Args:
+            x, y, y_pred, sample_weight: one batch, and the model's outputs for it.
+            training: whether this is a training step.
+        """
+        total = self._compile_loss(y, y_pred, sample_weight) if self._compile_loss is not None else None
+        added = self._added_losses()
+        for value in added:
+            value = torch.as_tensor(value, dtype=None if total is None else total.dtype)
+            if not value.is_floating_point():
+                value = value.to(dtypes.to_torch_dtype(config.floatx()))
+            total = value.sum() if total is None else total + value.sum()
+        if total is None:
+            raise ValueError(
+                "No loss to compute. Provide a `loss` argument in `compile()`, or call `self.add_loss()` in a layer."
+            )
+        return total
+
+    def _added_losses(self) -> list[Any]:
+        context = self._losses_context
+        if self._has_fixed_losses or (context is not None and context.loss_owners):
+            return self.losses
+        return []
+
+    def _loss_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
+        if self._compute_loss_takes_training:
+            return self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        return self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Updates the compiled metrics with one batch, and returns all results so far."""
+        self._update_metrics(x, y, y_pred, sample_weight)
+        return self.get_metrics_result()
+
+    def _update_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> None:
+        if self._compile_metrics is not None:
+            with torch.no_grad():
+                detached = tree.map_structure(_detached, y_pred) if tree.is_nested(y_pred) else y_pred.detach()
+                self._compile_metrics.update_state(y, detached, sample_weight)
+
+    # ------------------------------------------------------------ steps
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One training step on one batch; override it to train in another way.
+
+        Args:
+            data: `x`, `(x, y)` or `(x, y, sample_weight)` of torch tensors.
+
+        Returns:
+            The logs: results by name.
+        """
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        return self._train_on(x, y, sample_weight) or self.get_metrics_result()
+
+    def _train_on(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any] | None:
+        """Trains on one batch; returns logs only where `compute_metrics` is the user's."""
+        y_pred = self(x, training=True) if self._call_has_training else self(x)
+        loss = self._loss_of(x, y, y_pred, sample_weight, training=True)
+        self._loss_tracker.update_state(loss.detach(), sample_weight=_batch_size(x))
+        trained = self._trained or self._find_trained()
+        if trained:
+            optimizer = self.optimizer
+            gradients = torch.autograd.grad(
+                optimizer.scale_loss(loss), [variable.value for variable in trained], allow_unused=True
+            )
+            with torch.no_grad():
+                optimizer.apply(gradients, trained)
+        else:
+            warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+        return self._logs_of(x, y, y_pred, sample_weight)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """One step of `evaluate` on one batch; override it to evaluate in another way."""
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        return self._test_on(x, y, sample_weight) or self.get_metrics_result()
+
+    def _test_on(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any] | None:
+        y_pred = self(x, training=False) if self._call_has_training else self(x)
+        loss = self._loss_of(x, y, y_pred, sample_weight, training=False)
+        self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
+        return self._logs_of(x, y, y_pred, sample_weight)
+
+    def _logs_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any] | None:
+        if type(self).compute_metrics is not Trainer.compute_metrics:
+            return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        self._update_metrics(x, y, y_pred, sample_weight)
+        return None
+
+    def predict_step(self, data: Any) -> Any:
+        """The outputs for one batch; override it to predict in another way."""
+        x, _, _ = unpack_x_y_sample_weight(data)
+        return self(x, training=False) if self._call_has_training else self(x)
+
+    def _find_trained(self) -> tuple[Any, ...]:
+        """What each step asks for again and again, found once a call of `fit`."""
+        trained = tuple(self.trainable_variables)
+        object.__setattr__(self, "_trained", trained)
+        fixed = any(v.regularizer is not None for v in trained) or any(layer._losses for layer in self._flatten_layers())
+        object.__setattr__(self, "_has_fixed_losses", fixed)
+        if trained and self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(trained)
+        return trained
+
+    def _build_for(self, x: Any) -> None:
+        """Makes the variables of a model that has not seen data, without computing anything."""
+        if all(layer.built for layer in self._flatten_layers()):
+            return
+        from fastk.graph import KerasTensor, compute_output_spec
+
+        def symbolic(value: Any) -> Any:
+            if value is None:
+                return None
+            shape = (None, *value.shape[1:]) if value.ndim else ()
+            return KerasTensor(shape, dtype=dtypes.standardize_dtype(value.dtype))
+
+        inputs = tree.map_structure(symbolic, x)
+        try:
+            with internal():
+                compute_output_spec(self, inputs)
+        except (NotImplementedError, TypeError, RuntimeError, AttributeError) as error:
+            raise RuntimeError(
+                "Unable to automatically build the model. Please build it yourself before calling fit/evaluate/predict, for "
+                f"example by calling it on a batch of data. Exception encountered:\n'{error}'"
+            ) from error
+
+
+def _mean(name: str) -> Any:
+    return metrics.Mean(name=name)
+
+
+def _detached(x: Any) -> Any:
+    return x.detach() if isinstance(x, torch.Tensor) else x
+
+
+def _batch_size(x: Any) -> int:
+    if isinstance(x, torch.Tensor):
+        return x.shape[0]
+    return next(part.shape[0] for part in tree.flatten(x) if part is not None)
+
+
+def to_numbers(logs: dict[str, Any]) -> dict[str, Any]:
+    """Logs with scalar tensors as Python floats, read from the device at once."""
+    tensors = {name: value for name, value in logs.items() if isinstance(value, torch.Tensor) and value.numel() == 1}
+    on_device = [value for value in tensors.values() if value.device.type != "cpu"]
+    if len(on_device) > 1:
+        read = torch.stack([value.detach().reshape(()).double() for value in tensors.values()]).tolist()
+        return {**logs, **dict(zip(tensors, read, strict=True))}
+    return {name: float(value.detach()) if name in tensors else value for name, value in logs.items()}
+
