@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import torch
+
 from fastk import dtypes
 
 
@@ -50,6 +52,38 @@ class SymbolicScope(_Scope):
 
     def _entered_value(self):
         return True
+
+
+class ConcreteScope(_Scope):
+<<<<<<< HEAD
+    """Inside a `SymbolicScope`: tensors have values again, for the variables of layers that are built there."""
+
+    attribute = "symbolic"
+
+    def __init__(self, device: torch.device):
+=======
+    """Leaves a `SymbolicScope`: what is made inside, such as a variable of a layer that is being built, has values.
+
+    Args:
+        device: where tensors are made.
+    """
+
+    attribute = "symbolic"
+
+    def __init__(self, device: Any):
+>>>>>>> layers
+        self._device = device
+
+    def __enter__(self):
+        self._device.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *exception):
+        super().__exit__(*exception)
+        self._device.__exit__(*exception)
+
+    def _entered_value(self):
+        return False
 
 
 class AutocastScope(_Scope):

@@ -139,6 +139,11 @@ def enable_unsafe_deserialization() -> None:
     _state.safe_mode = False
 
 
+def in_safe_mode() -> bool | None:
+    """Whether code in a configuration is refused; None where nothing was said, which means that it is."""
+    return _state.safe_mode
+
+
 @contextlib.contextmanager
 def safe_mode_scope(safe_mode: bool | None) -> Iterator[None]:
     """Inside, `safe_mode` decides whether code in a configuration may be run."""

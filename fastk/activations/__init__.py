@@ -37,6 +37,7 @@ from fastk.activations.functions import (
     tanh_shrink,
     threshold,
 )
+from fastk.activations.fused import fused_name
 
 swish = silu
 hard_swish = hard_silu

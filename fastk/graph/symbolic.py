@@ -18,7 +18,8 @@ from fastk.scopes import SymbolicScope, internal
 from fastk.tensor import get_keras_mask, set_keras_mask
 
 # Two primes unlikely to stand in a model: a size that is the same for both does not depend on the unknown one.
-STAND_INS = (83, 89)
+# Far apart, so that windows with strides up to their distance give different sizes too.
+STAND_INS = (83, 331)
 
 
 def compute_output_spec(function: Callable, *args: Any, **kwargs: Any) -> Any:

@@ -153,7 +153,7 @@ class Layer(WeightOptions, LayerState, Operation):
             # No `build()`: running `call` without values builds the sub-layers.
             try:
                 compute_output_spec(self.call, **spec.arguments)
-            except Exception as error:  # noqa: BLE001 - user code; the real call that follows raises its own error
+            except Exception as error:
                 if spec.eager:
                     return
                 warnings.warn(
@@ -163,6 +163,7 @@ class Layer(WeightOptions, LayerState, Operation):
                     f"children. Exception encountered: '{error}'",
                     stacklevel=3,
                 )
+        self._build_shapes = {"input_shape": next(iter(spec.shapes().values()), None)}
         self.built = True
 
     def add_weight(
@@ -322,7 +323,7 @@ class Layer(WeightOptions, LayerState, Operation):
             self._resolve_context(context, spec, kwargs, handed)
             previous_mask = self._resolve_masks(spec, kwargs)
             try:
-                outputs = self._run(args, kwargs)
+                outputs = self._apply_call(args, kwargs)
             finally:
                 context.values = before
         self.built = True
@@ -381,7 +382,7 @@ class Layer(WeightOptions, LayerState, Operation):
             return kwargs["mask"]
         return tree.map_structure(get_keras_mask, spec.first)
 
-    def _run(self, args: tuple, kwargs: dict) -> Any:
+    def _apply_call(self, args: tuple, kwargs: dict) -> Any:
         scope = self._autocast_scope()
         if any_symbolic_tensors(args, kwargs):
             run: Callable = self.compute_output_spec

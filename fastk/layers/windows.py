@@ -45,7 +45,13 @@ def joined_shape(batch: int | None, spatial: Any, channels: int | None, data_for
 
 
 def windows_shape(
-    shape: Any, channels: int | None, window: tuple, strides: tuple, padding: str, data_format: str, dilation: tuple = ()
+    shape: Any,
+    channels: int | None,
+    window: tuple,
+    strides: tuple,
+    padding: str,
+    data_format: str,
+    dilation: tuple = (),
 ) -> tuple:
     """The shape of what windows over inputs of `shape` give.
 
@@ -59,7 +65,9 @@ def windows_shape(
             f"window {window}."
         )
     dilation = dilation or (1,) * len(window)
-    lengths = [window_length(n, w, s, padding, d) for n, w, s, d in zip(spatial, window, strides, dilation, strict=True)]
+    lengths = [
+        window_length(n, w, s, padding, d) for n, w, s, d in zip(spatial, window, strides, dilation, strict=True)
+    ]
     if any(length is not None and length <= 0 for length in lengths):
         raise ValueError(
             f"Computed output size would be zero or negative. Received: inputs.shape={tuple(shape)}, window={window}, "

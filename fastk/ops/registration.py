@@ -48,7 +48,9 @@ def camel_case(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
 
-def operation(tensors: str, *, spec: Callable | None = None, name: str | None = None) -> Callable[[Callable], Callable]:
+def operation(
+    tensors: str, *, spec: Callable | None = None, name: str | None = None, module: str | None = None
+) -> Callable[[Callable], Callable]:
     """A decorator that makes a function of tensors a public operation.
 
     Args:
@@ -57,10 +59,13 @@ def operation(tensors: str, *, spec: Callable | None = None, name: str | None = 
         spec: for symbolic arguments, what the function would return as KerasTensors, called with the same arguments.
             By default the function is run without values, on the `meta` device, with stand-ins for unknown sizes.
         name: the class's name in files, where it is not the function's name in CamelCase.
+        module: Keras's module for it in files, where it is not that of the function: `"nn"`.
     """
 
     def decorate(function: Callable) -> Callable:
-        cls = _operation_class(function, tensors.split(), spec, name or camel_case(function.__name__))
+        # `fastk.ops.numpy.reductions` is written as `keras.src.ops.numpy`.
+        place = module or function.__module__.split(".")[2]
+        cls = _operation_class(function, tensors.split(), spec, name or camel_case(function.__name__), place)
 
         @functools.wraps(function)
         def public(*args: Any, **kwargs: Any) -> Any:
@@ -78,7 +83,7 @@ def operation(tensors: str, *, spec: Callable | None = None, name: str | None = 
     return decorate
 
 
-def elementwise(tensors: str, *, name: str | None = None) -> Callable[[Callable], Callable]:
+def elementwise(tensors: str, *, name: str | None = None, module: str | None = None) -> Callable[[Callable], Callable]:
     """`operation` for a function whose tensor arguments broadcast: of it, only the result's dtype has to be inferred."""
 
     def decorate(function: Callable) -> Callable:
@@ -88,7 +93,7 @@ def elementwise(tensors: str, *, name: str | None = None) -> Callable[[Callable]
             shape = broadcast_shapes(*(shape_of(arguments[n]) for n in names))
             return KerasTensor(shape, dtype=dtype_for(function, names, arguments))
 
-        return operation(tensors, spec=spec, name=name)(function)
+        return operation(tensors, spec=spec, name=name, module=module)(function)
 
     return decorate
 
@@ -172,11 +177,15 @@ class FunctionOperation(Operation):
         return type(self).spec(*args, **kwargs)  # type: ignore[misc]
 
 
-def _operation_class(function: Callable, tensors: list[str], spec: Callable | None, name: str) -> type[FunctionOperation]:
+def _operation_class(
+    function: Callable, tensors: list[str], spec: Callable | None, name: str, module: str
+) -> type[FunctionOperation]:
     signature = inspect.signature(function)
     unknown = set(tensors) - set(signature.parameters)
     if unknown:
-        raise TypeError(f"{function.__name__}{signature} has no arguments {sorted(unknown)}: name those that are tensors.")
+        raise TypeError(
+            f"{function.__name__}{signature} has no arguments {sorted(unknown)}: name those that are tensors."
+        )
     static = [parameter for parameter in signature.parameters.values() if parameter.name not in tensors]
     constructor = inspect.Signature([_SELF, *_as_keywords(static), _NAME])
 
@@ -184,8 +193,6 @@ def _operation_class(function: Callable, tensors: list[str], spec: Callable | No
         FunctionOperation.__init__(self, *args, **kwargs)
 
     __init__.__signature__ = constructor  # type: ignore[attr-defined]
-    # `fastk.ops.numpy.reductions` is written as `keras.src.ops.numpy`.
-    module = ".".join(["keras.src.ops", *function.__module__.split(".")[2:3]])
     cls = type(
         name,
         (FunctionOperation,),
@@ -200,7 +207,7 @@ def _operation_class(function: Callable, tensors: list[str], spec: Callable | No
             "tensor_names": tuple(tensors),
             "variadic": next((p.name for p in signature.parameters.values() if p.kind is _VARIADIC), None),
             "static_names": tuple(parameter.name for parameter in static),
-            "_keras_location": (module, name, name),
+            "_keras_location": (f"keras.src.ops.{module}", name, name),
         },
     )
     CLASSES[name] = cls

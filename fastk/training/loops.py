@@ -109,6 +109,7 @@ class Loops:
                 verbose=verbose,
                 epochs=epochs,
                 steps=source.steps_per_epoch,
+                validates=validation is not None,
                 model=self,
             )
         self.stop_training = False
@@ -125,7 +126,7 @@ class Loops:
                     val_logs = self._evaluate(validation, callbacks)
                     logs |= {f"val_{name}": value for name, value in val_logs.items()}
                 callbacks.on_epoch_end(epoch, logs)
-                if self.stop_training:
+                if self.stop_training or source.exhausted:
                     break
                 self._find_trained()  # a callback may have changed what is trained
             if self.optimizer is not None and epochs > 0:

@@ -198,6 +198,13 @@ class TestBatches:
         assert isinstance(bx["a"][1], tuple) and isinstance(by, OrderedDict) and list(by) == ["o", "n"]
         assert by["o"].dtype is torch.int8 and by["n"] is None and bw is None
 
+    def test_the_arrays_whole(self):
+        for x in (np.arange(4), [np.arange(4)]):
+            source = make_source(x, np.arange(4), shuffle=True)
+            assert isinstance(source, ArraySource) and source.resident
+            got, y, w = source.arrays
+            assert (got[0] if isinstance(x, list) else got).tolist() == y.tolist() == [0, 1, 2, 3] and w is None
+
     @pytest.mark.parametrize("shuffle", [False, True, "batch"])
     def test_views_in_groups(self, monkeypatch, shuffle):
         monkeypatch.setattr(arrays_module, "_GROUP", 2)
@@ -361,7 +368,7 @@ def test_importing_loads_nothing_heavy():
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("shuffle", [False, True, "batch"])
 def test_cuda(resident, shuffle, monkeypatch):

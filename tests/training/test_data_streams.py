@@ -392,7 +392,7 @@ class TestWhatDoesNotGoTogether:
             make_source(source, batch_size=2, steps=3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 @pytest.mark.parametrize("pin_memory", [False, True])
 def test_cuda_copies_ahead(pin_memory):
     data = TensorDataset(torch.randn(1000, 8), torch.arange(1000))

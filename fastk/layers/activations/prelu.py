@@ -50,7 +50,9 @@ class PReLU(Layer):
         shared = self.shared_axes or ()
         shape = tuple(1 if axis in shared else size for axis, size in enumerate(input_shape[1:], 1))
         self.alpha = self._add_weight_with_options("alpha", shape)
-        axes = {axis: size for axis, size in enumerate(input_shape) if axis > 0 and axis not in shared} if shared else {}
+        axes = (
+            {axis: size for axis, size in enumerate(input_shape) if axis > 0 and axis not in shared} if shared else {}
+        )
         self.input_spec = InputSpec(ndim=len(input_shape), axes=axes)
 
     def call(self, inputs: Any) -> Any:

@@ -34,9 +34,7 @@ class ReLU(SameShapeLayer):
     ):
         super().__init__(**kwargs)
         if max_value is not None and max_value < 0:
-            raise ValueError(
-                f"max_value of a ReLU layer cannot be a negative value. Received: max_value={max_value}"
-            )
+            raise ValueError(f"max_value of a ReLU layer cannot be a negative value. Received: max_value={max_value}")
         _require_non_negative("ReLU", "negative_slope", negative_slope)
         _require_non_negative("ReLU", "threshold", threshold)
         self.max_value = max_value

@@ -118,7 +118,7 @@ class Conv1D(_Conv):
             bias,
             strides=self.strides,
             padding=self.padding,
-            dilation=self.dilation_rate,
+            dilation_rate=self.dilation_rate,
             groups=self.groups,
             activation=activation,
         )
@@ -158,7 +158,7 @@ class Conv2D(_Conv):
             bias,
             strides=self.strides,
             padding=self.padding,
-            dilation=self.dilation_rate,
+            dilation_rate=self.dilation_rate,
             groups=self.groups,
             activation=activation,
         )

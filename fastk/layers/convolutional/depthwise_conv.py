@@ -99,7 +99,7 @@ class DepthwiseConv1D(_DepthwiseConv):
             bias,
             strides=(self.strides[0], self.strides[0]),
             padding=self.padding,
-            dilation=(1, *self.dilation_rate),
+            dilation_rate=(1, *self.dilation_rate),
             activation=activation,
         )
         return outputs.squeeze(1)
@@ -122,6 +122,6 @@ class DepthwiseConv2D(_DepthwiseConv):
             bias,
             strides=self.strides,
             padding=self.padding,
-            dilation=self.dilation_rate,
+            dilation_rate=self.dilation_rate,
             activation=activation,
         )

@@ -83,7 +83,9 @@ class Lambda(Layer):
         """The constructor's arguments, functions serialized."""
         config: dict[str, Any] = {"function": _written(self.function)}
         if self._output_shape is not None:
-            config["output_shape"] = _written(self._output_shape) if callable(self._output_shape) else self._output_shape
+            config["output_shape"] = (
+                _written(self._output_shape) if callable(self._output_shape) else self._output_shape
+            )
         if self.mask is not None:
             config["mask"] = (
                 _written(self.mask) if callable(self.mask) else serialization.serialize_keras_object(self.mask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, repeat
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fastk import tree
-from fastk.training.data.convert import SparseRows, flatten_named, is_array, is_sparse_matrix, to_rows
+from fastk.training.data.convert import SparseRows, flatten_named, is_array, is_sparse_matrix, map_arrays, to_tensor
 from fastk.training.data.prefetch import to_device
 from fastk.training.data.source import Batch, DataSource, drawn_by, positive_int
 from fastk.training.data.weights import ClassWeights, arrange_sample_weight
@@ -65,14 +65,14 @@ class ArraySource(DataSource):
         self.device = torch.device(device)
         self.generator = generator
 
-        data = tree.map_structure(to_rows, (x, y, sample_weight), none_is_leaf=False)
+        x, y, sample_weight = data = tuple(map_arrays(_to_rows, part) for part in (x, y, sample_weight))
         self.num_samples = _check_cardinality(data)
-        x, y, sample_weight = data
-        data = (x, y, arrange_sample_weight(y, sample_weight, class_weights))
-        leaves = tree.flatten(data)
+        if sample_weight is not None or class_weights is not None:
+            data = x, y, arrange_sample_weight(y, sample_weight, class_weights)
+        nested = any(map(tree.is_nested, data))
+        leaves = tree.flatten(data) if nested else data
         self.resident = _fits(leaves, self.device)
         self._leaves = [_place(leaf, self.device if self.resident else None) for leaf in leaves]
-        nested = any(map(tree.is_nested, data))
         self._pack = partial(tree.pack_sequence_as, tree.map_structure(lambda _: None, data)) if nested else None
 
         size = positive_int(batch_size, "batch_size")
@@ -81,6 +81,11 @@ class ArraySource(DataSource):
         self.batch_size = self._size = size
         self.num_batches = math.ceil(self.num_samples / size)
         self.partial_batch_size = self.num_samples % size or None
+
+    @property
+    def arrays(self) -> Batch:
+        """The arrays whole, as `(x, y, sample_weight)`; on the device where `resident`."""
+        return self._pack(self._leaves) if self._pack else tuple(self._leaves)
 
     def order(self) -> torch.Tensor | None:
         """The numbers of the samples in the order of a new pass; None for the order in which they came."""
@@ -151,7 +156,7 @@ def _check_cardinality(data: tuple[Any, ...], labels: tuple[str, ...] = ("x", "y
     return samples
 
 
-def _fits(leaves: list[Any], device: torch.device) -> bool:
+def _fits(leaves: Sequence[Any], device: torch.device) -> bool:
     """Whether the arrays can stay on the device whole."""
     if any(isinstance(leaf, SparseRows) for leaf in leaves):
         return device.type == "cpu"
@@ -159,6 +164,10 @@ def _fits(leaves: list[Any], device: torch.device) -> bool:
         return True
     size = sum(leaf.nbytes for leaf in leaves if leaf is not None and not leaf.is_cuda)
     return size <= RESIDENT_BYTES or size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def _to_rows(value: Any) -> torch.Tensor | SparseRows:
+    return SparseRows(value) if is_sparse_matrix(value) else to_tensor(value)
 
 
 def _place(leaf: Any, device: torch.device | None) -> Any:

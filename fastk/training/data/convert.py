@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import reprlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -89,9 +90,11 @@ def to_tensor(value: Any) -> torch.Tensor:
     return tensor
 
 
-def to_rows(value: Any) -> torch.Tensor | SparseRows:
-    """As `to_tensor`, with a scipy sparse matrix left sparse."""
-    return SparseRows(value) if is_sparse_matrix(value) else to_tensor(value)
+def map_arrays(function: Callable[[Any], Any], part: Any) -> Any:
+    """`function` over the arrays of a structure, which is mostly one array alone; None stays None."""
+    if part is None:
+        return None
+    return tree.map_structure(function, part, none_is_leaf=False) if tree.is_nested(part) else function(part)
 
 
 def _as_numpy(value: Any) -> np.ndarray:

@@ -1,0 +1,227 @@
+"""`keras.ops.math`: segments, the largest elements, error functions, Fourier transforms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from fastk.graph.keras_tensor import KerasTensor
+from fastk.ops.operands import floating
+from fastk.ops.registration import elementwise, operation
+from fastk.tensor import convert_to_tensor
+
+__all__ = [
+    "cdist",
+    "erf",
+    "erfc",
+    "erfinv",
+    "extract_sequences",
+    "in_top_k",
+    "logdet",
+    "logsumexp",
+    "rsqrt",
+    "segment_max",
+    "segment_min",
+    "segment_prod",
+    "segment_sum",
+    "top_k",
+    "view_as_complex",
+    "view_as_real",
+]
+
+
+@elementwise("x")
+def rsqrt(x: Any) -> torch.Tensor:
+    """`1 / sqrt(x)`."""
+    return torch.rsqrt(floating(x))
+
+
+@elementwise("x")
+def erf(x: Any) -> torch.Tensor:
+    """The error function."""
+    return torch.erf(floating(x))
+
+
+@elementwise("x")
+def erfc(x: Any) -> torch.Tensor:
+    """`1 - erf(x)`, exact for large `x`."""
+    return torch.erfc(floating(x))
+
+
+@elementwise("x")
+def erfinv(x: Any) -> torch.Tensor:
+    """The inverse of `erf`."""
+    return torch.erfinv(floating(x))
+
+
+@operation("x")
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> torch.Tensor:
+    """`log(sum(exp(x)))` along `axis`, without overflow.
+
+    >>> from fastk import ops
+    >>> ops.logsumexp([1000.0, 1000.0])
+    tensor(1000.6931)
+    """
+    x = floating(x)
+    return torch.logsumexp(x, dim=tuple(range(x.ndim)) if axis is None else axis, keepdim=keepdims)
+
+
+# ---------------------------------------------------------------- the largest
+
+
+class TopK(NamedTuple):
+    """What `top_k` returns."""
+
+    values: Any
+    indices: Any
+
+
+def _top_k_spec(x: Any, k: int, sorted: bool = True) -> TopK:
+    shape = (*x.shape[:-1], k)
+    return TopK(KerasTensor(shape, dtype=x.dtype), KerasTensor(shape, dtype="int32"))
+
+
+@operation("x", spec=_top_k_spec)
+def top_k(x: Any, k: int, sorted: bool = True) -> TopK:
+    """The `k` largest elements along the last axis, and their indices.
+
+    Args:
+        x: tensor.
+        k: how many.
+        sorted: whether the largest comes first.
+
+    >>> from fastk import ops
+    >>> values, indices = ops.top_k([1.0, 3.0, 2.0], 2)
+    >>> values.tolist(), indices.tolist()
+    ([3.0, 2.0], [1, 2])
+    """
+    values, indices = torch.topk(convert_to_tensor(x), k, sorted=sorted)
+    return TopK(values, indices.to(torch.int32))
+
+
+def _in_top_k_spec(targets: Any, predictions: Any, k: int) -> KerasTensor:
+    return KerasTensor(targets.shape, dtype="bool")
+
+
+@operation("targets predictions", spec=_in_top_k_spec)
+def in_top_k(targets: Any, predictions: Any, k: int) -> torch.Tensor:
+    """Whether each target class is among the `k` largest predictions, ties with the last of them included.
+
+    Args:
+        targets: (batch,), integers.
+        predictions: (batch, classes).
+        k: how many predictions count.
+    """
+    targets, predictions = convert_to_tensor(targets, dtype="int64"), convert_to_tensor(predictions)
+    least = torch.topk(predictions, min(k, predictions.shape[-1])).values[..., -1]
+    return torch.gather(predictions, -1, targets.unsqueeze(-1)).squeeze(-1) >= least
+
+
+# ---------------------------------------------------------------- segments
+
+
+def _segment_spec(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> KerasTensor:
+    return KerasTensor((num_segments, *data.shape[1:]), dtype=data.dtype)
+
+
+def _empty_value(reduction: str, dtype: torch.dtype) -> float:
+    """What a segment without elements holds: the value that changes nothing."""
+    if reduction in ("sum", "prod"):
+        return 0 if reduction == "sum" else 1
+    if dtype.is_floating_point:
+        return -math.inf if reduction == "amax" else math.inf
+    return torch.iinfo(dtype).min if reduction == "amax" else torch.iinfo(dtype).max
+
+
+def _segment(name: str, reduction: str, doc: str) -> Callable:
+    def reduce(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> torch.Tensor:
+        data, segment_ids = convert_to_tensor(data), convert_to_tensor(segment_ids, dtype="int64")
+        if segment_ids.ndim != 1:
+            raise ValueError(
+                "Argument `segment_ids` should be an 1-D vector, got shape: "
+                f"{tuple(segment_ids.shape)}. Consider either flatten input with segment_ids.reshape((-1)) and "
+                "data.reshape((-1, ) + data.shape[len(segment_ids.shape):]) or vectorize with vmap."
+            )
+        count = int(segment_ids.max()) + 1 if num_segments is None else num_segments
+        # Elements of no segment go to one more, which is cut off.
+        outside = (segment_ids < 0) | (segment_ids >= count)
+        index = torch.where(outside, count, segment_ids).reshape(-1, *[1] * (data.ndim - 1)).expand_as(data)
+        start = data.new_full((count + 1, *data.shape[1:]), _empty_value(reduction, data.dtype))
+        return start.scatter_reduce(0, index, data, reduction)[:-1]
+
+    reduce.__name__ = reduce.__qualname__ = name
+    reduce.__doc__ = f"""{doc} of the rows of `data` that have the same segment id.
+
+    Args:
+        data: (rows, ...).
+        segment_ids: (rows,), integers; rows whose id is negative or too large are left out.
+        num_segments: the number of rows of the result; by default one more than the largest id, which is read on the
+            host.
+        sorted: whether the ids are sorted; of no effect on the result.
+    """
+    return operation("data segment_ids", spec=_segment_spec)(reduce)
+
+
+segment_sum = _segment("segment_sum", "sum", "The sum")
+segment_max = _segment("segment_max", "amax", "The maximum")
+segment_min = _segment("segment_min", "amin", "The minimum")
+segment_prod = _segment("segment_prod", "prod", "The product")
+
+
+# ---------------------------------------------------------------- distances and sequences
+
+
+@operation("x y")
+def cdist(x: Any, y: Any) -> torch.Tensor:
+    """The Euclidean distance of each row of `x` from each row of `y`: (..., n, d) and (..., m, d) give (..., n, m)."""
+    x, y = floating(x), floating(y)
+    if x.ndim < 2 or y.ndim < 2:
+        raise ValueError(f"`cdist` inputs must have rank >= 2. Received shapes: {tuple(x.shape)} and {tuple(y.shape)}")
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError(
+            f"Last dimension of inputs to `cdist` must match. Received shapes: {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    return torch.linalg.vector_norm(x.unsqueeze(-2) - y.unsqueeze(-3), dim=-1)
+
+
+def _extract_sequences_spec(x: Any, sequence_length: int, sequence_stride: int) -> KerasTensor:
+    size = x.shape[-1]
+    count = None if size is None else 1 + (size - sequence_length) // sequence_stride
+    return KerasTensor((*x.shape[:-1], count, sequence_length), dtype=x.dtype)
+
+
+@operation("x", spec=_extract_sequences_spec)
+def extract_sequences(x: Any, sequence_length: int, sequence_stride: int) -> torch.Tensor:
+    """The windows of the last axis, as a new last axis.
+
+    >>> from fastk import ops
+    >>> ops.extract_sequences(ops.arange(5), 3, 2).tolist()
+    [[0, 1, 2], [2, 3, 4]]
+    """
+    return convert_to_tensor(x).unfold(-1, sequence_length, sequence_stride).contiguous()
+
+
+@operation("x")
+def logdet(x: Any) -> torch.Tensor:
+    """The logarithm of the determinant of square matrices."""
+    return torch.logdet(floating(x))
+
+
+@operation("x")
+def view_as_complex(x: Any) -> torch.Tensor:
+    """Pairs (real, imaginary) along the last axis as complex numbers."""
+    x = convert_to_tensor(x)
+    if x.ndim < 1 or x.shape[-1] != 2:
+        raise ValueError(
+            f"Last dimension of input must be size 2 (real and imaginary). Received shape: {tuple(x.shape)}"
+        )
+    return torch.complex(x[..., 0], x[..., 1])
+
+
+@operation("x")
+def view_as_real(x: Any) -> torch.Tensor:
+    """Complex numbers as pairs (real, imaginary) along a new last axis."""
+    return torch.view_as_real(convert_to_tensor(x).resolve_conj())
