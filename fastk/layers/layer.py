@@ -163,6 +163,7 @@ class Layer(WeightOptions, LayerState, Operation):
                     f"children. Exception encountered: '{error}'",
                     stacklevel=3,
                 )
+        self._build_shapes = {"input_shape": next(iter(spec.shapes().values()), None)}
         self.built = True
 
     def add_weight(

@@ -246,7 +246,9 @@ def _spec_for(
     return KerasTensor(shape, dtype=inputs.dtype)
 
 
-def _conv3d(x: torch.Tensor, kernel: torch.Tensor, strides: Any, padding: str, dilation: Any, groups: int) -> torch.Tensor:
+def _conv3d(
+    x: torch.Tensor, kernel: torch.Tensor, strides: Any, padding: str, dilation: Any, groups: int
+) -> torch.Tensor:
     x = torch.movedim(x, -1, 1)
     if padding == "same":
         x = _zeros_around(x, kernel.shape[:3], strides, dilation)
@@ -395,7 +397,9 @@ def _transpose_parts(
     rank = _check_rank(shape, "conv transpose operation")
     steps, dilation = _each(strides, rank, "strides"), _each(dilation_rate, rank, "dilation_rate")
     extents = [(size - 1) * step + 1 for size, step in zip(kernel[:-2], dilation, strict=True)]
-    extra = [output_padding] * rank if output_padding is None or isinstance(output_padding, int) else list(output_padding)
+    extra = (
+        [output_padding] * rank if output_padding is None or isinstance(output_padding, int) else list(output_padding)
+    )
     padding = _check_padding(padding)
     cut = [_transpose_sides(e, s, padding, p) for e, s, p in zip(extents, steps, extra, strict=True)]
     return steps, dilation, extents, cut
@@ -441,7 +445,9 @@ def conv_transpose(
         output_padding: how many elements are added after the result, an int or one for each spatial dimension.
     """
     inputs, kernel = promoted(inputs, kernel)
-    steps, dilation, _, cut = _transpose_parts(inputs.shape, kernel.shape, strides, padding, output_padding, dilation_rate)
+    steps, dilation, _, cut = _transpose_parts(
+        inputs.shape, kernel.shape, strides, padding, output_padding, dilation_rate
+    )
     layout = config.standardize_data_format(data_format)
     x = _last(inputs, layout)
     if x.shape[-1] != kernel.shape[-1]:
