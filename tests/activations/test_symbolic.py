@@ -17,7 +17,9 @@ ARGUMENTS = {
     "gelu": {"approximate": True},
     "softmax": {"axis": (1, 2)},
 }
-NAMES = [name for name in activations.__all__ if name not in ("get", "serialize", "deserialize", "linear")]
+NAMES = [
+    name for name in activations.__all__ if name not in ("get", "serialize", "deserialize", "fused_name", "linear")
+]
 
 
 @pytest.mark.parametrize("given", [False, True], ids=["defaults", "arguments"])
