@@ -14,7 +14,7 @@ import torch
 from fastk import device as devices
 from fastk import dtypes
 from fastk.naming import auto_name, current_path
-from fastk.scopes import state
+from fastk.scopes import ConcreteScope, state
 from fastk.tensor import convert_to_numpy, convert_to_tensor
 
 AGGREGATIONS = ("none", "mean", "sum", "only_first_replica")
@@ -120,7 +120,7 @@ class Variable:
             self._value = initializer.requires_grad_(self._trainable and initializer.is_floating_point())
             self._dtype = dtypes.standardize_dtype(initializer.dtype)
         else:
-            value = convert_to_tensor(initializer, dtype=dtype)
+            value = _with_values(lambda: convert_to_tensor(initializer, dtype=dtype))
             self._dtype = dtypes.standardize_dtype(dtype if dtype is not None else value.dtype)
             self._set_value(value)
         assert self._value is not None
@@ -142,8 +142,11 @@ class Variable:
             raise ValueError(
                 f"Variable {self.path} cannot be initialized inside a stateless scope: leave the scope, or build first."
             )
-        assert self._initializer is not None
-        self._set_value(convert_to_tensor(self._initializer(self._shape, dtype=self._dtype), dtype=self._dtype))
+        initializer = self._initializer
+        assert initializer is not None
+        self._set_value(
+            _with_values(lambda: convert_to_tensor(initializer(self._shape, dtype=self._dtype), dtype=self._dtype))
+        )
         self._initializer = None
 
     def _set_value(self, value: torch.Tensor) -> None:
@@ -309,6 +312,14 @@ class Variable:
         return copy
 
     __hash__ = object.__hash__
+
+
+def _with_values(make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """`make()`, with values even while shapes are inferred: a layer may be built there."""
+    if not state.symbolic:
+        return make()
+    with ConcreteScope(devices.get_device()):
+        return make()
 
 
 def _one_of(argument: str, value: str | None, allowed: tuple[str, ...]) -> str:

@@ -83,7 +83,6 @@ __all__ = [
     "deserialize",
     "elu",
     "exponential",
-    "fused_name",
     "gelu",
     "get",
     "glu",

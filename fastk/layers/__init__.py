@@ -9,6 +9,7 @@ from fastk.layers.convolutional.conv_transpose import Conv1DTranspose, Conv2DTra
 from fastk.layers.convolutional.depthwise_conv import DepthwiseConv1D, DepthwiseConv2D
 from fastk.layers.convolutional.separable_conv import SeparableConv1D, SeparableConv2D
 from fastk.layers.core.dense import Dense
+from fastk.layers.core.einsum_dense import EinsumDense
 from fastk.layers.core.embedding import Embedding
 from fastk.layers.core.identity import Identity
 from fastk.layers.core.input_layer import Input, InputLayer
@@ -38,6 +39,14 @@ from fastk.layers.normalization.group_normalization import GroupNormalization
 from fastk.layers.normalization.layer_normalization import LayerNormalization
 from fastk.layers.normalization.rms_normalization import RMSNormalization
 from fastk.layers.normalization.unit_normalization import UnitNormalization
+from fastk.layers.pooling.adaptive_pooling import (
+    AdaptiveAveragePooling1D,
+    AdaptiveAveragePooling2D,
+    AdaptiveAveragePooling3D,
+    AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D,
+    AdaptiveMaxPooling3D,
+)
 from fastk.layers.pooling.average_pooling import AveragePooling1D, AveragePooling2D, AveragePooling3D
 from fastk.layers.pooling.global_pooling import (
     GlobalAveragePooling1D,
@@ -82,6 +91,12 @@ __all__ = [
     "ELU",
     "Activation",
     "ActivityRegularization",
+    "AdaptiveAveragePooling1D",
+    "AdaptiveAveragePooling2D",
+    "AdaptiveAveragePooling3D",
+    "AdaptiveMaxPooling1D",
+    "AdaptiveMaxPooling2D",
+    "AdaptiveMaxPooling3D",
     "Add",
     "AlphaDropout",
     "Average",
@@ -113,6 +128,7 @@ __all__ = [
     "DepthwiseConv2D",
     "Dot",
     "Dropout",
+    "EinsumDense",
     "Embedding",
     "Flatten",
     "GaussianDropout",

@@ -123,12 +123,18 @@ class Layer(WeightOptions, LayerState, Operation):
                 "actually built, which may cause failures down the line. Make sure to implement a proper `build()` method.",
                 stacklevel=2,
             )
+        with self._open_name_scope():
+            self._path = current_path()
+        self._build_shapes = {"input_shape": input_shape}
         self.built = True
+        # A subclass's build() that calls this one goes on making state.
+        self._state_locked = not self._building
 
     def _build_at_init(self) -> None:
         """Marks a layer without a `build` of its own as built."""
         if type(self).build is Layer.build:
             self.built = True
+            self._state_locked = True
 
     def get_build_config(self) -> dict[str, Any] | None:
         """What `build_from_config` needs: the shapes that `build` was called with."""
@@ -163,7 +169,7 @@ class Layer(WeightOptions, LayerState, Operation):
                     f"children. Exception encountered: '{error}'",
                     stacklevel=3,
                 )
-        self.built = True
+        self.build(next(iter(spec.shapes().values()), None))
 
     def add_weight(
         self,
@@ -322,7 +328,7 @@ class Layer(WeightOptions, LayerState, Operation):
             self._resolve_context(context, spec, kwargs, handed)
             previous_mask = self._resolve_masks(spec, kwargs)
             try:
-                outputs = self._run(args, kwargs)
+                outputs = self._apply_call(args, kwargs)
             finally:
                 context.values = before
         self.built = True
@@ -381,7 +387,7 @@ class Layer(WeightOptions, LayerState, Operation):
             return kwargs["mask"]
         return tree.map_structure(get_keras_mask, spec.first)
 
-    def _run(self, args: tuple, kwargs: dict) -> Any:
+    def _apply_call(self, args: tuple, kwargs: dict) -> Any:
         scope = self._autocast_scope()
         if any_symbolic_tensors(args, kwargs):
             run: Callable = self.compute_output_spec

@@ -58,6 +58,12 @@ class LayerState(torch.nn.Module):
                 del self._modules[name]
             object.__setattr__(self, name, value)
 
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(type(self), name, None)
+        if isinstance(found, property):
+            return found.__get__(self)  # it raised an AttributeError of its own, which says more than torch's
+        return super().__getattr__(name)
+
     def __delattr__(self, name: str) -> None:
         value = getattr(self, name, None)
         if isinstance(value, Variable):

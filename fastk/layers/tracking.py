@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fastk import tree
+
 
 def track_containers(value: Any, on_add: Callable[[Any], None]) -> Any:
     """`value` with its lists, dicts and sets replaced by ones that call `on_add` for each item, now and later."""
@@ -112,3 +114,5 @@ class TrackedSet(_Tracked, set):
 
 
 _KINDS = {list: TrackedList, dict: TrackedDict, set: TrackedSet}
+tree.register_list(TrackedList)
+tree.register_dict(TrackedDict)

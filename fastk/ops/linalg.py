@@ -128,7 +128,9 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> t
 def qr(x: Any, mode: str = "reduced") -> tuple[torch.Tensor, torch.Tensor]:
     """The orthogonal `q` and triangular `r` of `x = q r`; `mode` is `"reduced"` or `"complete"`."""
     if mode not in ("reduced", "complete"):
-        raise ValueError(f"`mode` argument value not supported. Expected one of {{'reduced', 'complete'}}. Received: mode={mode}")
+        raise ValueError(
+            f"`mode` argument value not supported. Expected one of {{'reduced', 'complete'}}. Received: mode={mode}"
+        )
     return tuple(torch.linalg.qr(_matrices(x), mode=mode))
 
 

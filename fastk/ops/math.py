@@ -215,7 +215,9 @@ def view_as_complex(x: Any) -> torch.Tensor:
     """Pairs (real, imaginary) along the last axis as complex numbers."""
     x = convert_to_tensor(x)
     if x.ndim < 1 or x.shape[-1] != 2:
-        raise ValueError(f"Last dimension of input must be size 2 (real and imaginary). Received shape: {tuple(x.shape)}")
+        raise ValueError(
+            f"Last dimension of input must be size 2 (real and imaginary). Received shape: {tuple(x.shape)}"
+        )
     return torch.complex(x[..., 0], x[..., 1])
 
 

@@ -89,7 +89,9 @@ def canonical_axis(axis: int, ndim: int) -> int:
         ValueError: out of range.
     """
     if not -ndim <= axis < ndim:
-        raise ValueError(f"axis {axis} is out of bounds for array of dimension {ndim}: expected {-ndim} <= axis < {ndim}.")
+        raise ValueError(
+            f"axis {axis} is out of bounds for array of dimension {ndim}: expected {-ndim} <= axis < {ndim}."
+        )
     return axis + ndim if axis < 0 else axis
 
 

@@ -83,9 +83,7 @@ def operation(
     return decorate
 
 
-def elementwise(
-    tensors: str, *, name: str | None = None, module: str | None = None
-) -> Callable[[Callable], Callable]:
+def elementwise(tensors: str, *, name: str | None = None, module: str | None = None) -> Callable[[Callable], Callable]:
     """`operation` for a function whose tensor arguments broadcast: of it, only the result's dtype has to be inferred."""
 
     def decorate(function: Callable) -> Callable:
@@ -185,7 +183,9 @@ def _operation_class(
     signature = inspect.signature(function)
     unknown = set(tensors) - set(signature.parameters)
     if unknown:
-        raise TypeError(f"{function.__name__}{signature} has no arguments {sorted(unknown)}: name those that are tensors.")
+        raise TypeError(
+            f"{function.__name__}{signature} has no arguments {sorted(unknown)}: name those that are tensors."
+        )
     static = [parameter for parameter in signature.parameters.values() if parameter.name not in tensors]
     constructor = inspect.Signature([_SELF, *_as_keywords(static), _NAME])
 

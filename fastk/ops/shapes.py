@@ -63,7 +63,8 @@ def unified(*shapes: Sequence[int | None], but: int | None = None) -> list[Shape
         known = [b if a is None else a for a, b in zip(known, shape, strict=True)]
     skip = None if but is None else but % max(len(known), 1)
     return [
-        tuple(own if i == skip else (known[i] if own is None else own) for i, own in enumerate(shape)) for shape in shapes
+        tuple(own if i == skip else (known[i] if own is None else own) for i, own in enumerate(shape))
+        for shape in shapes
     ]
 
 
@@ -96,7 +97,9 @@ def reshape_shape(shape: Sequence[int | None], newshape: Sequence[Any]) -> Shape
     """
     newshape = tuple(newshape)
     if sum(size == -1 for size in newshape) > 1:
-        raise ValueError(f"There must be at most one unknown dimension (-1) in `newshape`. Received: newshape={newshape}.")
+        raise ValueError(
+            f"There must be at most one unknown dimension (-1) in `newshape`. Received: newshape={newshape}."
+        )
     if any(size is not None and size < -1 for size in newshape):
         raise ValueError(
             "Each dimension in `newshape` must be a non-negative integer, or `-1` for a single unknown dimension. "

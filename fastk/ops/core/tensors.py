@@ -66,7 +66,9 @@ def _as_dtype(x: Any, dtype: Any = None, **options: Any) -> KerasTensor:
 
 
 @operation("x", spec=_as_dtype)
-def convert_to_tensor(x: Any, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None) -> torch.Tensor:
+def convert_to_tensor(
+    x: Any, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None
+) -> torch.Tensor:
     """`x`, a tensor, variable, array, number or nested lists of those, as a tensor on the current device.
 
     Args:
@@ -109,7 +111,11 @@ def _representable(limit: float, dtype: torch.dtype, bounds: Any) -> float:
     """The value of `dtype` nearest to an integer `limit` that is not beyond it."""
     near = torch.tensor(limit, dtype=torch.float64).to(dtype)
     if not bounds.min <= int(near.item()) <= bounds.max:
-        near = torch.nextafter(near.float(), torch.tensor(0.0)) if dtype is not torch.float64 else torch.nextafter(near, near * 0)
+        near = (
+            torch.nextafter(near.float(), torch.tensor(0.0))
+            if dtype is not torch.float64
+            else torch.nextafter(near, near * 0)
+        )
         near = near.to(dtype)
     return near.item()
 

@@ -23,9 +23,7 @@ __all__ = [
 
 
 @operation("x")
-def moments(
-    x: Any, axes: Any, keepdims: bool = False, synchronized: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
+def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """The mean and the variance along `axes`; float16 is computed in float32, and clipped to what it can hold.
 
     Args:

@@ -34,7 +34,9 @@ def fold(
 
 def _check_layout(data_format: str) -> bool:
     if data_format not in ("channels_last", "channels_first"):
-        raise ValueError(f"`data_format` must be 'channels_last' or 'channels_first'. Received: data_format={data_format!r}")
+        raise ValueError(
+            f"`data_format` must be 'channels_last' or 'channels_first'. Received: data_format={data_format!r}"
+        )
     return data_format == "channels_last"
 
 

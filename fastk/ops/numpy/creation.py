@@ -153,7 +153,9 @@ def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) ->
         dtype = dtypes.result_type(*(dtype_of(x) for x in (start, stop, step) if x is not None))
     if stop is None:
         start, stop = 0, start
-    return torch.arange(start, stop, 1 if step is None else step, dtype=dtypes.to_torch_dtype(dtype), device=get_device())
+    return torch.arange(
+        start, stop, 1 if step is None else step, dtype=dtypes.to_torch_dtype(dtype), device=get_device()
+    )
 
 
 def _space_spec(start: Any, stop: Any, num: int, dtype: Any, axis: int) -> KerasTensor:

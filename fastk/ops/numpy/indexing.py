@@ -11,7 +11,7 @@ from fastk import dtypes
 from fastk.graph.keras_tensor import KerasTensor
 from fastk.graph.symbolic import compute_output_spec
 from fastk.ops.operands import canonical_axis, dtype_of, operands
-from fastk.ops.registration import CLASSES, is_symbolic, operation, symbolic_call
+from fastk.ops.registration import CLASSES, operation
 from fastk.ops.shapes import broadcast_shapes, product, shape_of
 from fastk.tensor import convert_to_tensor
 from fastk.variable import Variable

@@ -128,7 +128,9 @@ def tensordot(x1: Any, x2: Any, axes: Any = 2) -> torch.Tensor:
     return _computed(lambda a, b: torch.tensordot(a, b, dims=dims), x1, x2)
 
 
-@operation("x1 x2", spec=lambda x1, x2: KerasTensor((), dtype=_dot_spec(with_shape(x1, (1,)), with_shape(x2, (1,))).dtype))
+@operation(
+    "x1 x2", spec=lambda x1, x2: KerasTensor((), dtype=_dot_spec(with_shape(x1, (1,)), with_shape(x2, (1,))).dtype)
+)
 def vdot(x1: Any, x2: Any) -> torch.Tensor:
     """The sum of products of all elements, the complex conjugate of `x1` taken."""
     x1, x2 = promoted(x1, x2)

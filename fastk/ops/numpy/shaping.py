@@ -78,7 +78,9 @@ def _known_sizes(shape: Sequence[int], sizes: tuple[int | None, ...]) -> tuple[i
     if sizes.count(None) == 1 and -1 not in sizes:
         return tuple(-1 if n is None else n for n in sizes)
     if len(sizes) - tuple(reversed(sizes)).index(None) > len(shape):
-        raise ValueError(f"Cannot tell the unknown sizes of newshape={sizes} for a tensor of shape {tuple(shape)}: use -1.")
+        raise ValueError(
+            f"Cannot tell the unknown sizes of newshape={sizes} for a tensor of shape {tuple(shape)}: use -1."
+        )
     return tuple(shape[i] if n is None else n for i, n in enumerate(sizes))
 
 
@@ -106,7 +108,9 @@ def _squeezed(shape: Sequence[int | None], axis: Any) -> list[int]:
     axes = axes_of(axis, len(shape))
     for a in axes:
         if shape[a] not in (1, None):
-            raise ValueError(f"Cannot squeeze axis {a}, because the dimension is not 1. Received: x.shape={tuple(shape)}.")
+            raise ValueError(
+                f"Cannot squeeze axis {a}, because the dimension is not 1. Received: x.shape={tuple(shape)}."
+            )
     return axes
 
 
@@ -309,7 +313,10 @@ def _split_spec(x: Any, indices_or_sections: Any, axis: int = 0, even: bool = Tr
         sizes = [None if size is None else size // sections + (i < larger) for i in range(sections)]
     else:
         bounds = [0, *sections, size]
-        sizes = [None if end is None else len(range(*slice(b, end).indices(size or end))) for b, end in zip(bounds, bounds[1:])]  # noqa: B905
+        sizes = [
+            None if end is None else len(range(*slice(b, end).indices(size or end)))
+            for b, end in zip(bounds, bounds[1:])
+        ]  # noqa: B905
     position = canonical_axis(axis, len(x.shape))
     return [KerasTensor((*x.shape[:position], n, *x.shape[position + 1 :]), dtype=x.dtype) for n in sizes]
 
@@ -361,7 +368,9 @@ def _splitter(name: str, axis: Callable, doc: str) -> Callable:
     return operation("x", spec=spec)(cut)
 
 
-hsplit = _splitter("hsplit", lambda rank: 0 if rank == 1 else 1, "As `split` along axis 1, of one dimension along axis 0.")
+hsplit = _splitter(
+    "hsplit", lambda rank: 0 if rank == 1 else 1, "As `split` along axis 1, of one dimension along axis 0."
+)
 vsplit = _splitter("vsplit", lambda rank: 0, "As `split` along axis 0.")
 dsplit = _splitter("dsplit", lambda rank: 2, "As `split` along axis 2.")
 
@@ -456,7 +465,9 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = N
             f"Argument `constant_values` can only be provided when `mode == 'constant'`. Received: mode={mode}"
         )
     if mode not in _PADDING:
-        raise ValueError(f"Unknown padding mode {mode!r}. Expected one of {', '.join(map(repr, ['constant', *_PADDING]))}.")
+        raise ValueError(
+            f"Unknown padding mode {mode!r}. Expected one of {', '.join(map(repr, ['constant', *_PADDING]))}."
+        )
     for axis, (before, after) in enumerate(widths):
         if before or after:
             size = x.shape[axis]
