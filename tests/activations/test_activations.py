@@ -162,7 +162,7 @@ def test_a_plain_tensor_stays_one_and_arrays_become_one():
     assert type(activations.tanh(np.float32(1.0))) is torch.Tensor
 
 
-BUILT_IN = [name for name in activations.__all__ if name not in ("get", "serialize", "deserialize", "fused_name")]
+BUILT_IN = [name for name in activations.__all__ if name not in ("get", "serialize", "deserialize")]
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

@@ -17,9 +17,7 @@ ARGUMENTS = {
     "gelu": {"approximate": True},
     "softmax": {"axis": (1, 2)},
 }
-NAMES = [
-    name for name in activations.__all__ if name not in ("get", "serialize", "deserialize", "fused_name", "linear")
-]
+NAMES = [name for name in activations.__all__ if name not in ("get", "serialize", "deserialize", "linear")]
 
 
 @pytest.mark.parametrize("given", [False, True], ids=["defaults", "arguments"])
