@@ -9,8 +9,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import torch
-
 from fastk import dtypes
 
 
@@ -55,13 +53,6 @@ class SymbolicScope(_Scope):
 
 
 class ConcreteScope(_Scope):
-<<<<<<< HEAD
-    """Inside a `SymbolicScope`: tensors have values again, for the variables of layers that are built there."""
-
-    attribute = "symbolic"
-
-    def __init__(self, device: torch.device):
-=======
     """Leaves a `SymbolicScope`: what is made inside, such as a variable of a layer that is being built, has values.
 
     Args:
@@ -71,7 +62,6 @@ class ConcreteScope(_Scope):
     attribute = "symbolic"
 
     def __init__(self, device: Any):
->>>>>>> layers
         self._device = device
 
     def __enter__(self):

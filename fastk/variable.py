@@ -142,21 +142,11 @@ class Variable:
             raise ValueError(
                 f"Variable {self.path} cannot be initialized inside a stateless scope: leave the scope, or build first."
             )
-<<<<<<< HEAD
-        assert self._initializer is not None
-        if state.symbolic:
-            with ConcreteScope(devices.get_device()):
-                value = self._initializer(self._shape, dtype=self._dtype)
-                self._set_value(convert_to_tensor(value, dtype=self._dtype))
-        else:
-            self._set_value(convert_to_tensor(self._initializer(self._shape, dtype=self._dtype), dtype=self._dtype))
-=======
         initializer = self._initializer
         assert initializer is not None
         self._set_value(
             _with_values(lambda: convert_to_tensor(initializer(self._shape, dtype=self._dtype), dtype=self._dtype))
         )
->>>>>>> layers
         self._initializer = None
 
     def _set_value(self, value: torch.Tensor) -> None:

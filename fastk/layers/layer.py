@@ -123,12 +123,18 @@ class Layer(WeightOptions, LayerState, Operation):
                 "actually built, which may cause failures down the line. Make sure to implement a proper `build()` method.",
                 stacklevel=2,
             )
+        with self._open_name_scope():
+            self._path = current_path()
+        self._build_shapes = {"input_shape": input_shape}
         self.built = True
+        # A subclass's build() that calls this one goes on making state.
+        self._state_locked = not self._building
 
     def _build_at_init(self) -> None:
         """Marks a layer without a `build` of its own as built."""
         if type(self).build is Layer.build:
             self.built = True
+            self._state_locked = True
 
     def get_build_config(self) -> dict[str, Any] | None:
         """What `build_from_config` needs: the shapes that `build` was called with."""
@@ -163,8 +169,7 @@ class Layer(WeightOptions, LayerState, Operation):
                     f"children. Exception encountered: '{error}'",
                     stacklevel=3,
                 )
-        self._build_shapes = {"input_shape": next(iter(spec.shapes().values()), None)}
-        self.built = True
+        self.build(next(iter(spec.shapes().values()), None))
 
     def add_weight(
         self,
