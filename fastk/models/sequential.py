@@ -122,7 +122,7 @@ class Sequential(Model):
                 x = layer(x)
             except NotImplementedError:
                 return  # its shape cannot be inferred: the stack runs layer by layer
-        object.__setattr__(self, "_built_graph", (Functional(inputs=first.output, outputs=x),))
+        object.__setattr__(self, "_built_graph", (Functional(inputs=first.output, outputs=x, name=self.name),))
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """The last layer's output."""
