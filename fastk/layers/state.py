@@ -34,6 +34,8 @@ class LayerState(torch.nn.Module):
         set_plain(self, "_layers", [])
         set_plain(self, "_metrics", [])
         set_plain(self, "_seed_generators", [])
+        # The keys of `_modules` that are no attribute of the user's: layers found in lists and dicts.
+        set_plain(self, "_contained", set())
         set_plain(self, "_state_locked", False)
         # Counts changes of what is trainable, so that a compiled training step knows when it is out of date.
         set_plain(self, "_state_version", 0)
@@ -55,6 +57,7 @@ class LayerState(torch.nn.Module):
         self._track(name, value)
         if isinstance(value, torch.nn.Module) or (kind is torch.nn.Parameter):
             self.__dict__.pop(name, None)
+            self._contained.discard(name)
             super().__setattr__(name, value)
         else:
             if name in self._modules:
@@ -132,7 +135,13 @@ class LayerState(torch.nn.Module):
         self._check_unlocked(f"the layer '{layer.name}'")
         self._layers.append(layer)
         if attribute is None:
-            self._modules[_free_name(layer.name, self._modules)] = layer
+            self._register_contained(layer)
+
+    def _register_contained(self, layer: Any) -> None:
+        """Makes a layer that is no attribute the torch module's child, under its own name."""
+        key = _free_name(layer.name, self._modules)
+        self._modules[key] = layer
+        self._contained.add(key)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """`Module.to`, `.half()` and their like: variables follow their parameters."""
