@@ -1,0 +1,100 @@
+"""fastk: Keras's interface, trained by kernels of its own.
+
+`import fastk as keras` and change nothing else.
+
+>>> import fastk as keras
+>>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+>>> model.output_shape
+(None, 2)
+"""
+
+from fastk import (
+    activations,
+    autograd,
+    backend,
+    callbacks,
+    config,
+    constraints,
+    dtype_policies,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    mixed_precision,
+    models,
+    ops,
+    optimizers,
+    random,
+    regularizers,
+    saving,
+    tree,
+    utils,
+)
+from fastk.device import device_scope as device
+from fastk.dtype_policies import DTypePolicy, FloatDTypePolicy
+from fastk.graph import Function, KerasTensor, Operation
+from fastk.initializers import Initializer
+from fastk.layers import Input, InputSpec, Layer
+from fastk.losses import Loss
+from fastk.metrics import Metric
+from fastk.models import Model, Sequential
+from fastk.naming import name_scope
+from fastk.optimizers import Optimizer
+from fastk.regularizers import Regularizer
+from fastk.scopes import StatelessScope, SymbolicScope
+from fastk.tensor import Tensor, convert_to_tensor
+from fastk.variable import Variable
+
+__version__ = "0.1.0"
+
+
+def version() -> str:
+    """The version of fastk."""
+    return __version__
+
+
+__all__ = [
+    "DTypePolicy",
+    "FloatDTypePolicy",
+    "Function",
+    "Initializer",
+    "Input",
+    "InputSpec",
+    "KerasTensor",
+    "Layer",
+    "Loss",
+    "Metric",
+    "Model",
+    "Operation",
+    "Optimizer",
+    "Regularizer",
+    "Sequential",
+    "StatelessScope",
+    "SymbolicScope",
+    "Tensor",
+    "Variable",
+    "activations",
+    "autograd",
+    "backend",
+    "callbacks",
+    "config",
+    "constraints",
+    "convert_to_tensor",
+    "device",
+    "dtype_policies",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "mixed_precision",
+    "models",
+    "name_scope",
+    "ops",
+    "optimizers",
+    "random",
+    "regularizers",
+    "saving",
+    "tree",
+    "utils",
+    "version",
+]

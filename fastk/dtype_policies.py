@@ -115,6 +115,12 @@ def set_dtype_policy(policy: str | DTypePolicy) -> None:
     _global = get(policy)
 
 
+def reset_dtype_policy() -> None:
+    """Forgets the global policy: it is `floatx()` again."""
+    global _global
+    _global = None
+
+
 def get(identifier: Any) -> DTypePolicy:
     """The policy that a name, a configuration, a dtype or a policy means; None is the global one."""
     if identifier is None:

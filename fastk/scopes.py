@@ -52,6 +52,30 @@ class SymbolicScope(_Scope):
         return True
 
 
+class ConcreteScope(_Scope):
+    """Leaves a `SymbolicScope`: what is made inside, such as a variable of a layer that is being built, has values.
+
+    Args:
+        device: where tensors are made.
+    """
+
+    attribute = "symbolic"
+
+    def __init__(self, device: Any):
+        self._device = device
+
+    def __enter__(self):
+        self._device.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *exception):
+        super().__exit__(*exception)
+        self._device.__exit__(*exception)
+
+    def _entered_value(self):
+        return False
+
+
 class AutocastScope(_Scope):
     """Floating-point variables read inside are cast to `dtype` (None: no cast)."""
 

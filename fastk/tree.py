@@ -17,6 +17,23 @@ import optree
 _OPTIONS: dict[str, Any] = {"none_is_leaf": True, "namespace": "fastk"}
 
 
+def register_list(cls: type) -> None:
+    """Makes instances of `cls`, a subclass of list, be walked like lists; what is made of one is a plain list."""
+    optree.register_pytree_node(cls, lambda x: (list(x), None), lambda _, items: list(items), namespace="fastk")
+
+
+def register_dict(cls: type) -> None:
+    """Makes instances of `cls`, a subclass of dict, be walked like dicts; what is made of one is a plain dict."""
+
+    def children(x: dict) -> tuple:
+        keys = sorted(x)
+        return [x[key] for key in keys], keys, keys
+
+    optree.register_pytree_node(
+        cls, children, lambda keys, items: dict(zip(keys, items, strict=True)), namespace="fastk"
+    )
+
+
 def is_nested(structure: Any) -> bool:
     """Whether `structure` is a container that the functions here would open."""
     return not optree.tree_is_leaf(structure, **_OPTIONS)

@@ -5,6 +5,7 @@ A variable may stand wherever torch takes a tensor; `variable.value` is the para
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from fastk import device as devices
 from fastk import dtypes
 from fastk.naming import auto_name, current_path
-from fastk.scopes import state
+from fastk.scopes import ConcreteScope, state
 from fastk.tensor import convert_to_numpy, convert_to_tensor
 
 AGGREGATIONS = ("none", "mean", "sum", "only_first_replica")
@@ -120,7 +121,7 @@ class Variable:
             self._value = initializer.requires_grad_(self._trainable and initializer.is_floating_point())
             self._dtype = dtypes.standardize_dtype(initializer.dtype)
         else:
-            value = convert_to_tensor(initializer, dtype=dtype)
+            value = _with_values(lambda: convert_to_tensor(initializer, dtype=dtype))
             self._dtype = dtypes.standardize_dtype(dtype if dtype is not None else value.dtype)
             self._set_value(value)
         assert self._value is not None
@@ -142,8 +143,11 @@ class Variable:
             raise ValueError(
                 f"Variable {self.path} cannot be initialized inside a stateless scope: leave the scope, or build first."
             )
-        assert self._initializer is not None
-        self._set_value(convert_to_tensor(self._initializer(self._shape, dtype=self._dtype), dtype=self._dtype))
+        initializer = self._initializer
+        assert initializer is not None
+        self._set_value(
+            _with_values(lambda: convert_to_tensor(initializer(self._shape, dtype=self._dtype), dtype=self._dtype))
+        )
         self._initializer = None
 
     def _set_value(self, value: torch.Tensor) -> None:
@@ -301,14 +305,22 @@ class Variable:
         return torch.round(self.value, decimals=ndigits or 0)
 
     def __deepcopy__(self, memo: dict) -> Variable:
-        copy = type(self).__new__(type(self))
-        memo[id(self)] = copy
-        copy.__dict__.update(self.__dict__)
-        if self._value is not None:
-            copy._value = torch.nn.Parameter(self._value.detach().clone(), requires_grad=self._value.requires_grad)
-        return copy
+        result = type(self).__new__(type(self))
+        memo[id(self)] = result
+        result.__dict__.update(self.__dict__)
+        # Through `memo`: a layer that is copied has the parameter under its own name too.
+        result._value = copy.deepcopy(self._value, memo)
+        return result
 
     __hash__ = object.__hash__
+
+
+def _with_values(make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """`make()`, with values even while shapes are inferred: a layer may be built there."""
+    if not state.symbolic:
+        return make()
+    with ConcreteScope(devices.get_device()):
+        return make()
 
 
 def _one_of(argument: str, value: str | None, allowed: tuple[str, ...]) -> str:

@@ -18,3 +18,12 @@ def pytest_runtest_setup(item):
 def rng():
     """A numpy generator that starts the same for every test."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def new_session():
+    """Names and seeds start anew for every test."""
+    import fastk
+
+    fastk.utils.clear_session(free_memory=False)
+    fastk.utils.set_random_seed(0)

@@ -1,8 +1,202 @@
 """Layers (`keras.layers`)."""
 
+from fastk.layers.activations.activation import Activation
+from fastk.layers.activations.prelu import PReLU
+from fastk.layers.activations.relu import ELU, LeakyReLU, ReLU
+from fastk.layers.activations.softmax import Softmax
+from fastk.layers.convolutional.conv import Conv1D, Conv2D, Conv3D
+from fastk.layers.convolutional.conv_transpose import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
+from fastk.layers.convolutional.depthwise_conv import DepthwiseConv1D, DepthwiseConv2D
+from fastk.layers.convolutional.separable_conv import SeparableConv1D, SeparableConv2D
 from fastk.layers.core.dense import Dense
+from fastk.layers.core.einsum_dense import EinsumDense
+from fastk.layers.core.embedding import Embedding
+from fastk.layers.core.identity import Identity
 from fastk.layers.core.input_layer import Input, InputLayer
+from fastk.layers.core.lambda_layer import Lambda
+from fastk.layers.core.masking import Masking
+from fastk.layers.core.wrapper import Wrapper
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
+from fastk.layers.merging.concatenate import Concatenate, concatenate
+from fastk.layers.merging.dot import Dot, dot
+from fastk.layers.merging.elementwise import (
+    Add,
+    Average,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
+from fastk.layers.normalization.batch_normalization import BatchNormalization
+from fastk.layers.normalization.group_normalization import GroupNormalization
+from fastk.layers.normalization.layer_normalization import LayerNormalization
+from fastk.layers.normalization.rms_normalization import RMSNormalization
+from fastk.layers.normalization.unit_normalization import UnitNormalization
+from fastk.layers.pooling.adaptive_pooling import (
+    AdaptiveAveragePooling1D,
+    AdaptiveAveragePooling2D,
+    AdaptiveAveragePooling3D,
+    AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D,
+    AdaptiveMaxPooling3D,
+)
+from fastk.layers.pooling.average_pooling import AveragePooling1D, AveragePooling2D, AveragePooling3D
+from fastk.layers.pooling.global_pooling import (
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalAveragePooling3D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    GlobalMaxPooling3D,
+)
+from fastk.layers.pooling.max_pooling import MaxPooling1D, MaxPooling2D, MaxPooling3D
+from fastk.layers.preprocessing.normalization import Normalization
+from fastk.layers.preprocessing.rescaling import Rescaling
+from fastk.layers.regularization.activity_regularization import ActivityRegularization
+from fastk.layers.regularization.dropout import Dropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
+from fastk.layers.regularization.noise import AlphaDropout, GaussianDropout, GaussianNoise
+from fastk.layers.reshaping.cropping import Cropping1D, Cropping2D, Cropping3D
+from fastk.layers.reshaping.flatten import Flatten
+from fastk.layers.reshaping.permute import Permute
+from fastk.layers.reshaping.repeat_vector import RepeatVector
+from fastk.layers.reshaping.reshape import Reshape
+from fastk.layers.reshaping.up_sampling import UpSampling1D, UpSampling2D, UpSampling3D
+from fastk.layers.reshaping.zero_padding import ZeroPadding1D, ZeroPadding2D, ZeroPadding3D
+from fastk.layers.serialization import deserialize, serialize
 
-__all__ = ["Dense", "Input", "InputLayer", "InputSpec", "Layer"]
+AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
+Convolution1D, Convolution2D, Convolution3D = Conv1D, Conv2D, Conv3D
+Convolution1DTranspose, Convolution2DTranspose, Convolution3DTranspose = (
+    Conv1DTranspose,
+    Conv2DTranspose,
+    Conv3DTranspose,
+)
+GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D = (
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalAveragePooling3D,
+)
+GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D = GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D
+MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D
+SeparableConvolution1D, SeparableConvolution2D = SeparableConv1D, SeparableConv2D
+
+__all__ = [
+    "ELU",
+    "Activation",
+    "ActivityRegularization",
+    "AdaptiveAveragePooling1D",
+    "AdaptiveAveragePooling2D",
+    "AdaptiveAveragePooling3D",
+    "AdaptiveMaxPooling1D",
+    "AdaptiveMaxPooling2D",
+    "AdaptiveMaxPooling3D",
+    "Add",
+    "AlphaDropout",
+    "Average",
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "AveragePooling3D",
+    "AvgPool1D",
+    "AvgPool2D",
+    "AvgPool3D",
+    "BatchNormalization",
+    "Concatenate",
+    "Conv1D",
+    "Conv1DTranspose",
+    "Conv2D",
+    "Conv2DTranspose",
+    "Conv3D",
+    "Conv3DTranspose",
+    "Convolution1D",
+    "Convolution1DTranspose",
+    "Convolution2D",
+    "Convolution2DTranspose",
+    "Convolution3D",
+    "Convolution3DTranspose",
+    "Cropping1D",
+    "Cropping2D",
+    "Cropping3D",
+    "Dense",
+    "DepthwiseConv1D",
+    "DepthwiseConv2D",
+    "Dot",
+    "Dropout",
+    "EinsumDense",
+    "Embedding",
+    "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalAveragePooling3D",
+    "GlobalAvgPool1D",
+    "GlobalAvgPool2D",
+    "GlobalAvgPool3D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPool3D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "GlobalMaxPooling3D",
+    "GroupNormalization",
+    "Identity",
+    "Input",
+    "InputLayer",
+    "InputSpec",
+    "Lambda",
+    "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
+    "Masking",
+    "MaxPool1D",
+    "MaxPool2D",
+    "MaxPool3D",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "MaxPooling3D",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Normalization",
+    "PReLU",
+    "Permute",
+    "RMSNormalization",
+    "ReLU",
+    "RepeatVector",
+    "Rescaling",
+    "Reshape",
+    "SeparableConv1D",
+    "SeparableConv2D",
+    "SeparableConvolution1D",
+    "SeparableConvolution2D",
+    "Softmax",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "Subtract",
+    "UnitNormalization",
+    "UpSampling1D",
+    "UpSampling2D",
+    "UpSampling3D",
+    "Wrapper",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
+    "ZeroPadding3D",
+    "add",
+    "average",
+    "concatenate",
+    "deserialize",
+    "dot",
+    "maximum",
+    "minimum",
+    "multiply",
+    "serialize",
+    "subtract",
+]

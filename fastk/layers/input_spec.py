@@ -81,7 +81,9 @@ class InputSpec:
             return f"expected dtype={self.dtype}, found dtype={dtypes.standardize_dtype(x.dtype)}"
         for axis, size in self.axes.items():
             if size is not None and shape[axis] is not None and shape[axis] != size:
-                return f"expected axis {axis} of input shape to have value {size}, but received input with shape {shape}"
+                return (
+                    f"expected axis {axis} of input shape to have value {size}, but received input with shape {shape}"
+                )
         if self.shape is not None:
             expected, found = self.shape, shape
             if self.allow_last_axis_squeeze:

@@ -24,9 +24,7 @@ class WeightOptions:
 
     def _weight_options_config(self) -> dict[str, Any]:
         """The options, serialized, for `get_config`."""
-        return {
-            name: _KINDS[name.rpartition("_")[2]].serialize(getattr(self, name)) for name in self._weight_options
-        }
+        return {name: _KINDS[name.rpartition("_")[2]].serialize(getattr(self, name)) for name in self._weight_options}
 
     def _add_weight_with_options(self, name: str, shape: tuple, option: str | None = None, **kwargs: Any) -> Variable:
         """`add_weight` with the options of the weight `option` (by default `name`)."""

@@ -1,9 +1,10 @@
 """Draws from the common distributions, each a function of a shape and a seed.
 
-The numbers come from torch's generators, started at the seed: an integer seed draws on the CPU, so that it gives the
-same numbers on every device; a `SeedGenerator` draws where its state lives. Half-precision values are the float32
-ones, rounded. While shapes are inferred (`meta` device) nothing is drawn and no seed is
-used up.
+A seed on the CPU starts one of torch's generators. An integer seed is such a one: it gives the same numbers on every
+device, those that Keras draws on the CPU with torch. The state of a `SeedGenerator` lives on the current device: on a
+GPU the numbers are made from it there, without a word to the host (`counter.py`), except for `gamma`, `binomial` and
+`beta`, which wait for the device. Half-precision values are the float32 ones, rounded. While shapes are inferred
+nothing is drawn and no seed is used up.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 import torch
 
 from fastk import dtypes
+from fastk.random import counter
 from fastk.random.seed_generator import SeedGenerator, draw_seed, host_generator
 from fastk.scopes import state
-from fastk.tensor import convert_to_tensor, get_device, to_boundary
+from fastk.tensor import convert_to_tensor, get_device
 from fastk.variable import standardize_shape
 
 Seed = int | SeedGenerator | None
@@ -40,8 +42,11 @@ def normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, se
     shape = concrete_shape(shape)
     if state.symbolic:
         return _meta(shape, dtype)
-    generator = _generator(seed)
-    sample = torch.randn(shape, generator=generator, dtype=working, device=generator.device)
+    start = draw_seed(seed)
+    if _on_host(start):
+        sample = torch.randn(shape, generator=host_generator(start), dtype=working, device="cpu")
+    else:
+        sample = counter.normal(shape, start, working)
     return _finished(sample, dtype, stddev, mean)
 
 
@@ -63,8 +68,11 @@ def uniform(shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: Any = None,
     shape = concrete_shape(shape)
     if state.symbolic:
         return _meta(shape, dtype)
-    generator = _generator(seed)
-    sample = torch.rand(shape, generator=generator, dtype=working, device=generator.device)
+    start = draw_seed(seed)
+    if _on_host(start):
+        sample = torch.rand(shape, generator=host_generator(start), dtype=working, device="cpu")
+    else:
+        sample = counter.uniform(shape, start, working)
     return _finished(sample, dtype, maxval - minval, minval)
 
 
@@ -83,12 +91,17 @@ def truncated_normal(
     shape = concrete_shape(shape)
     if state.symbolic:
         return _meta(shape, dtype)
-    generator = _generator(seed)
-    # The inverse of the distribution function: no rejected draws, and the bounds hold exactly.
-    sample = torch.rand(shape, generator=generator, dtype=working, device=generator.device)
-    bound = math.erf(math.sqrt(2.0))
-    sample.mul_(2.0 * bound).sub_(bound).erfinv_().mul_(math.sqrt(2.0)).clamp_(-2.0, 2.0)
-    return _finished(sample, dtype, stddev, mean)
+    start = draw_seed(seed)
+    if _on_host(start):
+        # As Keras draws on torch, so that weights start the same: the first of four normal numbers within the bounds.
+        # One time in 230 000 there is none, and the bound takes its place.
+        draws = torch.randn((*shape, 4), generator=host_generator(start), dtype=working, device="cpu")
+        first = (draws.abs() < 2.0).max(-1, keepdim=True).indices
+        sample = draws.gather(-1, first).squeeze(-1)
+    else:  # by the inverse of the distribution function, from a single draw
+        bound = math.erf(math.sqrt(2.0))
+        sample = counter.uniform(shape, start, working).mul_(2.0 * bound).sub_(bound).erfinv_().mul_(math.sqrt(2.0))
+    return _finished(sample.clamp_(-2.0, 2.0), dtype, stddev, mean)
 
 
 def randint(shape: Any, minval: int, maxval: int, dtype: Any = "int32", seed: Seed = None) -> torch.Tensor:
@@ -110,9 +123,11 @@ def randint(shape: Any, minval: int, maxval: int, dtype: Any = "int32", seed: Se
     shape = concrete_shape(shape)
     if state.symbolic:
         return _meta(shape, torch_dtype)
-    generator = _generator(seed)
-    low, high = int(minval), int(maxval)
-    sample = torch.randint(low, high, shape, generator=generator, dtype=torch_dtype, device=generator.device)
+    low, high, start = int(minval), int(maxval), draw_seed(seed)
+    if _on_host(start):
+        sample = torch.randint(low, high, shape, generator=host_generator(start), dtype=torch_dtype, device="cpu")
+    else:
+        sample = counter.uniform(shape, start, torch.float64).mul_(high - low).floor_().add_(low)
     return _finished(sample, torch_dtype)
 
 
@@ -141,10 +156,14 @@ def categorical(logits: Any, num_samples: int, dtype: Any = "int32", seed: Seed 
     torch_dtype = dtypes.to_torch_dtype("int32" if dtype is None else dtype)
     if state.symbolic:
         return _meta((logits.shape[0], num_samples), torch_dtype)
-    generator = _generator(seed)
-    working = torch.promote_types(logits.dtype, torch.float32)
-    probabilities = logits.to(generator.device, working).softmax(-1)
-    return _finished(torch.multinomial(probabilities, num_samples, True, generator=generator), torch_dtype)
+    start, working = draw_seed(seed), torch.promote_types(logits.dtype, torch.float32)
+    probabilities = logits.to(start.device, working).softmax(-1)
+    if _on_host(start):
+        sample = torch.multinomial(probabilities, num_samples, True, generator=host_generator(start))
+        return _finished(sample, torch_dtype)
+    steps = probabilities.double().cumsum(-1)
+    height = counter.uniform((logits.shape[0], num_samples), start, torch.float64) * steps[:, -1:]
+    return _finished(torch.searchsorted(steps, height, right=True), torch_dtype)
 
 
 def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Seed = None) -> torch.Tensor:
@@ -168,11 +187,11 @@ def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Seed = None
             f"Invalid value received for argument `rate`. Expected a float between 0 and 1. Received: rate={rate}"
         )
     if rate == 0.0 or state.symbolic:
-        return to_boundary(inputs)
+        return inputs
     if rate == 1.0:
-        return to_boundary(torch.zeros_like(inputs))
+        return torch.zeros_like(inputs)
     keep = uniform(_noise_shape(inputs.shape, noise_shape), dtype="float32", seed=seed) >= rate
-    return to_boundary(torch.where(keep, inputs / (1.0 - rate), 0.0))
+    return torch.where(keep, inputs / (1.0 - rate), 0.0)
 
 
 def shuffle(x: Any, axis: int = 0, seed: Seed = None) -> torch.Tensor:
@@ -185,9 +204,12 @@ def shuffle(x: Any, axis: int = 0, seed: Seed = None) -> torch.Tensor:
     x = convert_to_tensor(x)
     if state.symbolic:
         return _meta(tuple(x.shape), x.dtype)
-    generator = _generator(seed)
-    order = torch.randperm(x.shape[axis], generator=generator, device=generator.device)
-    return to_boundary(x.index_select(axis, order.to(x.device)))
+    start, count = draw_seed(seed), x.shape[axis]
+    if _on_host(start):
+        order = torch.randperm(count, generator=host_generator(start), device="cpu")
+    else:
+        order = counter.bits((count,), start).argsort()
+    return x.index_select(axis, order.to(x.device))
 
 
 def gamma(shape: Any, alpha: Any, dtype: Any = None, seed: Seed = None) -> torch.Tensor:
@@ -207,7 +229,7 @@ def gamma(shape: Any, alpha: Any, dtype: Any = None, seed: Seed = None) -> torch
     shape = concrete_shape(shape)
     if state.symbolic:
         return _meta(shape, dtype)
-    generator = _generator(seed)
+    generator = host_generator(draw_seed(seed))
     sample = torch._standard_gamma(_parameter(alpha, shape, working, generator), generator=generator)
     # A small alpha underflows to 0, which the distribution does not contain.
     return _finished(sample.clamp_min(torch.finfo(dtype).tiny), dtype)
@@ -231,7 +253,7 @@ def binomial(shape: Any, counts: Any, probabilities: Any, dtype: Any = None, see
     shape = concrete_shape(shape)
     if state.symbolic:
         return _meta(shape, dtype)
-    generator = _generator(seed)
+    generator = host_generator(draw_seed(seed))
     counts = _parameter(counts, shape, working, generator)
     probabilities = _parameter(probabilities, shape, working, generator)
     return _finished(torch.binomial(counts, probabilities, generator=generator), dtype)
@@ -255,14 +277,14 @@ def beta(shape: Any, alpha: Any, beta: Any, dtype: Any = None, seed: Seed = None
     shape = concrete_shape(shape)
     if state.symbolic:
         return _meta(shape, dtype)
-    generator = _generator(seed)
+    generator = host_generator(draw_seed(seed))
     pair = torch.stack([_parameter(p, shape, working, generator) for p in (alpha, beta)], dim=-1)
     # The beta distribution is the first coordinate of a Dirichlet one of two.
     return _finished(torch._sample_dirichlet(pair, generator=generator)[..., 0], dtype)
 
 
-def _generator(seed: Seed) -> torch.Generator:
-    return host_generator(draw_seed(seed))
+def _on_host(seed: torch.Tensor) -> bool:
+    return seed.is_cpu
 
 
 def _float_dtypes(function: str, dtype: Any) -> tuple[torch.dtype, torch.dtype]:
@@ -296,7 +318,7 @@ def _finished(sample: torch.Tensor, dtype: torch.dtype, scale: Any = 1.0, offset
         sample = sample * scale
     if not (isinstance(offset, (int, float)) and offset == 0):
         sample = sample + offset
-    return to_boundary(sample.to(dtype))
+    return sample.to(dtype)
 
 
 def _noise_shape(shape: torch.Size, noise_shape: Any) -> tuple[int, ...]:

@@ -35,6 +35,7 @@ class Loops:
     _require_compiled: Callable[[str], None]
     _build_for: Callable[[Any], None]
     _find_trained: Callable[[], Any]
+    _find_fixed_losses: Callable[[Any], None]
     _train_on: Callable[[Any, Any, Any], Any]
     _test_on: Callable[[Any, Any, Any], Any]
     train_step: Any
@@ -108,6 +109,7 @@ class Loops:
                 verbose=verbose,
                 epochs=epochs,
                 steps=source.steps_per_epoch,
+                validates=validation is not None,
                 model=self,
             )
         self.stop_training = False
@@ -124,7 +126,7 @@ class Loops:
                     val_logs = self._evaluate(validation, callbacks)
                     logs |= {f"val_{name}": value for name, value in val_logs.items()}
                 callbacks.on_epoch_end(epoch, logs)
-                if self.stop_training:
+                if self.stop_training or source.exhausted:
                     break
                 self._find_trained()  # a callback may have changed what is trained
             if self.optimizer is not None and epochs > 0:
@@ -175,6 +177,7 @@ class Loops:
     def _evaluate(self, source: Any, callbacks: Any) -> dict[str, Any]:
         self.stop_evaluating = False
         callbacks.on_test_begin()
+        self._find_fixed_losses(self.trainable_variables)
         self.reset_metrics()
         with torch.no_grad():
             logs = self._run_epoch(source, callbacks, "test", self._test_function())
@@ -253,6 +256,7 @@ class Loops:
         self._require_compiled("test_on_batch")
         batch = self._single_batch(x, y, sample_weight)
         self._build_for(batch[0])
+        self._find_fixed_losses(self.trainable_variables)
         with torch.no_grad():
             return self._run_single(self._test_function(), batch, return_dict)
 

@@ -148,7 +148,9 @@ class Progbar:
         columns = shutil.get_terminal_size().columns - 1 if self._fits_terminal else sys.maxsize
         plain, coloured = f"{head} {clock}", f"{_BOLD}{head}{_PLAIN} {_BOLD}{clock}{_PLAIN}"
         if self.target:
-            room = columns - len(f"{plain}  {rate}") - sum(map(len, metrics))
+            room, metrics_width = columns - len(f"{plain}  {rate}"), sum(map(len, metrics))
+            if not finalize or metrics_width <= room:  # else they go on lines of their own
+                room -= metrics_width
             width = max(0, min(self.width, room))
             done = int(width * min(1.0, self._seen_so_far / self.target))
             bar = full * done, (full if self._coloured and full == "━" else empty) * (width - done)

@@ -21,8 +21,8 @@ class PyDataset:
     Args:
         workers: how many threads or processes fetch batches ahead. With 1 thread or 0 the training thread fetches.
         use_multiprocessing: processes instead of threads: for work that holds Python's lock. The dataset must be
-            picklable where processes are not forked. Each batch starts from a seed of its own for `random` and
-            `numpy.random`.
+            picklable where processes are not forked. Each process has the dataset as it was when the pass began, and
+            each batch a seed of its own for `random` and `numpy.random`.
         max_queue_size: the most batches fetched ahead and not yet used.
 
     >>> import numpy as np

@@ -45,7 +45,9 @@ class InputLayer(Layer):
         if kwargs:
             raise ValueError(f"Unrecognized keyword arguments passed to InputLayer: {kwargs}")
         if sparse or ragged:
-            raise ValueError("Sparse and ragged inputs are not supported: feed dense tensors, with a mask where needed.")
+            raise ValueError(
+                "Sparse and ragged inputs are not supported: feed dense tensors, with a mask where needed."
+            )
         if input_tensor is not None:
             if not isinstance(input_tensor, KerasTensor):
                 raise ValueError(

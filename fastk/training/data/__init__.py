@@ -11,7 +11,7 @@ make_source(x, y, ...)          which source, and what it cannot take
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -56,7 +56,7 @@ def make_source(
     batch_size: int | None = None,
     steps: int | None = None,
     shuffle: bool | Literal["batch"] = False,
-    class_weight: dict[int, float] | None = None,
+    class_weight: Mapping[Any, float] | None = None,
     device: torch.device | str = "cpu",
     generator: torch.Generator | None = None,
 ) -> DataSource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, repeat
 from typing import Any, Literal
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from fastk import tree
-from fastk.training.data.convert import SparseRows, flatten_named, is_array, is_sparse_matrix, to_rows
+from fastk.training.data.convert import SparseRows, flatten_named, is_array, is_sparse_matrix, map_arrays, to_tensor
 from fastk.training.data.prefetch import to_device
-from fastk.training.data.source import Batch, DataSource, positive_int
+from fastk.training.data.source import Batch, DataSource, drawn_by, positive_int
 from fastk.training.data.weights import ClassWeights, arrange_sample_weight
 
 DEFAULT_BATCH_SIZE = 32
@@ -25,8 +25,8 @@ RESIDENT_BYTES = 64 * 2**20
 GATHER_BYTES = {"cpu": 512 * 2**10, "cuda": 64 * 2**20}
 """What is gathered of a shuffled array at a time, by the kind of device; the batches are views of it.
 
-On a GPU it saves launches. On the CPU it spreads a gather over the threads; more than this leaves the cache, and its memory
-is new from the system each time, which was measured to cost more than the gather."""
+On a GPU it saves launches. On the CPU it spreads a gather over the threads; more than this leaves the cache, and is new
+memory from the system each time, which was measured to cost more than the gather."""
 _GROUP = 1024  # views are made this many at a time
 
 
@@ -65,14 +65,14 @@ class ArraySource(DataSource):
         self.device = torch.device(device)
         self.generator = generator
 
-        data = tree.map_structure(to_rows, (x, y, sample_weight), none_is_leaf=False)
+        x, y, sample_weight = data = tuple(map_arrays(_to_rows, part) for part in (x, y, sample_weight))
         self.num_samples = _check_cardinality(data)
-        x, y, sample_weight = data
-        data = (x, y, arrange_sample_weight(y, sample_weight, class_weights))
-        leaves = tree.flatten(data)
+        if sample_weight is not None or class_weights is not None:
+            data = x, y, arrange_sample_weight(y, sample_weight, class_weights)
+        nested = any(map(tree.is_nested, data))
+        leaves = tree.flatten(data) if nested else data
         self.resident = _fits(leaves, self.device)
         self._leaves = [_place(leaf, self.device if self.resident else None) for leaf in leaves]
-        nested = any(map(tree.is_nested, data))
         self._pack = partial(tree.pack_sequence_as, tree.map_structure(lambda _: None, data)) if nested else None
 
         size = positive_int(batch_size, "batch_size")
@@ -82,18 +82,20 @@ class ArraySource(DataSource):
         self.num_batches = math.ceil(self.num_samples / size)
         self.partial_batch_size = self.num_samples % size or None
 
+    @property
+    def arrays(self) -> Batch:
+        """The arrays whole, as `(x, y, sample_weight)`; on the device where `resident`."""
+        return self._pack(self._leaves) if self._pack else tuple(self._leaves)
+
     def order(self) -> torch.Tensor | None:
         """The numbers of the samples in the order of a new pass; None for the order in which they came."""
         if not self.shuffle:
             return None
-        where: dict[str, Any] = {
-            "generator": self.generator,
-            "device": self.generator.device if self.generator else None,
-        }
+        where = drawn_by(self.generator)
         if self.shuffle is True:
             return torch.randperm(self.num_samples, **where)
         rest = self.num_samples % self._size
-        starts = torch.arange(0, self.num_samples - rest, self._size, device=where["device"])
+        starts = torch.arange(0, self.num_samples - rest, self._size, device=where.get("device"))
         # Sorting noise shuffles all batches at once.
         within = torch.rand(len(starts), self._size, **where).argsort(1)
         tail = torch.randperm(rest, **where) + (self.num_samples - rest)
@@ -154,7 +156,7 @@ def _check_cardinality(data: tuple[Any, ...], labels: tuple[str, ...] = ("x", "y
     return samples
 
 
-def _fits(leaves: list[Any], device: torch.device) -> bool:
+def _fits(leaves: Sequence[Any], device: torch.device) -> bool:
     """Whether the arrays can stay on the device whole."""
     if any(isinstance(leaf, SparseRows) for leaf in leaves):
         return device.type == "cpu"
@@ -162,6 +164,10 @@ def _fits(leaves: list[Any], device: torch.device) -> bool:
         return True
     size = sum(leaf.nbytes for leaf in leaves if leaf is not None and not leaf.is_cuda)
     return size <= RESIDENT_BYTES or size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def _to_rows(value: Any) -> torch.Tensor | SparseRows:
+    return SparseRows(value) if is_sparse_matrix(value) else to_tensor(value)
 
 
 def _place(leaf: Any, device: torch.device | None) -> Any:

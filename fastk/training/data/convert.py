@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import reprlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ _SUBSTITUTES: dict[np.dtype, type] = {
 
 ACCEPTED = (
     "NumPy arrays, torch tensors, pandas and scipy.sparse objects, other array-likes (with `__array__`), lists, tuples "
-    "or dicts of them, `fastk.utils.PyDataset`, `torch.utils.data.DataLoader`, `tf.data.Dataset`, and Python generators "
-    "or iterators of batches"
+    "or dicts of them, `fastk.utils.PyDataset`, `torch.utils.data.DataLoader`, `tf.data.Dataset`, and generators or "
+    "other iterators of batches"
 )
 
 
@@ -89,9 +90,11 @@ def to_tensor(value: Any) -> torch.Tensor:
     return tensor
 
 
-def to_rows(value: Any) -> torch.Tensor | SparseRows:
-    """As `to_tensor`, with a scipy sparse matrix left sparse."""
-    return SparseRows(value) if is_sparse_matrix(value) else to_tensor(value)
+def map_arrays(function: Callable[[Any], Any], part: Any) -> Any:
+    """`function` over the arrays of a structure, which is mostly one array alone; None stays None."""
+    if part is None:
+        return None
+    return tree.map_structure(function, part, none_is_leaf=False) if tree.is_nested(part) else function(part)
 
 
 def _as_numpy(value: Any) -> np.ndarray:
@@ -105,11 +108,12 @@ def _as_numpy(value: Any) -> np.ndarray:
         return _frame_to_numpy(value.to_frame())
     if pandas is not None and isinstance(value, pandas.DataFrame):
         return _frame_to_numpy(value)
-    # TensorFlow's two kinds of tensors that are no arrays.
-    if type(value).__name__ == "RaggedTensor":
-        value = value.to_tensor()
-    elif type(value).__name__ == "SparseTensor":
-        value = sys.modules["tensorflow"].sparse.to_dense(value)
+    if type(value).__module__.startswith("tensorflow.python."):
+        # TensorFlow's two kinds of tensors that are no arrays.
+        if type(value).__name__ == "RaggedTensor":
+            value = value.to_tensor()
+        elif type(value).__name__ == "SparseTensor":
+            value = sys.modules["tensorflow"].sparse.to_dense(value)
     if not is_array(value):
         raise ValueError(
             f"Expected an array, received {reprlib.repr(value)} of type {type(value).__name__}. "

@@ -64,7 +64,7 @@ def _prefetch_to_cuda(batches: Iterator[Any], device: torch.device) -> Iterator[
         current.wait_event(arrived)
         # Their memory belongs to the stream of the copies: it must not be given out again before this stream's work.
         _move(batch, lambda leaf: leaf.record_stream(current))
-        return batch
+        return _move(batch, lambda leaf: leaf.to(device))  # what came from another GPU
 
     under_way: deque[tuple[Any, Any]] = deque()
     for batch in batches:

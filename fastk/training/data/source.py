@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
 
+import torch
+
 from fastk.utils.warning import warn_user
 
 Batch = tuple[Any, Any, Any]
@@ -28,6 +30,11 @@ def positive_int(value: Any, name: str) -> int | None:
     if number < 1:
         raise ValueError(f"`{name}` must be a positive integer or None. Received: {value!r}.")
     return number
+
+
+def drawn_by(generator: torch.Generator | None) -> dict[str, Any]:
+    """Arguments of torch's random functions by which `generator` draws, on its device."""
+    return {} if generator is None else {"generator": generator, "device": generator.device}
 
 
 class DataSource(ABC):

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from fastk import tree
-from fastk.training.data.convert import to_tensor
+from fastk.training.data.convert import map_arrays, to_tensor
 from fastk.training.data.prefetch import ordered_map, to_device
-from fastk.training.data.source import Batch, DataSource
+from fastk.training.data.source import Batch, DataSource, drawn_by
 from fastk.training.data.weights import ClassWeights, arrange_sample_weight
 from fastk.utils.packing import unpack_x_y_sample_weight
 from fastk.utils.py_dataset import PyDataset
@@ -28,16 +27,10 @@ def convert_batch(data: Any, class_weights: ClassWeights | None = None) -> Batch
     >>> convert_batch((np.ones((1, 2)), np.array([3])))
     (tensor([[1., 1.]]), tensor([3]), None)
     """
-    x, y, sample_weight = (_to_tensors(part) for part in unpack_x_y_sample_weight(data))
+    x, y, sample_weight = (map_arrays(to_tensor, part) for part in unpack_x_y_sample_weight(data))
     if sample_weight is not None or class_weights is not None:
         sample_weight = arrange_sample_weight(y, sample_weight, class_weights)
     return x, y, sample_weight
-
-
-def _to_tensors(part: Any) -> Any:
-    if part is None:
-        return None
-    return tree.map_structure(to_tensor, part, none_is_leaf=False) if tree.is_nested(part) else to_tensor(part)
 
 
 class StreamSource(DataSource):
@@ -74,7 +67,9 @@ class GeneratorSource(StreamSource):
 
     def raw_batches(self) -> Iterator[Any]:
         """What is left of the iterator."""
-        yield from self._iterator
+        # `yield from` would close the iterator with this pass, but the user may go on with it.
+        for data in self._iterator:  # noqa: UP028
+            yield data
         self.exhausted = True
 
 
@@ -108,9 +103,8 @@ class TensorFlowSource(StreamSource):
         super().__init__(steps, class_weights, device)
         self._dataset = dataset
         cardinality = dataset.cardinality
-        if callable(cardinality):  # a distributed dataset has it as a number
-            cardinality = cardinality()
-        batches = int(cardinality)
+        # A method, except for a distributed dataset, whose cardinality is a number.
+        batches = int(cardinality() if callable(cardinality) else cardinality)  # pyright: ignore[reportArgumentType]
         self.num_batches = batches if batches >= 0 else None  # negative: unknown or endless
 
     def raw_batches(self) -> Iterator[Any]:
@@ -166,14 +160,12 @@ class PyDatasetSource(StreamSource):
         """The batches in order, or shuffled."""
         dataset, generator = self._dataset, self._generator
         batches = dataset.num_batches
-        where = {"generator": generator, "device": generator.device if generator else None}
-        if batches is None:
-            order = count()
-        else:
-            order = torch.randperm(batches, **where).tolist() if self._shuffle else range(batches)
+        order = count() if batches is None else range(batches)
+        if batches is not None and self._shuffle:
+            order = torch.randperm(batches, **drawn_by(generator)).tolist()
         workers, ahead = dataset.workers, max(1, dataset.max_queue_size)
         if dataset.use_multiprocessing and workers > 0:
-            seed = int(torch.randint(2**31, (), **where))
+            seed = int(torch.randint(2**31, (), **drawn_by(generator)))
             executor = ProcessPoolExecutor(workers, initializer=_keep_dataset, initargs=(dataset, seed))
             return ordered_map(executor, _batch_of_kept_dataset, order, ahead)
         if workers > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ class ClassWeights:
     tensor([0.5000, 3.0000])
     """
 
-    def __init__(self, class_weight: dict[int, float]):
+    def __init__(self, class_weight: Mapping[Any, float]):
         try:
             table = sorted((int(key), float(value)) for key, value in class_weight.items())
             exact = all(key == int(key) for key in class_weight)

@@ -1,0 +1,154 @@
+"""`CallbackList`: several callbacks called as one.
+
+A batch method reaches only those that override it. The logs of a batch may be given as a function that computes them: it
+is called once, and only when a callback reads logs per batch; a `ProgbarLogger` calls it itself, when it draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastk import tree
+from fastk.callbacks.callback import Callback
+from fastk.callbacks.history import History
+from fastk.callbacks.progbar_logger import ProgbarLogger
+
+Logs = dict[str, Any] | Callable[[], dict[str, Any]] | None
+
+# The batch methods, with the older name that a callback may have overridden instead.
+_BATCH_METHODS = {
+    "on_train_batch_begin": "on_batch_begin",
+    "on_train_batch_end": "on_batch_end",
+    "on_test_batch_begin": None,
+    "on_test_batch_end": None,
+    "on_predict_batch_begin": None,
+    "on_predict_batch_end": None,
+}
+
+
+class CallbackList(Callback):
+    """Hands each call on to `callbacks`, in their order.
+
+    Args:
+        callbacks: a callback or a list of them; None for none.
+        add_history: whether a `History` is added where there is none.
+        add_progbar: whether a `ProgbarLogger` is added where there is none.
+        model: the model that is trained.
+        params: `verbose`, `epochs`, `steps`.
+    """
+
+    def __init__(
+        self,
+        callbacks: Any = None,
+        add_history: bool = False,
+        add_progbar: bool = False,
+        model: Any = None,
+        **params: Any,
+    ):
+        super().__init__()
+        self.callbacks: list[Callback] = [c for c in tree.flatten(callbacks) if c is not None] if callbacks else []
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise ValueError(
+                    f"`callbacks` takes `keras.callbacks.Callback` objects. Received: {callback!r} (of type {type(callback)})"
+                )
+        if add_history and not any(isinstance(c, History) for c in self.callbacks):
+            self.callbacks.append(History())
+        if add_progbar and not any(isinstance(c, ProgbarLogger) for c in self.callbacks):
+            self.callbacks.append(ProgbarLogger())
+        self._find_batch_methods()
+        self.set_params(params)
+        if model is not None:
+            self.set_model(model)
+
+    def _find_batch_methods(self) -> None:
+        self._with: dict[str, list[Callback]] = {}
+        for method, older in _BATCH_METHODS.items():
+            self._with[method] = [
+                callback
+                for callback in self.callbacks
+                if _has_own(callback, method) or (older is not None and _has_own(callback, older))
+            ]
+
+    def append(self, callback: Callback) -> None:
+        """Adds a callback."""
+        self.callbacks.append(callback)
+        self._find_batch_methods()
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        self.params = params
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        for callback in self.callbacks:
+            if isinstance(callback, History):
+                model.history = callback
+            callback.set_model(model)
+
+    def _batch(self, method: str, batch: int, logs: Logs) -> None:
+        read: dict[str, Any] | None = None
+        for callback in self._with[method]:
+            if callable(logs) and not isinstance(callback, ProgbarLogger):
+                read = logs() if read is None else read
+                getattr(callback, method)(batch, logs=read)
+            else:
+                getattr(callback, method)(batch, logs=logs)
+
+    def on_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        self._each("on_batch_begin", batch, logs)
+
+    def on_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self._each("on_batch_end", batch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        self._batch("on_train_batch_begin", batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self._batch("on_train_batch_end", batch, logs)
+
+    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        self._batch("on_test_batch_begin", batch, logs)
+
+    def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self._batch("on_test_batch_end", batch, logs)
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        self._batch("on_predict_batch_begin", batch, logs)
+
+    def on_predict_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self._batch("on_predict_batch_end", batch, logs)
+
+    def _each(self, method: str, *args: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, method)(*args)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._each("on_epoch_begin", epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._each("on_epoch_end", epoch, logs)
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._each("on_train_begin", logs)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self._each("on_train_end", logs)
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        self._each("on_test_begin", logs)
+
+    def on_test_end(self, logs: dict | None = None) -> None:
+        self._each("on_test_end", logs)
+
+    def on_predict_begin(self, logs: dict | None = None) -> None:
+        self._each("on_predict_begin", logs)
+
+    def on_predict_end(self, logs: dict | None = None) -> None:
+        self._each("on_predict_end", logs)
+
+
+def _has_own(callback: Callback, method: str) -> bool:
+    return method in callback.__dict__ or getattr(type(callback), method) is not getattr(Callback, method)

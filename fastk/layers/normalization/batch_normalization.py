@@ -1,0 +1,209 @@
+"""`BatchNormalization`: channels with mean 0 and variance 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fastk import autograd
+from fastk.layers.arguments import checked_axes
+from fastk.layers.input_spec import InputSpec
+from fastk.layers.layer import Layer
+from fastk.scopes import state
+
+
+class BatchNormalization(Layer):
+    """Scales each channel to mean 0 and variance 1: the batch's in training, moving averages of these otherwise.
+
+    With `trainable = False` the moving averages are used, and kept, in training too.
+
+    Args:
+        axis: that of the channels.
+        momentum: the share of a moving average that a training step keeps.
+        epsilon: added to the variance.
+        center: whether a trained `beta` is added.
+        scale: whether the result is multiplied by a trained `gamma`.
+        beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer: first values.
+        beta_regularizer, gamma_regularizer: penalties added to the loss.
+        beta_constraint, gamma_constraint: projections after each step.
+        renorm: whether training uses batch renormalization, which leads the statistics of batches towards moving ones.
+        renorm_clipping: bounds `rmin` and `rmax` of its scale and `dmax` of its shift; no bounds by default.
+        renorm_momentum: the share that a step keeps of the moving statistics it uses.
+        synchronized: not supported; must be False.
+
+    Call arguments: `inputs`, `training`, and `mask`, of the inputs' shape without the channels: masked positions do not
+    count for the batch's statistics.
+
+    Source: Ioffe & Szegedy, 2015, "Batch normalization"; Ioffe, 2017, "Batch renormalization".
+
+    >>> import fastk
+    >>> layer = fastk.layers.BatchNormalization(epsilon=0.0)
+    >>> print(layer(fastk.ops.array([[1.0], [3.0]]), training=True))
+    [[-1.]
+     [ 1.]]
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        renorm: bool = False,
+        renorm_clipping: dict[str, float] | None = None,
+        renorm_momentum: float = 0.99,
+        synchronized: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.axis = int(axis)
+        if synchronized:
+            raise ValueError(
+                "Argument synchronized=True is not supported: each process uses its own batch's statistics."
+            )
+        self.synchronized = False
+        self.momentum = float(momentum)
+        self.epsilon = float(epsilon)
+        self.center = center
+        self.scale = scale
+        self._set_weight_options(
+            beta_initializer=beta_initializer,
+            gamma_initializer=gamma_initializer,
+            moving_mean_initializer=moving_mean_initializer,
+            moving_variance_initializer=moving_variance_initializer,
+            beta_regularizer=beta_regularizer,
+            gamma_regularizer=gamma_regularizer,
+            beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint,
+        )
+        self.renorm = renorm
+        if renorm:
+            renorm_clipping = _checked_clipping(renorm_clipping or {})
+        self.renorm_clipping = renorm_clipping
+        self.renorm_momentum = renorm_momentum
+        self.supports_masking = True
+        self.gamma = self.beta = self.moving_mean = self.moving_variance = None
+
+    def build(self, input_shape: Any) -> None:
+        """Makes `gamma`, `beta` and the moving statistics, one entry a channel."""
+        channels = input_shape[self.axis]
+        shape = (channels,)
+        if self.scale:
+            self.gamma = self._add_weight_with_options("gamma", shape, autocast=False)
+        if self.center:
+            self.beta = self._add_weight_with_options("beta", shape, autocast=False)
+        self.moving_mean = self._add_weight_with_options("moving_mean", shape, trainable=False, autocast=False)
+        self.moving_variance = self._add_weight_with_options("moving_variance", shape, trainable=False, autocast=False)
+        if self.renorm:
+            self._add_renorm_weights(shape)
+        self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: channels})
+
+    def _add_renorm_weights(self, shape: tuple) -> None:
+        def stddev(shape: Any, dtype: Any = None) -> Any:
+            return torch.sqrt(self.moving_variance_initializer(shape, dtype=dtype))
+
+        def add(name: str, initializer: Any) -> Any:
+            return self.add_weight(shape=shape, name=name, initializer=initializer, trainable=False, autocast=False)
+
+        self.moving_stddev = add("moving_stddev", stddev)
+        self.renorm_mean = add("renorm_mean", self.moving_mean_initializer)
+        self.renorm_stddev = add("renorm_stddev", stddev)
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """`inputs`, normalised."""
+        if mask is not None and mask.ndim != inputs.ndim - 1:
+            raise ValueError(
+                "The mask provided should be one dimension less than the inputs. "
+                f"Received: mask.shape={tuple(mask.shape)}, inputs.shape={tuple(inputs.shape)}"
+            )
+        gamma = None if self.gamma is None else self.gamma.value
+        beta = None if self.beta is None else self.beta.value
+        if not (training and self.trainable):
+            return self._normalize(inputs, gamma, beta, self.moving_mean.value, self.moving_variance.value)[0]
+        if mask is not None and mask.dtype is not torch.bool:
+            mask = mask.to(torch.bool)
+        if self.renorm:
+            return self._renormalize(inputs, gamma, beta, mask)
+        outputs, mean, variance = self._normalize(inputs, gamma, beta, None, None, training=True, mask=mask)
+        if not state.symbolic:
+            self._move((self.moving_mean, self.moving_variance), (mean, variance), self.momentum)
+        return outputs
+
+    def _normalize(self, inputs: Any, gamma: Any, beta: Any, mean: Any, variance: Any, **kwargs: Any) -> Any:
+        return autograd.batch_norm(inputs, gamma, beta, mean, variance, self.axis, self.epsilon, **kwargs)
+
+    def _move(self, variables: tuple, values: tuple, momentum: float) -> None:
+        """Moves averages towards `values`: in place and together, unless values of variables are kept elsewhere."""
+        values = tuple(value.to(v.value.dtype) for v, value in zip(variables, values, strict=True))
+        if state.stateless is None:
+            with torch.no_grad():
+                torch._foreach_lerp_([v._value for v in variables], values, 1.0 - momentum)
+            return
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(torch.lerp(variable.value, value, 1.0 - momentum))
+
+    def _renormalize(self, inputs: Any, gamma: Any, beta: Any, mask: Any) -> Any:
+        """The batch's normalisation followed by `r * x + d`, which leads it towards that of the moving averages."""
+        plain, mean, variance = self._normalize(inputs, None, None, None, None, training=True, mask=mask)
+        limits = self.renorm_clipping
+        stddev = torch.sqrt(variance + self.epsilon)
+        renorm_stddev = self.renorm_stddev.value.clamp(min=self.epsilon**0.5)
+        r, d = stddev / renorm_stddev, (mean - self.renorm_mean.value) / renorm_stddev
+        r = r.clamp(limits.get("rmin"), limits.get("rmax")) if {"rmin", "rmax"} & limits.keys() else r
+        d = d.clamp(-limits["dmax"], limits["dmax"]) if limits.get("dmax") is not None else d
+        if not state.symbolic:
+            self._move((self.renorm_mean, self.renorm_stddev), (mean, stddev), self.renorm_momentum)
+            self._move((self.moving_mean, self.moving_stddev), (mean, stddev), self.momentum)
+            self.moving_variance.assign(torch.relu(self.moving_stddev.value**2 - self.epsilon))
+        scale, shift = (r, d) if gamma is None else (r * gamma, d * gamma)
+        if beta is not None:
+            shift = shift + beta
+        shape = [1] * inputs.ndim
+        shape[self.axis] = -1
+        outputs = torch.addcmul(shift.reshape(shape), plain.to(scale.dtype), scale.reshape(shape))
+        return outputs.to(inputs.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """`input_shape`."""
+        checked_axes(self.axis, input_shape)
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "axis": self.axis,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "center": self.center,
+            "scale": self.scale,
+            **self._weight_options_config(),
+            "synchronized": self.synchronized,
+            "renorm": self.renorm,
+            "renorm_clipping": self.renorm_clipping,
+            "renorm_momentum": self.renorm_momentum,
+        }
+
+
+def _checked_clipping(limits: dict[str, float]) -> dict[str, float]:
+    names = ["rmax", "rmin", "dmax"]
+    if set(limits) - set(names):
+        raise ValueError(f"Received invalid keys for `renorm_clipping` argument: {limits}. Supported values: {names}.")
+    rmax, rmin, dmax = map(limits.get, names)
+    if rmax is not None and rmin is not None and rmax < rmin:
+        raise ValueError(
+            f"rmax should be greater than rmin in the `renorm_clipping` argument. Received: rmax={rmax}, rmin={rmin}."
+        )
+    if dmax is not None and dmax < 0:
+        raise ValueError(f"dmax should be non-negative in the `renorm_clipping` argument. Received: dmax={dmax}.")
+    return limits

@@ -1,0 +1,13 @@
+"""activation(x, name): one of the elementwise activations that other ops apply as an epilogue.
+
+    linear        x                                relu          max(x, 0)
+    relu6         min(max(x, 0), 6)                leaky_relu    x, or 0.2 x where x < 0
+    elu           x, or exp(x) - 1 where x < 0     selu          1.0507 x, or 1.7581 (exp(x) - 1) where x < 0
+    gelu          x (1 + erf(x / sqrt 2)) / 2      gelu_tanh     x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2
+    silu          x sigmoid(x)                     sigmoid       1 / (1 + exp(-x))
+    tanh          tanh(x)                          softplus      log(1 + exp(x)); x above 20
+    hard_sigmoid  min(max(x + 3, 0), 6) / 6        mish          x tanh(softplus(x))
+
+x: any shape, float32, float64, bfloat16 or float16; the result has its shape and dtype. NaN stays NaN.
+Backward needs the result of linear, relu, leaky_relu, elu, selu, sigmoid and tanh, and x of the others.
+"""

@@ -1,0 +1,27 @@
+"""Softmax cross-entropy by torch's own."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+
+def softmax_cross_entropy(
+    logits: Tensor, labels: Tensor, sparse: bool, label_smoothing: float, ignore_class: int | None
+) -> Tensor:
+    """The loss of each row; see the contract in `kernels.softmax_cross_entropy`."""
+    rows = logits.reshape(-1, logits.size(-1))
+    if not sparse:
+        targets = labels.reshape(rows.shape).to(rows.dtype)
+        return F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing).view(labels.shape[:-1])
+    targets = labels.reshape(-1).long()
+    if ignore_class is None:
+        loss = F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing)
+    else:
+        ignored = targets == ignore_class
+        rows = rows.masked_fill(ignored.unsqueeze(1), 0.0)
+        targets = targets.masked_fill(ignored, 0)
+        loss = F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing)
+        loss = torch.where(ignored, 0.0, loss)
+    return loss.view(labels.shape)
