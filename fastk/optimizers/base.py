@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from fastk import serialization
+from fastk import scopes, serialization
 from fastk.naming import auto_name, name_scope
 from fastk.optimizers import gradients as clipping
 from fastk.optimizers import stateless
@@ -22,7 +22,6 @@ from fastk.optimizers.plan import Plan, Tensors, tensor_of, tensors
 from fastk.optimizers.schedules import LearningRateSchedule
 from fastk.optimizers.state import OptimizerState
 from fastk.optimizers.user_warnings import warn_user
-from fastk.scopes import state
 from fastk.tensor import to_boundary
 from fastk.variable import Variable
 
@@ -206,7 +205,7 @@ class Optimizer(OptimizerState):
         """
         if len(grads) == 0:
             return
-        if state.stateless is not None:
+        if scopes.state.stateless is not None:
             stateless.apply_in_scope(self, grads, trainable_variables)
             return
         with torch.no_grad():
@@ -313,13 +312,14 @@ class Optimizer(OptimizerState):
         gradients = self._clip_gradients(gradients)
         if self.weight_decay is not None and plan.decayed:
             torch._foreach_mul_(plan.decayed, 1 - self.weight_decay * self._current_rate())
+        step = self._step()
+        self._begin_update(step)
         if self._per_variable:
             learning_rate = self.learning_rate
             for gradient, variable in zip(gradients, plan.updated, strict=True):
                 self.update_step(gradient, variable, learning_rate)
             return
-        learning_rate, step = self._current_rate(), self._step()
-        self._begin_update(step)
+        learning_rate = self._current_rate()
         for group in plan.groups:
             chosen = gradients if group.positions is None else [gradients[i] for i in group.positions]
             self._update_tensors(group.parameters, chosen, group.slots, learning_rate, step)
@@ -355,7 +355,8 @@ class Optimizer(OptimizerState):
         if isinstance(rate, Variable):
             rate = tensor_of(rate)
         else:
-            rate = rate(self._iterations) if isinstance(rate, LearningRateSchedule) else rate()
+            with scopes.internal():  # a tensor for the kernels, not for the user
+                rate = rate(self._iterations) if isinstance(rate, LearningRateSchedule) else rate()
             rate = rate.value if isinstance(rate, Variable) else rate
         return rate if not isinstance(rate, torch.Tensor) or not rate.is_cpu else rate.item()
 
