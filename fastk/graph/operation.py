@@ -182,7 +182,7 @@ class Operation:
         """An object made from `get_config`'s result."""
         try:
             return cls(**config)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise TypeError(
                 f"Error when deserializing class '{cls.__name__}' using config={config}.\n\nException encountered: {error}"
             ) from error

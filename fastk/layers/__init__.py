@@ -15,6 +15,7 @@ from fastk.layers.core.identity import Identity
 from fastk.layers.core.input_layer import Input, InputLayer
 from fastk.layers.core.lambda_layer import Lambda
 from fastk.layers.core.masking import Masking
+from fastk.layers.core.reversible_embedding import ReversibleEmbedding
 from fastk.layers.core.wrapper import Wrapper
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
@@ -172,6 +173,7 @@ __all__ = [
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "ReversibleEmbedding",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",

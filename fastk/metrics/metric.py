@@ -58,6 +58,8 @@ class Metric:
     3.0
     """
 
+    # Layers find the metrics among their attributes by this.
+    _is_metric = True
     # Which way is better: "up" or "down"; None where it is not known.
     _direction: str | None = None
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from fastk import serialization, tree
 from fastk.graph import KerasTensor
-from fastk.graph.function import map_shapes
 from fastk.layers.layer import Layer
 from fastk.training.trainer import Trainer
 
@@ -85,7 +84,7 @@ class Model(Trainer, Layer):
         """Makes the variables by running `call` on inputs of `input_shape` (a structure of shapes, batch included)."""
         if self.built and not self._building:
             return
-        inputs = map_shapes(lambda shape: KerasTensor(shape, dtype=self.input_dtype), input_shape)
+        inputs = tree.map_shape_structure(lambda shape: KerasTensor(shape, dtype=self.input_dtype), input_shape)
         parameters = [p for p in inspect.signature(self.call).parameters.values() if p.default is p.empty]
         if isinstance(inputs, (list, tuple)) and len(parameters) > 1:
             self.compute_output_spec(*inputs)

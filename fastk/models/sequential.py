@@ -7,7 +7,6 @@ from typing import Any
 
 from fastk import serialization, tree
 from fastk.graph import KerasTensor
-from fastk.graph.function import is_shape
 from fastk.layers.core.input_layer import InputLayer
 from fastk.layers.layer import Layer
 from fastk.models.functional import Functional
@@ -106,7 +105,7 @@ class Sequential(Model):
         """Builds the layers for inputs of `input_shape` (batch included)."""
         if not self._layers:
             raise ValueError(f"Sequential model {self.name} cannot be built because it has no layers. Call `model.add(layer)`.")
-        if not is_shape(input_shape):
+        if not tree.is_shape(input_shape):
             return
         input_shape = tuple(input_shape)
         first = self._layers[0]
