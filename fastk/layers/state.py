@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastk import dtypes
 from fastk.layers.tracking import track_containers
 from fastk.random.seed_generator import SeedGenerator
 from fastk.variable import Variable
@@ -20,6 +21,8 @@ class LayerState(torch.nn.Module):
 
     name: str
     built: bool
+    variable_dtype: Any
+    dtype_policy: Any
 
     def _init_state(self) -> None:
         set_plain = object.__setattr__
@@ -50,7 +53,7 @@ class LayerState(torch.nn.Module):
                 del self._modules[name]
             object.__setattr__(self, name, value)
             return
-        value = track_containers(value, lambda item: self._track(None, item))
+        value = track_containers(value, self)
         self._track(name, value)
         if isinstance(value, torch.nn.Module) or (kind is torch.nn.Parameter):
             self.__dict__.pop(name, None)
@@ -148,9 +151,14 @@ class LayerState(torch.nn.Module):
         super()._apply(fn, recurse)
         for variable, registered, name in own:
             variable._value = registered[name]
-            variable._dtype = str(registered[name].dtype).removeprefix("torch.")
+            variable._dtype = dtypes.standardize_dtype(registered[name].dtype)
         for generator in self._seed_generators:
             generator.state._value.data = fn(generator.state._value.data)
+        before = dtypes.to_torch_dtype(self.variable_dtype)
+        after = fn(torch.empty(0, dtype=before)).dtype
+        if after is not before and after.is_floating_point:
+            # The layer computes in what it was moved to; one without weights too, or it would cast back.
+            self.dtype_policy = dtypes.standardize_dtype(after)
         return self
 
     # ------------------------------------------------------------ reading

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -171,10 +172,15 @@ class FunctionOperation(Operation):
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """KerasTensors like the result."""
-        if self.spec is None:
+        if self.spec is not None:
+            args, kwargs = self._arguments(args, kwargs)
+            return type(self).spec(*args, **kwargs)  # type: ignore[misc]
+        try:
             return super().compute_output_spec(*args, **kwargs)
-        args, kwargs = self._arguments(args, kwargs)
-        return type(self).spec(*args, **kwargs)  # type: ignore[misc]
+        except (RuntimeError, IndexError) as error:
+            # torch's errors for shapes that do not fit: wrong arguments, as those that a spec finds.
+            axis = re.search(r"Dimension out of range .* got (-?\d+)", str(error))
+            raise ValueError(f"axis {axis[1]} is out of bounds. {error}" if axis else str(error)) from error
 
 
 def _operation_class(
@@ -222,4 +228,4 @@ def _as_keywords(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]
 
 def operation_class(name: str) -> type[Operation] | None:
     """The class of an operation by its name in files, such as `"ExpandDims"`; None where there is none."""
-    return CLASSES.get(name)
+    return CLASSES.get({"Abs": "Absolute", "Conj": "Conjugate"}.get(name, name))

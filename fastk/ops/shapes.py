@@ -123,6 +123,25 @@ def reshape_shape(shape: Sequence[int | None], newshape: Sequence[Any]) -> Shape
     return tuple(size // known if n == -1 else n for n in newshape)
 
 
+def diagonal_shape(shape: Sequence[int | None], offset: int, axis1: int, axis2: int) -> Shape:
+    """The shape of the diagonals of the matrices that two axes span.
+
+    Raises:
+        ValueError: the axes are the same, or out of range.
+    """
+    rank = len(shape)
+    if rank < 2 or not all(-rank <= axis < rank for axis in (axis1, axis2)) or axis1 % rank == axis2 % rank:
+        raise ValueError(
+            "`x` must have at least two dimensions, and `axis1` and `axis2` be different ones. "
+            f"Received: x.shape={tuple(shape)}, axis1={axis1}, axis2={axis2}"
+        )
+    rows, columns = shape[axis1], shape[axis2]
+    size = None
+    if rows is not None and columns is not None:
+        size = max(0, min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns))
+    return (*(n for i, n in enumerate(shape) if i not in (axis1 % rank, axis2 % rank)), size)
+
+
 def product(sizes: Sequence[int | None]) -> int | None:
     """The product, None where a size is unknown."""
     return None if None in sizes else math.prod(sizes)  # type: ignore[arg-type]

@@ -6,10 +6,10 @@ from typing import Unpack
 
 import torch
 
+from fastk.initializers import Constant
 from fastk.optimizers.base import LearningRateLike, Optimizer
 from fastk.optimizers.hyperparameters import Options
 from fastk.optimizers.multi_tensor import subtract_ratio_
-from fastk.optimizers.state import Constant
 
 
 class Adagrad(Optimizer):

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from fastk import serialization
+from fastk import scopes, serialization
 from fastk.naming import auto_name, name_scope
 from fastk.optimizers import gradients as clipping
 from fastk.optimizers import stateless
@@ -22,7 +22,6 @@ from fastk.optimizers.plan import Plan, Tensors, tensor_of, tensors
 from fastk.optimizers.schedules import LearningRateSchedule
 from fastk.optimizers.state import OptimizerState
 from fastk.optimizers.user_warnings import warn_user
-from fastk.scopes import state
 from fastk.tensor import to_boundary
 from fastk.variable import Variable
 
@@ -206,24 +205,26 @@ class Optimizer(OptimizerState):
         """
         if len(grads) == 0:
             return
-        if state.stateless is not None:
+        if scopes.state.stateless is not None:
             stateless.apply_in_scope(self, grads, trainable_variables)
             return
         with torch.no_grad():
             plan, gradients = self._selected(grads, trainable_variables)
-            if self.loss_scale_factor is not None and gradients:
-                gradients = list(torch._foreach_div(gradients, self.loss_scale_factor))
-            if self.gradient_accumulation_steps and gradients:
-                gradients, moves = self._accumulated(plan, gradients)
-            else:
-                moves = bool(gradients)
-            if moves:
-                self._update(plan, gradients)
-            if plan.averages and plan.updated:
-                self._update_averages(plan)
-            for variable in plan.constrained:
-                variable.assign(variable.constraint(variable))
+            if plan.updated:
+                self._step_of(plan, gradients)
             self._counter.advance(tensor_of(self._iterations))
+
+    def _step_of(self, plan: Plan, gradients: Tensors) -> None:
+        """What `apply` does for the variables that do not just take their gradient as their value."""
+        if self.loss_scale_factor is not None:
+            gradients = list(torch._foreach_div(gradients, self.loss_scale_factor))
+        mean = self._accumulated(plan, gradients) if self.gradient_accumulation_steps else gradients
+        if mean is not None:
+            self._update(plan, mean)
+        if self.use_ema:
+            self._update_averages(plan)
+        for variable in plan.constrained:
+            variable.assign(variable.constraint(variable))
 
     def _selected(self, grads: Sequence[Any], variables: Iterable[Variable] | None) -> tuple[Plan, Tensors]:
         """The plan for the variables that have a gradient, and those gradients."""
@@ -284,8 +285,7 @@ class Optimizer(OptimizerState):
 
     def _overwrite(self, plan: Plan, gradients: Tensors) -> None:
         """Variables such as float8 scales take their gradient as their value; accumulated, the largest one."""
-        steps = self.gradient_accumulation_steps
-        now = not steps or (self._counter.read(tensor_of(self._iterations)) + 1) % steps == 0
+        steps, now = self.gradient_accumulation_steps, self._accumulation_ends()
         for position, variable in plan.overwritten:
             value = gradients[position]
             if steps:
@@ -295,34 +295,34 @@ class Optimizer(OptimizerState):
             if now:
                 variable.assign(value)
 
-    def _accumulated(self, plan: Plan, gradients: Tensors) -> tuple[Tensors, bool]:
-        """The mean gradient, and whether it is time to use it."""
+    def _accumulation_ends(self) -> bool:
         steps = self.gradient_accumulation_steps
-        assert steps is not None
-        if (self._counter.read(tensor_of(self._iterations)) + 1) % steps:
+        return not steps or (self._host_iterations() + 1) % steps == 0
+
+    def _accumulated(self, plan: Plan, gradients: Tensors) -> Tensors | None:
+        """The mean gradient where it is time to use it."""
+        if not self._accumulation_ends():
             torch._foreach_add_(plan.accumulators, gradients)
-            return gradients, False
+            return None
         mean = list(torch._foreach_add(gradients, plan.accumulators))
-        torch._foreach_div_(mean, steps)
-        for variable, accumulator in zip(self._trainable_variables, self._accumulated_gradients, strict=True):
-            if not variable.overwrite_with_gradient:
-                tensor_of(accumulator).zero_()
-        return mean, True
+        torch._foreach_div_(mean, float(self.gradient_accumulation_steps or 1))
+        torch._foreach_zero_(plan.all_accumulators)
+        return mean
 
     def _update(self, plan: Plan, gradients: Tensors) -> None:
         gradients = self._clip_gradients(gradients)
+        rate, step = self._current_rate(), self._step()
         if self.weight_decay is not None and plan.decayed:
-            torch._foreach_mul_(plan.decayed, 1 - self.weight_decay * self._current_rate())
+            torch._foreach_mul_(plan.decayed, 1 - self.weight_decay * rate)
+        self._begin_update(step)
         if self._per_variable:
             learning_rate = self.learning_rate
             for gradient, variable in zip(gradients, plan.updated, strict=True):
                 self.update_step(gradient, variable, learning_rate)
             return
-        learning_rate, step = self._current_rate(), self._step()
-        self._begin_update(step)
         for group in plan.groups:
             chosen = gradients if group.positions is None else [gradients[i] for i in group.positions]
-            self._update_tensors(group.parameters, chosen, group.slots, learning_rate, step)
+            self._update_tensors(group.parameters, chosen, group.slots, rate, step)
 
     def _clip_gradients(self, grads: Tensors) -> Tensors:
         if self.clipnorm:
@@ -339,12 +339,7 @@ class Optimizer(OptimizerState):
         weights = weight if isinstance(weight, float) else [weight.to(a.dtype) for a in plan.averages]
         torch._foreach_lerp_(plan.averages, plan.averaged, weights)
         frequency = self.ema_overwrite_frequency
-        if (
-            frequency
-            and (self._counter.read(tensor_of(self._iterations)) // (self.gradient_accumulation_steps or 1) + 1)
-            % frequency
-            == 0
-        ):
+        if frequency and (self._host_iterations() // (self.gradient_accumulation_steps or 1) + 1) % frequency == 0:
             torch._foreach_copy_(plan.averaged, plan.averages)
 
     # ------------------------------------------------------------ scalars of the step
@@ -355,7 +350,8 @@ class Optimizer(OptimizerState):
         if isinstance(rate, Variable):
             rate = tensor_of(rate)
         else:
-            rate = rate(self._iterations) if isinstance(rate, LearningRateSchedule) else rate()
+            with scopes.internal():  # a tensor for the kernels, not for the user
+                rate = rate(self._iterations) if isinstance(rate, LearningRateSchedule) else rate()
             rate = rate.value if isinstance(rate, Variable) else rate
         return rate if not isinstance(rate, torch.Tensor) or not rate.is_cpu else rate.item()
 
@@ -366,6 +362,10 @@ class Optimizer(OptimizerState):
         if self.gradient_accumulation_steps:
             count = count // self.gradient_accumulation_steps
         return count + 1
+
+    def _host_iterations(self) -> int:
+        """How many steps were made, known without waiting for the device."""
+        return self._counter.read(tensor_of(self._iterations))
 
     @property
     def iterations(self) -> Any:

@@ -6,9 +6,9 @@ from typing import Unpack
 
 import torch
 
+from fastk.initializers import Constant
 from fastk.optimizers.base import LearningRateLike, Optimizer
 from fastk.optimizers.hyperparameters import Options
-from fastk.optimizers.state import Constant
 
 
 class Ftrl(Optimizer):

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from fastk import serialization
+from fastk.initializers import Constant
 from fastk.naming import name_scope
 from fastk.optimizers import stateless
 from fastk.optimizers.base import Optimizer
 from fastk.optimizers.gradients import as_gradient
 from fastk.optimizers.plan import tensor_of, tensors
-from fastk.optimizers.state import Constant
 from fastk.scopes import state
 from fastk.tensor import to_boundary
 from fastk.variable import Variable

@@ -50,12 +50,13 @@ class Plan:
 
     Attributes:
         updated: the variables that the update moves.
-        signature: dtype, shape and strides of each of their gradients.
+        signature: dtype, device, shape and strides of each of their gradients.
         kept: where their gradients stand among those given; None where all do.
         overwritten: `(position, variable)` of those that take their gradient as their value.
-        groups: `updated` by dtype and device.
+        groups: `updated` by dtype and device, where they are updated together.
         decayed: parameters that weight decay shrinks.
         accumulators: sums of gradients, in the order of `updated`.
+        all_accumulators: those of all the optimizer's variables that are not overwritten.
         averages, averaged: moving averages of all the optimizer's variables, and those variables' parameters.
         constrained: variables of `updated` with a constraint.
     """
@@ -68,20 +69,20 @@ class Plan:
         if self.overwritten:
             self.kept = [i for i, v in enumerate(variables) if not v.overwrite_with_gradient]
         parameters = tensors(self.updated)
-        self.signature = [(p.dtype, p.shape, p.stride()) for p in parameters]
-        self.groups = self._grouped(optimizer, parameters)
+        self.signature = [(p.dtype, p.device, p.shape, p.stride()) for p in parameters]
+        self.groups = [] if optimizer._per_variable else self._grouped(optimizer, parameters)
         self.decayed = tensors([v for v in self.updated if optimizer._use_weight_decay(v)])
         self.constrained = [v for v in self.updated if v.constraint is not None]
-        self.accumulators: Tensors = []
+        trainable = optimizer._trainable_variables
         if optimizer.gradient_accumulation_steps:
-            own = optimizer._accumulated_gradients
-            self.accumulators = tensors([own[optimizer._get_variable_index(v)] for v in self.updated])
-        self.averages: Tensors = []
+            sums = optimizer._accumulated_gradients
+            self.accumulators = tensors([sums[optimizer._get_variable_index(v)] for v in self.updated])
+            pairs = zip(trainable, sums, strict=True)
+            self.all_accumulators = tensors([each for v, each in pairs if not v.overwrite_with_gradient])
         if optimizer.use_ema:
             averages = optimizer._model_variables_moving_average
             self.averages = tensors(averages)
-            trainable = zip(optimizer._trainable_variables, averages, strict=True)
-            self.averaged = tensors([v for v, average in trainable if average is not None])
+            self.averaged = tensors([v for v, each in zip(trainable, averages, strict=True) if each is not None])
 
     def _grouped(self, optimizer: Optimizer, parameters: Tensors) -> list[Group]:
         positions: dict[tuple, list[int]] = {}
@@ -99,8 +100,10 @@ class Plan:
         if len(gradients) != len(self.signature):
             return None
         result = gradients if isinstance(gradients, list) else list(gradients)
-        for i, (gradient, (dtype, shape, stride)) in enumerate(zip(gradients, self.signature, strict=True)):
-            if type(gradient) is not torch.Tensor or gradient.dtype is not dtype or gradient.shape != shape:
+        for i, (gradient, (dtype, device, shape, stride)) in enumerate(zip(gradients, self.signature, strict=True)):
+            if type(gradient) is not torch.Tensor or gradient.dtype is not dtype:
+                return None
+            if gradient.shape != shape or gradient.device != device:
                 return None
             if gradient.stride() != stride:
                 result = list(result)  # the caller's list is the caller's

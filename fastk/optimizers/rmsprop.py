@@ -57,5 +57,14 @@ class RMSprop(Optimizer):
         momenta = slots[1] if self.momentum > 0 else None
         averages = slots[-1] if self.centered else None
         rmsprop_(
-            parameters, gradients, slots[0], momenta, averages, learning_rate, self.rho, self.momentum, self.epsilon
+            parameters,
+            gradients,
+            slots[0],
+            momenta,
+            averages,
+            learning_rate,
+            self.rho,
+            self.momentum,
+            self.epsilon,
+            self.centered,
         )

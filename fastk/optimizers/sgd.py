@@ -50,5 +50,7 @@ class SGD(Optimizer):
         self.momentums = self.add_optimizer_variables(variables, "momentum") if self.momentum else []
 
     def _update_tensors(self, parameters, gradients, slots, learning_rate, step):
-        momenta = slots[0] if self.momentum else None
-        sgd_(parameters, gradients, momenta, learning_rate, self.momentum, self.nesterov)
+        if self.momentum:
+            sgd_(parameters, gradients, slots[0], learning_rate, self.momentum, self.nesterov)
+        else:
+            sgd_(parameters, gradients, None, learning_rate)

@@ -87,7 +87,7 @@ def cast(x: Any, dtype: Any) -> torch.Tensor:
     >>> ops.cast([0.5, 1.5], "int32").tolist()
     [0, 1]
     """
-    return tensors.convert_to_tensor(x, dtype=dtype)
+    return tensors.convert_to_tensor(x, dtype=dtypes.to_torch_dtype(dtype))
 
 
 @operation("x", spec=_as_dtype)

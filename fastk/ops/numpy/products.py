@@ -140,7 +140,8 @@ def vdot(x1: Any, x2: Any) -> torch.Tensor:
 def _inner_spec(x1: Any, x2: Any) -> KerasTensor:
     first, second = shape_of(x1), shape_of(x2)
     if first and second:
-        _check_contracted(first, second, (-1,), (-1,))
+        if None not in (first[-1], second[-1]) and first[-1] != second[-1]:
+            raise ValueError(f"The last dimension of `x1` and `x2` must be equal. Received shapes: {first} and {second}")
         shape = (*first[:-1], *second[:-1])
     else:
         shape = first or second
@@ -208,7 +209,10 @@ def cross(x1: Any, x2: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, a
 
 
 def _einsum_spec(subscripts: str, *operands: Any) -> KerasTensor:
-    return compute_output_spec(_einsum, subscripts, *_with_sizes_by_letter(subscripts, operands))
+    try:
+        return compute_output_spec(_einsum, subscripts, *_with_sizes_by_letter(subscripts, operands))
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(f"Shapes do not fit '{subscripts}': {[shape_of(x) for x in operands]}. {error}") from error
 
 
 def _with_sizes_by_letter(subscripts: str, operands: tuple) -> list[Any]:
@@ -218,12 +222,7 @@ def _with_sizes_by_letter(subscripts: str, operands: tuple) -> list[Any]:
         raise ValueError(f"`einsum` has {len(terms)} terms in '{subscripts}' and received {len(operands)} operands.")
     sizes: dict[str, int] = {}
     shapes = [shape_of(x) for x in operands]
-    # Letters after an ellipsis are counted from the end.
-    places = [
-        [(letter, i) for i, letter in enumerate(term.partition("...")[0])]
-        + [(letter, i - len(term.partition("...")[2])) for i, letter in enumerate(term.partition("...")[2])]
-        for term in terms
-    ]
+    places = [_letters(term, len(shape)) for term, shape in zip(terms, shapes, strict=True)]
     for shape, letters in zip(shapes, places, strict=True):
         sizes |= {letter: shape[i] for letter, i in letters if shape[i] not in (None, 1)}  # type: ignore[misc]
     result = []
@@ -233,6 +232,17 @@ def _with_sizes_by_letter(subscripts: str, operands: tuple) -> list[Any]:
             filled[i] = sizes.get(letter) if filled[i] is None else filled[i]
         result.append(with_shape(x, filled))
     return result
+
+
+def _letters(term: str, rank: int) -> list[tuple[str, int]]:
+    """(letter, axis) of each dimension. Those of an ellipsis are numbered from the right, as they broadcast."""
+    before, _, after = term.partition("...")
+    first, last = len(before), rank - len(after)
+    return (
+        [(letter, i) for i, letter in enumerate(before)]
+        + [(str(last - i), i) for i in range(first, last)]
+        + [(letter, last + i) for i, letter in enumerate(after)]
+    )
 
 
 def _einsum(subscripts: str, *operands: Any) -> torch.Tensor:
