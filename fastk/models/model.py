@@ -125,17 +125,18 @@ class Model(Trainer, Layer):
 
     # ------------------------------------------------------------ files
 
-    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None) -> None:
+    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
         """Saves the model as a `.keras` file: architecture, weights, compile arguments, optimizer state.
 
         Args:
             filepath: a path that ends in `.keras`.
             overwrite: whether an existing file is replaced; if not, its existence is an error.
-            zipped: one file (True) or a folder (False); None follows the path's ending.
+            zipped: one file (True, None) or a folder (False).
+            kwargs: `include_optimizer=False` leaves the optimizer's state out.
         """
         from fastk.saving import save_model
 
-        save_model(self, filepath, overwrite=overwrite, zipped=zipped)
+        save_model(self, filepath, overwrite=overwrite, zipped=zipped, **kwargs)
 
     def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
         """Saves the weights as a `.weights.h5` file, or several of at most `max_shard_size` GB."""
