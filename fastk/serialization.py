@@ -359,10 +359,13 @@ def _instantiate(cls: Any, config: dict) -> Any:
         )
     try:
         instance = cls.from_config(dict(config["config"] or {}))
+    except _Explained:  # of an object within this one
+        raise
     except TypeError as error:
-        raise TypeError(
+        raise _Explained(
             f"{cls} could not be deserialized properly. Ensure that objects (layers, models, etc.) in the result of "
-            f"`get_config()` are deserialized in `from_config()`.\n\nconfig={config}.\n\nException encountered: {error}"
+            f"`get_config()` are deserialized in `from_config()`.\n\nconfig={_shortened(config)}.\n\n"
+            f"Exception encountered: {error}"
         ) from error
     build_config = config.get("build_config")
     if build_config and not instance.built:
@@ -389,12 +392,21 @@ def _find(name: str, config: dict, is_function: bool) -> Any:
         found = _public_function(name) if is_function else _public_class(module, name)
     if found is None:
         kind = "function" if is_function else "class"
-        raise TypeError(
+        raise _Explained(
             f"Could not locate {kind} '{registered_name}'. Make sure custom classes and functions are decorated with "
             "`@keras.saving.register_keras_serializable()` and imported before loading, or pass them in `custom_objects`. "
-            f"Full object config: {config}"
+            f"Full object config: {_shortened(config)}"
         )
     return found
+
+
+class _Explained(TypeError):
+    """Says what is wrong: it is not explained again by every object around it."""
+
+
+def _shortened(config: dict, length: int = 1000) -> str:
+    text = str(config)
+    return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"
 
 
 def _public_function(name: str) -> Any:

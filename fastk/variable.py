@@ -5,6 +5,7 @@ A variable may stand wherever torch takes a tensor; `variable.value` is the para
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -304,12 +305,12 @@ class Variable:
         return torch.round(self.value, decimals=ndigits or 0)
 
     def __deepcopy__(self, memo: dict) -> Variable:
-        copy = type(self).__new__(type(self))
-        memo[id(self)] = copy
-        copy.__dict__.update(self.__dict__)
-        if self._value is not None:
-            copy._value = torch.nn.Parameter(self._value.detach().clone(), requires_grad=self._value.requires_grad)
-        return copy
+        result = type(self).__new__(type(self))
+        memo[id(self)] = result
+        result.__dict__.update(self.__dict__)
+        # Through `memo`: a layer that is copied has the parameter under its own name too.
+        result._value = copy.deepcopy(self._value, memo)
+        return result
 
     __hash__ = object.__hash__
 

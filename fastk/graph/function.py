@@ -106,7 +106,7 @@ class Function(Operation):
     def call(self, inputs: Any) -> Any:
         """The outputs for new inputs, in the structure that the function was made with."""
         self._check_inputs(inputs)
-        return self._run(tree.flatten(inputs))
+        return self._run_graph(tree.flatten(inputs))
 
     def compute_output_spec(self, inputs: Any) -> Any:
         """KerasTensors like the outputs, for inputs of the given shapes."""
@@ -114,7 +114,7 @@ class Function(Operation):
         flat = tree.flatten(inputs)
         if all(x.shape == own.shape for x, own in zip(flat, self._graph.inputs, strict=True)):
             return tree.map_structure(lambda x: KerasTensor(x.shape, dtype=x.dtype), self._outputs_struct)
-        return self._run(flat, lambda operation: operation.compute_output_spec)
+        return self._run_graph(flat, lambda operation: operation.compute_output_spec)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shapes of the outputs for inputs of `input_shape`."""
@@ -123,7 +123,7 @@ class Function(Operation):
         outputs = self.compute_output_spec(tree.pack_sequence_as(self._inputs_struct, specs))
         return tree.map_structure(lambda x: x.shape, outputs)
 
-    def _run(self, flat_inputs: list, call: Callable[[Any], Callable] = lambda operation: operation) -> Any:
+    def _run_graph(self, flat_inputs: list, call: Callable[[Any], Callable] = lambda operation: operation) -> Any:
         return self._graph.run(flat_inputs, call)
 
     def _check_inputs(self, inputs: Any) -> None:

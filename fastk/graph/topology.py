@@ -107,7 +107,8 @@ def _check_connected(inputs: list[KerasTensor], nodes: list[Node]) -> None:
                     "Pass the tensors that it comes from among the inputs."
                 )
         reached.append(node.operation.name)
-        computable.update(id(x) for x in node.outputs)
+        if not node.is_input:  # another model's input is no source of values here
+            computable.update(id(x) for x in node.outputs)
 
 
 def _check_names(operations: list[Any]) -> None:

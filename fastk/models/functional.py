@@ -120,10 +120,10 @@ class Functional(Function, Model):
             before = context.values
             context.values = {**before, **handed}
             try:
-                return _unpacked(self._run(flat))
+                return _unpacked(self._run_graph(flat))
             finally:
                 context.values = before
-        return _unpacked(self._run(flat))
+        return _unpacked(self._run_graph(flat))
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """KerasTensors like the outputs, for inputs of the given shapes."""
@@ -131,7 +131,7 @@ class Functional(Function, Model):
         if all(x is None or x.shape == own.shape for x, own in zip(flat, self._graph.inputs, strict=True)):
             outputs = tree.map_structure(lambda x: KerasTensor(x.shape, dtype=x.dtype), self._outputs_struct)
         else:
-            outputs = self._run(flat, lambda operation: operation.compute_output_spec)
+            outputs = self._run_graph(flat, lambda operation: operation.compute_output_spec)
         return _unpacked(outputs)
 
     def _standardized(self, inputs: Any) -> list:

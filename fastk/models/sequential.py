@@ -85,9 +85,12 @@ class Sequential(Model):
 
     def _register_layers(self) -> None:
         """Makes the stack's layers, in their order, the torch module's children."""
-        self._modules.clear()
+        for key in self._contained:  # what is an attribute stays
+            self._modules.pop(key, None)
+        self._contained.clear()
         for layer in self._layers:
-            self._modules[layer.name.replace(".", "_")] = layer
+            if not any(layer is known for known in self._modules.values()):
+                self._register_contained(layer)
         self._state_version += 1
 
     def _maybe_rebuild(self) -> None:
@@ -122,7 +125,7 @@ class Sequential(Model):
                 x = layer(x)
             except NotImplementedError:
                 return  # its shape cannot be inferred: the stack runs layer by layer
-        object.__setattr__(self, "_built_graph", (Functional(inputs=first.output, outputs=x),))
+        object.__setattr__(self, "_built_graph", (Functional(inputs=first.output, outputs=x, name=self.name),))
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """The last layer's output."""

@@ -300,11 +300,14 @@ class Trainer(Loops):
         """What each step asks for again and again, found once a call of `fit`."""
         trained = tuple(self.trainable_variables)
         object.__setattr__(self, "_trained", trained)
-        fixed = any(v.regularizer is not None for v in trained) or any(layer._losses for layer in self._flatten_layers())
-        object.__setattr__(self, "_has_fixed_losses", fixed)
+        self._find_fixed_losses(trained)
         if trained and self.optimizer is not None and not self.optimizer.built:
             self.optimizer.build(trained)
         return trained
+
+    def _find_fixed_losses(self, trained: Any) -> None:
+        fixed = any(v.regularizer is not None for v in trained) or any(layer._losses for layer in self._flatten_layers())
+        object.__setattr__(self, "_has_fixed_losses", fixed)
 
     def _build_for(self, x: Any) -> None:
         """Makes the variables of a model that has not seen data, without computing anything."""

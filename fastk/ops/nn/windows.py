@@ -11,9 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
-from fastk import config
-from fastk.autograd import conv2d as convolutions
-from fastk.autograd import pool2d as pooling
+from fastk import autograd, config
 from fastk.graph.keras_tensor import KerasTensor
 from fastk.ops.operands import promoted
 from fastk.ops.registration import operation
@@ -170,7 +168,7 @@ def max_pool(
             divided by the strides.
         data_format: `"channels_last"` or `"channels_first"`; `keras.config.image_data_format()` by default.
     """
-    functions = (pooling.max_pool1d, pooling.max_pool2d, _max_pool3d)
+    functions = (autograd.max_pool1d, autograd.max_pool2d, _max_pool3d)
     return _pool(functions, inputs, pool_size, strides, padding, data_format)
 
 
@@ -179,7 +177,7 @@ def average_pool(
     inputs: Any, pool_size: Any, strides: Any = None, padding: str = "valid", data_format: str | None = None
 ) -> torch.Tensor:
     """The mean of each window, of the elements inside the input alone; arguments as in `max_pool`."""
-    functions = (pooling.average_pool1d, pooling.average_pool2d, _average_pool3d)
+    functions = (autograd.average_pool1d, autograd.average_pool2d, _average_pool3d)
     return _pool(functions, inputs, pool_size, strides, padding, data_format)
 
 
@@ -294,9 +292,9 @@ def conv(
     if rank == 3:
         y = _conv3d(x, kernel, dilation=dilation, **arguments)
     elif rank == 2:
-        y = convolutions.conv2d(x, kernel, dilation_rate=dilation, **arguments)
+        y = autograd.conv2d(x, kernel, dilation_rate=dilation, **arguments)
     else:
-        y = convolutions.conv1d(x, kernel, dilation_rate=dilation, **arguments)
+        y = autograd.conv1d(x, kernel, dilation_rate=dilation, **arguments)
     return _back(y, layout)
 
 
@@ -340,7 +338,7 @@ def depthwise_conv(
     x = _last(inputs, layout)
     if _check_rank(inputs.shape, "conv operation") == 2:
         steps, dilation = _each(strides, 2, "strides"), _each(dilation_rate, 2, "dilation_rate")
-        y = convolutions.depthwise_conv2d(
+        y = autograd.depthwise_conv2d(
             x, kernel, strides=steps, padding=_check_padding(padding), dilation_rate=dilation
         )
         return _back(y, layout)
