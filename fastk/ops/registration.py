@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ from fastk.graph.keras_tensor import KerasTensor
 from fastk.graph.operation import Operation
 from fastk.graph.symbolic import compute_output_spec
 from fastk.ops.shapes import broadcast_shapes, shape_of, with_shape
+from fastk.serialization import deserialize_keras_object
 
 # Every operation's class by its name in files.
 CLASSES: dict[str, type[Operation]] = {}
@@ -164,6 +166,23 @@ class FunctionOperation(Operation):
                 f"{type(self).__name__} takes the tensors {', '.join(self.tensor_names)}. Received {len(args)} positional arguments."
             )
         return (), {**dict(zip(self.tensor_names, args, strict=False)), **kwargs, **static}
+
+    def get_config(self) -> dict[str, Any]:
+        """The name and the static arguments; functions among them are written as registered ones."""
+        static = self._static[0]
+        plain = {parameter: value for parameter, value in static.items() if not isinstance(value, types.FunctionType)}
+        if len(plain) == len(static):
+            return self._automatic_config({"name": self.name})
+        return {"name": self.name, **static}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The operation that `get_config` described."""
+        made = {
+            key: deserialize_keras_object(value) if isinstance(value, dict) and "class_name" in value else value
+            for key, value in config.items()
+        }
+        return super().from_config(made)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result for these tensors and the static arguments."""

@@ -79,7 +79,11 @@ def convert_to_tensor(
     return tensors.convert_to_tensor(x, dtype=dtype, sparse=sparse, ragged=ragged)
 
 
-@operation("x", spec=_as_dtype)
+def _cast_spec(x: Any, dtype: Any) -> KerasTensor:
+    return KerasTensor(x.shape, dtype=dtypes.standardize_dtype(dtype))
+
+
+@operation("x", spec=_cast_spec)
 def cast(x: Any, dtype: Any) -> torch.Tensor:
     """`x` in another dtype.
 
@@ -90,7 +94,7 @@ def cast(x: Any, dtype: Any) -> torch.Tensor:
     return tensors.convert_to_tensor(x, dtype=dtypes.to_torch_dtype(dtype))
 
 
-@operation("x", spec=_as_dtype)
+@operation("x", spec=_cast_spec)
 def saturate_cast(x: Any, dtype: Any) -> torch.Tensor:
     """`x` in another dtype, values outside of its range replaced by the nearest that it has."""
     x = tensors.convert_to_tensor(x)
