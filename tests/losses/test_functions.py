@@ -188,9 +188,11 @@ def test_binary_focal_balancing(rng):
 
 def test_categorical_focal_weights_of_classes(rng):
     t, p = np.eye(3)[[0, 1, 2, 1]], rng.uniform(0.1, 1, (4, 3))
-    alpha = [0.2, 0.3, 0.5]
-    actual = losses.categorical_focal_crossentropy(t, p, alpha=alpha, gamma=1.0)
-    np.testing.assert_allclose(actual.numpy(), focal(t, p, np.array(alpha), 1.0), rtol=1e-12)
+    expected = focal(t, p, np.array([0.2, 0.3, 0.5]), 1.0)
+    for alpha in ([0.2, 0.3, 0.5], np.array([0.2, 0.3, 0.5])):
+        actual = losses.categorical_focal_crossentropy(t, p, alpha=alpha, gamma=1.0)
+        np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-12)
+        assert losses.CategoricalFocalCrossentropy(alpha=alpha).get_config()["alpha"] is alpha
 
 
 def test_generalized_cross_entropy(rng):

@@ -129,6 +129,7 @@ def test_inputs_of_other_kinds(data):
     for kind in (np.asarray, torch.tensor, fastk.Variable, lambda x: x.tolist(), lambda x: x.astype("float64")):
         close(SquaredError()(kind(y_true), kind(y_pred)), values.mean(), 24)
     close(SquaredError()([1, 0, 3], [0.5, 0, 1]), (0.25 + 4) / 3)
+    close(SquaredError()(list(y_true[0]), list(y_pred[0])), values[0].mean())
 
 
 def test_structures_of_outputs(data):
