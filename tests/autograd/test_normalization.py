@@ -112,6 +112,8 @@ def test_batch_norm_errors(normal):
     x, c = normal(2, 3, 4), normal(4)
     with pytest.raises(ValueError, match="rank 2 or more"):
         autograd.batch_norm(normal(3), None, None, None, None, training=True)
+    with pytest.raises(ValueError, match=r"at least one position. Received x of shape \(0, 4\)"):
+        autograd.batch_norm(normal(0, 4), None, None, None, None, training=True)
     with pytest.raises(ValueError, match="axis=3"):
         autograd.batch_norm(x, None, None, None, None, axis=3, training=True)
     with pytest.raises(ValueError, match=r"`gamma` of shape \(3,\). Received shape \(4,\)"):
