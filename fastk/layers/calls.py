@@ -56,9 +56,9 @@ class LayerCalls:
         self._default_training = None if default is inspect.Parameter.empty else default
         self._call_has_mask = "mask" in parameters
         self._call_context_args: set[str] = {"training"}
-        # Whether outputs have masks that the inputs' do not account for.
-        self._supports_mask_making = cls.compute_mask is not LayerCalls.compute_mask
-        self._supports_masking = self._supports_mask_making
+        # Whether outputs may have a mask where the inputs have none; such layers always take the full path.
+        self._makes_masks = cls.compute_mask is not LayerCalls.compute_mask
+        self._supports_masking = self._makes_masks
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's computation."""
@@ -97,12 +97,12 @@ class LayerCalls:
         return (
             self.built
             and not state.active
-            and not self._supports_mask_making
+            and not self._makes_masks
             and self.activity_regularizer is None
             and (not kwargs or (len(kwargs) == 1 and "training" in kwargs))
             and not hasattr(x, "_keras_mask")
             and (
-                x.dtype is dtypes.TORCH_DTYPES[self._dtype_policy.compute_dtype]
+                x.dtype is self._torch_input_dtype()
                 or not self._convert_input_args
                 or not self.autocast
                 or not x.is_floating_point()
@@ -125,6 +125,9 @@ class LayerCalls:
             return torch.nn.Module.__call__(self, *args, **self._training_argument(training))
         finally:
             context.values["training"] = before
+
+    def _torch_input_dtype(self) -> torch.dtype:
+        return dtypes.TORCH_DTYPES[self._dtype_policy.compute_dtype]
 
     def _training_argument(self, training: Any) -> dict:
         return {"training": training} if self._call_has_training and training is not None else _NO_ARGUMENTS

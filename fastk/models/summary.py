@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastk import dtypes
-from fastk.graph.function import map_shapes
+from fastk.tree import map_shape_structure
 
 GAP = 2
 """Spaces between columns."""
@@ -163,7 +163,7 @@ def _output_shape(layer: Any, model: Any) -> str:
         found = layer.compute_output_shape(*shapes.values())
     except _UNKNOWN_SHAPE:
         return "?"
-    return str(map_shapes(tuple, found))
+    return str(map_shape_structure(tuple, found))
 
 
 def _connections(layer: Any, model: Any) -> str:

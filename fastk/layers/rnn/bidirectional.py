@@ -79,7 +79,7 @@ class Bidirectional(Layer):
         self.supports_masking = True
         self.input_spec = source.input_spec
         # An input without a mask has none to hand on, whatever `compute_mask` is.
-        self._short_call = self.activity_regularizer is None
+        self._makes_masks = False
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         """Builds both layers."""

@@ -89,7 +89,7 @@ class RNN(Layer):
         cells = [cell, *getattr(cell, "cells", ())]
         self._starts_at_zero = self._whole and all(type(one).get_initial_state in zeros for one in cells)
         # An input without a mask has none to hand on, whatever `compute_mask` is.
-        self._short_call = self.activity_regularizer is None
+        self._makes_masks = False
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         """Builds the cell on the shape of a step, and makes the states of a stateful layer."""
