@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from fastk import config, dtypes, lambdas
+from fastk.errors import DeserializationError
 from fastk.naming import to_snake_case
 from fastk.tensor import convert_to_numpy, convert_to_tensor
 
@@ -385,10 +386,10 @@ def _instantiate(cls: Any, config: dict) -> Any:
         )
     try:
         instance = cls.from_config(dict(config["config"] or {}))
-    except _Explained:  # of an object within this one
+    except DeserializationError:  # of an object within this one, which it explains
         raise
     except TypeError as error:
-        raise _Explained(
+        raise DeserializationError(
             f"{cls} could not be deserialized properly. Ensure that objects (layers, models, etc.) in the result of "
             f"`get_config()` are deserialized in `from_config()`.\n\nconfig={_shortened(config)}.\n\n"
             f"Exception encountered: {error}"
@@ -418,17 +419,13 @@ def _find(name: str, config: dict, is_function: bool) -> Any:
         found = _public_function(name) if is_function else _public_class(module, name)
     if found is None:
         kind = "function" if is_function else "class"
-        raise _Explained(
+        raise DeserializationError(
             f"Could not locate {kind} '{registered_name}'. Make sure custom classes and functions are decorated with "
             "`@keras.saving.register_keras_serializable()` and imported before loading, or pass them in "
             "`custom_objects`. "
             f"Full object config: {_shortened(config)}"
         )
     return found
-
-
-class _Explained(TypeError):
-    """Says what is wrong: it is not explained again by every object around it."""
 
 
 def _shortened(config: dict, length: int = 1000) -> str:
