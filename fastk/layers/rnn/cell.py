@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from fastk import activations
+from fastk import activations, dtypes
 from fastk.layers.layer import Layer
 from fastk.layers.rnn.dropout import DropoutMasks
 from fastk.random import SeedGenerator
@@ -91,7 +91,7 @@ class RecurrentCell(DropoutMasks, Layer):
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
         """Zeros `(batch_size, units)` for each state."""
-        dtype = self._torch_input_dtype()
+        dtype = dtypes.to_torch_dtype(self.compute_dtype)
         return [
             torch.zeros((batch_size, self.units), dtype=dtype, device=get_device()) for _ in range(self.state_count)
         ]

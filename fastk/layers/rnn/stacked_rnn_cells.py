@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fastk import tree
+from fastk import dtypes, tree
 from fastk.layers.layer import Layer
 from fastk.layers.rnn.steps import Result, whole_sequence
 from fastk.serialization import deserialize_keras_object, serialize_keras_object
@@ -29,7 +29,7 @@ class StackedRNNCells(Layer):
         super().__init__(**kwargs)
         for cell in cells:
             check_cell(cell, "Each of `cells`")
-        self.cells = list(cells)
+        self.cells: list[Any] = list(cells)
 
     @property
     def state_size(self) -> list[Any]:
@@ -46,7 +46,7 @@ class StackedRNNCells(Layer):
         return [
             cell.get_initial_state(batch_size=batch_size)
             if hasattr(cell, "get_initial_state")
-            else zero_states(cell.state_size, batch_size, self._torch_input_dtype())
+            else zero_states(cell.state_size, batch_size, dtypes.to_torch_dtype(self.compute_dtype))
             for cell in self.cells
         ]
 
