@@ -9,9 +9,9 @@ from torch import Tensor
 
 from fastk import dtypes, tree
 from fastk.layers.layer import Layer
-from fastk.layers.rnn.cell import RecurrentCell
+from fastk.layers.rnn.cell import RecurrentCell, zero_states
 from fastk.layers.rnn.dropout import forget_masks
-from fastk.layers.rnn.stacked_rnn_cells import StackedRNNCells, check_cell, output_size, zero_states
+from fastk.layers.rnn.stacked_rnn_cells import StackedRNNCells, check_cell, output_size
 from fastk.layers.rnn.steps import Result, has_whole_sequence, step_by_step, whole_sequence
 from fastk.naming import name_scope
 from fastk.scopes import state
