@@ -67,7 +67,10 @@ def cnn() -> tuple[keras.Model, torch.nn.Module, tuple[int, ...], int]:
         torch.nn.Conv2d(1, 32, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
         torch.nn.Conv2d(32, 64, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
         torch.nn.Flatten(), torch.nn.Linear(1600, 10),
-    ).to(memory_format=torch.channels_last)  # fmt: skip
+    )  # fmt: skip
+    for parameter in rival.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
     return model, rival, (28, 28, 1), 128
 
 

@@ -275,8 +275,10 @@ class Functional(Function, Model):
                 return x
             operation, node_index, tensor_index = x._keras_history
             stand_in = KerasTensor(x.shape, dtype=x.dtype, name=x.name)
-            own_index: int = index.get(operation._inbound_nodes[node_index], node_index)
-            stand_in._keras_history = KerasHistory(operation, own_index, tensor_index)
+            own_index = index.get(operation._inbound_nodes[node_index])
+            stand_in._keras_history = KerasHistory(
+                operation, node_index if own_index is None else own_index, tensor_index
+            )
             return stand_in
 
         return {

@@ -32,9 +32,8 @@ class Model(Trainer, Layer):
         """A `Functional` model where inputs and outputs are given."""
         from fastk.models.functional import Functional
 
-        if _is_functional(args, kwargs) and cls is Model:
-            cls = Functional
-        return super().__new__(cls, *args, **kwargs)
+        made: Any = Functional if cls is Model and _is_functional(args, kwargs) else cls
+        return super().__new__(made, *args, **kwargs)
 
     def __init__(self, *args: Any, **kwargs: Any):
         from fastk.models.functional import Functional
@@ -43,7 +42,8 @@ class Model(Trainer, Layer):
         if _is_functional(args, kwargs) and not isinstance(self, Functional):
             # A subclass that passes inputs and outputs on becomes a functional model.
             _make_functional(type(self))
-            Functional.__init__(self, *args, **kwargs)
+            made: Any = self
+            Functional.__init__(made, *args, **kwargs)
             return
         Layer.__init__(self, *args, **kwargs)
 
