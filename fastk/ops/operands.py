@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fastk import config, dtypes
+from fastk.scopes import state
 from fastk.tensor import convert_to_tensor
 
 NUMBERS = (bool, int, float, complex)
@@ -39,10 +40,11 @@ def operands(x1: Any, x2: Any) -> tuple[Any, Any]:
 
 def _scalar(x: Any) -> torch.Tensor:
     """On the CPU: torch mixes scalars from there with any device, and nothing is copied."""
+    device = "meta" if state.symbolic else "cpu"
     if type(x) is float:
-        return torch.tensor(x, dtype=floatx(), device="cpu")
+        return torch.tensor(x, dtype=floatx(), device=device)
     narrow = type(x) is int and -(2**31) <= x < 2**31
-    return torch.tensor(x, dtype=torch.int32 if narrow else None, device="cpu")
+    return torch.tensor(x, dtype=torch.int32 if narrow else None, device=device)
 
 
 def promoted(*xs: Any, at_least: Any = None) -> tuple[torch.Tensor, ...]:

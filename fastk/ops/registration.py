@@ -87,7 +87,7 @@ def operation(
 
 
 def elementwise(tensors: str, *, name: str | None = None, module: str | None = None) -> Callable[[Callable], Callable]:
-    """`operation` for a function whose tensor arguments broadcast: of it, only the result's dtype has to be inferred."""
+    """`operation` for a function whose tensors broadcast: only the result's dtype has to be inferred."""
 
     def decorate(function: Callable) -> Callable:
         names = tensors.split()
@@ -119,7 +119,8 @@ def symbolic_call(cls: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         if is_symbolic(value):
             raise ValueError(
                 f"Argument `{parameter}` of `{cls.function.__name__}` is static: it cannot be a KerasTensor. "
-                f"Received: {parameter}={value}. Pass a Python value, or put the computation into the `call()` of a Layer."
+                f"Received: {parameter}={value}. Pass a Python value, or put the computation into the `call()` of a "
+                "Layer."
             )
     call_args: list[Any] = []
     for parameter in cls.tensor_names:
@@ -163,7 +164,8 @@ class FunctionOperation(Operation):
             return (*positional, *given), {**rest, **kwargs}
         if len(args) > len(self.tensor_names):
             raise TypeError(
-                f"{type(self).__name__} takes the tensors {', '.join(self.tensor_names)}. Received {len(args)} positional arguments."
+                f"{type(self).__name__} takes the tensors {', '.join(self.tensor_names)}. Received {len(args)} "
+                "positional arguments."
             )
         return (), {**dict(zip(self.tensor_names, args, strict=False)), **kwargs, **static}
 
@@ -214,15 +216,15 @@ def _operation_class(
     static = [parameter for parameter in signature.parameters.values() if parameter.name not in tensors]
     constructor = inspect.Signature([_SELF, *_as_keywords(static), _NAME])
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
         FunctionOperation.__init__(self, *args, **kwargs)
 
-    __init__.__signature__ = constructor  # type: ignore[attr-defined]
+    initialize.__signature__ = constructor  # type: ignore[attr-defined]
     cls = type(
         name,
         (FunctionOperation,),
         {
-            "__init__": __init__,
+            "__init__": initialize,
             "__module__": function.__module__,
             "__doc__": f"The operation of `keras.ops.{function.__name__}`.",
             "function": staticmethod(function),

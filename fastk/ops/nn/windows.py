@@ -232,7 +232,13 @@ def _conv_spec(
 
 
 def _spec_for(
-    inputs: Any, kernel: Any, filters: int | None, strides: Any, padding: str, data_format: str | None, dilation_rate: Any
+    inputs: Any,
+    kernel: Any,
+    filters: int | None,
+    strides: Any,
+    padding: str,
+    data_format: str | None,
+    dilation_rate: Any,
 ) -> KerasTensor:
     rank = _check_rank(inputs.shape, "conv operation")
     shape = _output_shape(
@@ -342,9 +348,7 @@ def depthwise_conv(
     x = _last(inputs, layout)
     if _check_rank(inputs.shape, "conv operation") == 2:
         steps, dilation = _each(strides, 2, "strides"), _each(dilation_rate, 2, "dilation_rate")
-        y = autograd.depthwise_conv2d(
-            x, kernel, strides=steps, padding=_check_padding(padding), dilation_rate=dilation
-        )
+        y = autograd.depthwise_conv2d(x, kernel, strides=steps, padding=_check_padding(padding), dilation_rate=dilation)
         return _back(y, layout)
     grouped = kernel.reshape(*kernel.shape[:-2], 1, -1)
     return _back(conv(x, grouped, strides, padding, "channels_last", dilation_rate), layout)

@@ -138,9 +138,7 @@ def tensordot(x1: Any, x2: Any, axes: Any = 2) -> torch.Tensor:
     return _computed(lambda a, b: torch.tensordot(a, b, dims=dims), x1, x2)
 
 
-@operation(
-    "x1 x2", spec=lambda x1, x2: KerasTensor((), dtype=_product_dtype(x1, x2))
-)
+@operation("x1 x2", spec=lambda x1, x2: KerasTensor((), dtype=_product_dtype(x1, x2)))
 def vdot(x1: Any, x2: Any) -> torch.Tensor:
     """The sum of products of all elements, the complex conjugate of `x1` taken."""
     x1, x2 = _pair(x1, x2)
@@ -151,7 +149,9 @@ def _inner_spec(x1: Any, x2: Any) -> KerasTensor:
     first, second = shape_of(x1), shape_of(x2)
     if first and second:
         if None not in (first[-1], second[-1]) and first[-1] != second[-1]:
-            raise ValueError(f"The last dimension of `x1` and `x2` must be equal. Received shapes: {first} and {second}")
+            raise ValueError(
+                f"The last dimension of `x1` and `x2` must be equal. Received shapes: {first} and {second}"
+            )
         shape = (*first[:-1], *second[:-1])
     else:
         shape = first or second
