@@ -19,3 +19,11 @@ class ConfigurationError(FastkError, ValueError):
 
 class FileFormatError(FastkError, ValueError):
     """A file is not what its name claims: truncated, of another format, or malformed."""
+
+
+class FileMissing(FastkError, FileNotFoundError, ValueError):
+    """A file to load, or the folder to save into, does not exist. Also a `ValueError`, which Keras raises here."""
+
+
+class DeserializationError(FastkError, TypeError):
+    """A configuration names a class that is not known, or does not fit its class."""

@@ -52,6 +52,30 @@ class SymbolicScope(_Scope):
         return True
 
 
+class ConcreteScope(_Scope):
+    """Leaves a `SymbolicScope`: what is made inside, such as a variable of a layer that is being built, has values.
+
+    Args:
+        device: where tensors are made.
+    """
+
+    attribute = "symbolic"
+
+    def __init__(self, device: Any):
+        self._device = device
+
+    def __enter__(self):
+        self._device.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *exception):
+        super().__exit__(*exception)
+        self._device.__exit__(*exception)
+
+    def _entered_value(self):
+        return False
+
+
 class AutocastScope(_Scope):
     """Floating-point variables read inside are cast to `dtype` (None: no cast)."""
 
@@ -102,13 +126,15 @@ class StatelessScope(_Scope):
         for variable, value in state_mapping or {}:
             if not isinstance(variable, Variable):
                 raise ValueError(
-                    f"Keys of `state_mapping` must be of type `Variable`. Received: {variable!r} (of type {type(variable)})."
+                    f"Keys of `state_mapping` must be of type `Variable`. Received: {variable!r} (of type "
+                    f"{type(variable)})."
                 )
             if value is not None:
                 value = convert_to_tensor(value, dtype=variable.dtype)
                 if tuple(value.shape) != tuple(variable.shape):
                     raise ValueError(
-                        f"Invalid shape for variable '{variable.path}': expected {variable.shape}, received {tuple(value.shape)}."
+                        f"Invalid shape for variable '{variable.path}': expected {variable.shape}, received "
+                        f"{tuple(value.shape)}."
                     )
                 self.state_mapping[id(variable)] = value
 

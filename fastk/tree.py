@@ -17,6 +17,23 @@ import optree
 _OPTIONS: dict[str, Any] = {"none_is_leaf": True, "namespace": "fastk"}
 
 
+def register_list(cls: type) -> None:
+    """Makes instances of `cls`, a subclass of list, be walked like lists; what is made of one is a plain list."""
+    optree.register_pytree_node(cls, lambda x: (list(x), None), lambda _, items: list(items), namespace="fastk")
+
+
+def register_dict(cls: type) -> None:
+    """Makes instances of `cls`, a subclass of dict, be walked like dicts; what is made of one is a plain dict."""
+
+    def children(x: dict) -> tuple:
+        keys = sorted(x)
+        return [x[key] for key in keys], keys, keys
+
+    optree.register_pytree_node(
+        cls, children, lambda keys, items: dict(zip(keys, items, strict=True)), namespace="fastk"
+    )
+
+
 def is_nested(structure: Any) -> bool:
     """Whether `structure` is a container that the functions here would open."""
     return not optree.tree_is_leaf(structure, **_OPTIONS)
@@ -109,3 +126,22 @@ def traverse(func: Callable, structure: Any, top_down: bool = True) -> Any:
 
 class MAP_TO_NONE:  # noqa: N801 - Keras's name
     """Returned by the function given to `traverse` to put None in a subtree's place."""
+
+
+def is_shape(value: Any) -> bool:
+    """Whether `value` is one shape, not a structure of shapes."""
+    return isinstance(value, (list, tuple)) and all(size is None or isinstance(size, int) for size in value)
+
+
+def map_shape_structure(func: Callable, structure: Any) -> Any:
+    """`func` over the shapes of a structure of shapes; None counts as a shape that is not known.
+
+    >>> from fastk import tree
+    >>> tree.map_shape_structure(len, {"a": (2, None), "b": [(3,), ()]})
+    {'a': 2, 'b': [1, 0]}
+    """
+    if structure is None or is_shape(structure):
+        return func(structure)
+    if isinstance(structure, dict):
+        return {key: map_shape_structure(func, structure[key]) for key in sorted(structure)}
+    return type(structure)(map_shape_structure(func, item) for item in structure)

@@ -5,6 +5,7 @@ A variable may stand wherever torch takes a tensor; `variable.value` is the para
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from fastk import device as devices
 from fastk import dtypes
 from fastk.naming import auto_name, current_path
-from fastk.scopes import state
+from fastk.scopes import ConcreteScope, state
 from fastk.tensor import convert_to_numpy, convert_to_tensor
 
 AGGREGATIONS = ("none", "mean", "sum", "only_first_replica")
@@ -83,7 +84,9 @@ class Variable:
     ):
         name = name or auto_name(type(self).__name__)
         if not isinstance(name, str) or "/" in name:
-            raise ValueError(f"Argument `name` must be a string and cannot contain character `/`. Received: name={name}")
+            raise ValueError(
+                f"Argument `name` must be a string and cannot contain character `/`. Received: name={name}"
+            )
         self.name = name
         path = current_path()
         self.path = f"{path}/{name}" if path else name
@@ -117,10 +120,11 @@ class Variable:
                 "Create all variables in `__init__()` or `build()`, before the scope is opened."
             )
         if isinstance(initializer, torch.nn.Parameter) and dtype is None:
-            self._value = initializer.requires_grad_(self._trainable and initializer.is_floating_point())
+            self._value = initializer
+            initializer.requires_grad_(self._trainable and initializer.is_floating_point())
             self._dtype = dtypes.standardize_dtype(initializer.dtype)
         else:
-            value = convert_to_tensor(initializer, dtype=dtype)
+            value = _with_values(lambda: convert_to_tensor(initializer, dtype=dtype))
             self._dtype = dtypes.standardize_dtype(dtype if dtype is not None else value.dtype)
             self._set_value(value)
         assert self._value is not None
@@ -142,15 +146,18 @@ class Variable:
             raise ValueError(
                 f"Variable {self.path} cannot be initialized inside a stateless scope: leave the scope, or build first."
             )
-        assert self._initializer is not None
-        self._set_value(convert_to_tensor(self._initializer(self._shape, dtype=self._dtype), dtype=self._dtype))
+        initializer = self._initializer
+        assert initializer is not None
+        self._set_value(
+            _with_values(lambda: convert_to_tensor(initializer(self._shape, dtype=self._dtype), dtype=self._dtype))
+        )
         self._initializer = None
 
     def _set_value(self, value: torch.Tensor) -> None:
         value = value.detach().to(devices.get_device())
         # A value given as a tensor stays the caller's: the parameter has storage of its own.
-        self._value = torch.nn.Parameter(value.clone(memory_format=torch.contiguous_format), requires_grad=False)
-        self._value.requires_grad_(self._trainable and self._value.is_floating_point())
+        trained = self._trainable and value.is_floating_point()
+        self._value = torch.nn.Parameter(value.clone(memory_format=torch.contiguous_format), requires_grad=trained)
 
     @property
     def value(self) -> torch.Tensor:
@@ -179,7 +186,8 @@ class Variable:
         if value.shape != self._shape:
             raise ValueError(
                 "The shape of the target variable and the shape of the target value in `variable.assign(value)` must "
-                f"match. variable.shape={self.shape}, Received: value.shape={tuple(value.shape)}. Target variable: {self.path}"
+                f"match. variable.shape={self.shape}, Received: value.shape={tuple(value.shape)}. Target variable: "
+                f"{self.path}"
             )
         if state.stateless is not None:
             state.stateless.add_update((self, value))
@@ -295,20 +303,28 @@ class Variable:
     def _scalar(self) -> torch.Tensor:
         if self.ndim > 0:
             raise TypeError(f"Only scalar variables can be converted to Python scalars. Received: shape={self.shape}")
-        return self.value
+        return self.value.detach()
 
     def __round__(self, ndigits: int | None = None) -> torch.Tensor:
         return torch.round(self.value, decimals=ndigits or 0)
 
     def __deepcopy__(self, memo: dict) -> Variable:
-        copy = type(self).__new__(type(self))
-        memo[id(self)] = copy
-        copy.__dict__.update(self.__dict__)
-        if self._value is not None:
-            copy._value = torch.nn.Parameter(self._value.detach().clone(), requires_grad=self._value.requires_grad)
-        return copy
+        result = type(self).__new__(type(self))
+        memo[id(self)] = result
+        result.__dict__.update(self.__dict__)
+        # Through `memo`: a layer that is copied has the parameter under its own name too.
+        result._value = copy.deepcopy(self._value, memo)
+        return result
 
     __hash__ = object.__hash__
+
+
+def _with_values(make: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """`make()`, with values even while shapes are inferred: a layer may be built there."""
+    if not state.symbolic:
+        return make()
+    with ConcreteScope(devices.get_device()):
+        return make()
 
 
 def _one_of(argument: str, value: str | None, allowed: tuple[str, ...]) -> str:
@@ -343,7 +359,8 @@ def _operator(name: str):
 
     def apply(self: Variable, *operands: Any) -> Any:
         operands = tuple(
-            convert_to_tensor(o) if isinstance(o, (Variable, np.ndarray, np.generic, list, tuple)) else o for o in operands
+            convert_to_tensor(o) if isinstance(o, (Variable, np.ndarray, np.generic, list, tuple)) else o
+            for o in operands
         )
         return method(self.value, *operands)
 
@@ -351,10 +368,40 @@ def _operator(name: str):
     return apply
 
 
-for _name in (
-    "neg pos abs invert eq ne lt le gt ge add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv "
-    "mod rmod pow rpow matmul rmatmul and rand or ror xor rxor"
-).split():
+for _name in [
+    "neg",
+    "pos",
+    "abs",
+    "invert",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "add",
+    "radd",
+    "sub",
+    "rsub",
+    "mul",
+    "rmul",
+    "truediv",
+    "rtruediv",
+    "floordiv",
+    "rfloordiv",
+    "mod",
+    "rmod",
+    "pow",
+    "rpow",
+    "matmul",
+    "rmatmul",
+    "and",
+    "rand",
+    "or",
+    "ror",
+    "xor",
+    "rxor",
+]:
     setattr(Variable, f"__{_name}__", _operator(f"__{_name}__"))
 
 

@@ -61,7 +61,8 @@ class Function(Operation):
             for x in flat:
                 if not isinstance(x, KerasTensor):
                     raise ValueError(
-                        f"All `{what}` values must be KerasTensors. Received: {what}={given} including invalid value {x} "
+                        f"All `{what}` values must be KerasTensors. Received: {what}={given} including invalid value "
+                        f"{x} "
                         f"of type {type(x)}"
                     )
         topology = map_graph(flat_inputs, flat_outputs)
@@ -106,7 +107,7 @@ class Function(Operation):
     def call(self, inputs: Any) -> Any:
         """The outputs for new inputs, in the structure that the function was made with."""
         self._check_inputs(inputs)
-        return self._run(tree.flatten(inputs))
+        return self._run_graph(tree.flatten(inputs))
 
     def compute_output_spec(self, inputs: Any) -> Any:
         """KerasTensors like the outputs, for inputs of the given shapes."""
@@ -114,7 +115,7 @@ class Function(Operation):
         flat = tree.flatten(inputs)
         if all(x.shape == own.shape for x, own in zip(flat, self._graph.inputs, strict=True)):
             return tree.map_structure(lambda x: KerasTensor(x.shape, dtype=x.dtype), self._outputs_struct)
-        return self._run(flat, lambda operation: operation.compute_output_spec)
+        return self._run_graph(flat, lambda operation: operation.compute_output_spec)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shapes of the outputs for inputs of `input_shape`."""
@@ -123,7 +124,7 @@ class Function(Operation):
         outputs = self.compute_output_spec(tree.pack_sequence_as(self._inputs_struct, specs))
         return tree.map_structure(lambda x: x.shape, outputs)
 
-    def _run(self, flat_inputs: list, call: Callable[[Any], Callable] = lambda operation: operation) -> Any:
+    def _run_graph(self, flat_inputs: list, call: Callable[[Any], Callable] = lambda operation: operation) -> Any:
         return self._graph.run(flat_inputs, call)
 
     def _check_inputs(self, inputs: Any) -> None:
@@ -149,22 +150,8 @@ def _copied(structure: Any) -> Any:
     return tree.map_structure(lambda x: x, structure)
 
 
-def is_shape(value: Any) -> bool:
-    """Whether `value` is one shape, not a structure of shapes."""
-    return isinstance(value, (list, tuple)) and all(size is None or isinstance(size, int) for size in value)
-
-
 def flatten_shapes(structure: Any) -> list[tuple]:
     """The shapes in a structure of shapes."""
-    return [tuple(s) for s in map_shapes(lambda shape: [shape], structure, collect=True)]
-
-
-def map_shapes(function: Callable, structure: Any, collect: bool = False) -> Any:
-    """`function` over the shapes of a structure of shapes; with `collect`, its lists joined into one."""
-    if structure is None or is_shape(structure):
-        return function(structure)
-    if isinstance(structure, dict):
-        parts = {key: map_shapes(function, structure[key], collect) for key in sorted(structure)}
-        return sum(parts.values(), []) if collect else parts
-    parts = [map_shapes(function, item, collect) for item in structure]
-    return sum(parts, []) if collect else type(structure)(parts)
+    found: list[tuple] = []
+    tree.map_shape_structure(lambda shape: found.append(tuple(shape)), structure)
+    return found

@@ -9,11 +9,13 @@ from fastk.layers.convolutional.conv_transpose import Conv1DTranspose, Conv2DTra
 from fastk.layers.convolutional.depthwise_conv import DepthwiseConv1D, DepthwiseConv2D
 from fastk.layers.convolutional.separable_conv import SeparableConv1D, SeparableConv2D
 from fastk.layers.core.dense import Dense
+from fastk.layers.core.einsum_dense import EinsumDense
 from fastk.layers.core.embedding import Embedding
 from fastk.layers.core.identity import Identity
 from fastk.layers.core.input_layer import Input, InputLayer
 from fastk.layers.core.lambda_layer import Lambda
 from fastk.layers.core.masking import Masking
+from fastk.layers.core.reversible_embedding import ReversibleEmbedding
 from fastk.layers.core.wrapper import Wrapper
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
@@ -38,6 +40,14 @@ from fastk.layers.normalization.group_normalization import GroupNormalization
 from fastk.layers.normalization.layer_normalization import LayerNormalization
 from fastk.layers.normalization.rms_normalization import RMSNormalization
 from fastk.layers.normalization.unit_normalization import UnitNormalization
+from fastk.layers.pooling.adaptive_pooling import (
+    AdaptiveAveragePooling1D,
+    AdaptiveAveragePooling2D,
+    AdaptiveAveragePooling3D,
+    AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D,
+    AdaptiveMaxPooling3D,
+)
 from fastk.layers.pooling.average_pooling import AveragePooling1D, AveragePooling2D, AveragePooling3D
 from fastk.layers.pooling.global_pooling import (
     GlobalAveragePooling1D,
@@ -60,6 +70,13 @@ from fastk.layers.reshaping.repeat_vector import RepeatVector
 from fastk.layers.reshaping.reshape import Reshape
 from fastk.layers.reshaping.up_sampling import UpSampling1D, UpSampling2D, UpSampling3D
 from fastk.layers.reshaping.zero_padding import ZeroPadding1D, ZeroPadding2D, ZeroPadding3D
+from fastk.layers.rnn.bidirectional import Bidirectional
+from fastk.layers.rnn.gru import GRU, GRUCell
+from fastk.layers.rnn.lstm import LSTM, LSTMCell
+from fastk.layers.rnn.rnn import RNN
+from fastk.layers.rnn.simple_rnn import SimpleRNN, SimpleRNNCell
+from fastk.layers.rnn.stacked_rnn_cells import StackedRNNCells
+from fastk.layers.rnn.time_distributed import TimeDistributed
 from fastk.layers.serialization import deserialize, serialize
 
 AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
@@ -80,8 +97,17 @@ SeparableConvolution1D, SeparableConvolution2D = SeparableConv1D, SeparableConv2
 
 __all__ = [
     "ELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "ActivityRegularization",
+    "AdaptiveAveragePooling1D",
+    "AdaptiveAveragePooling2D",
+    "AdaptiveAveragePooling3D",
+    "AdaptiveMaxPooling1D",
+    "AdaptiveMaxPooling2D",
+    "AdaptiveMaxPooling3D",
     "Add",
     "AlphaDropout",
     "Average",
@@ -92,6 +118,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNormalization",
+    "Bidirectional",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -113,8 +140,10 @@ __all__ = [
     "DepthwiseConv2D",
     "Dot",
     "Dropout",
+    "EinsumDense",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalAveragePooling1D",
@@ -134,6 +163,7 @@ __all__ = [
     "Input",
     "InputLayer",
     "InputSpec",
+    "LSTMCell",
     "Lambda",
     "Layer",
     "LayerNormalization",
@@ -156,15 +186,20 @@ __all__ = [
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "ReversibleEmbedding",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
     "SeparableConvolution2D",
+    "SimpleRNN",
+    "SimpleRNNCell",
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "StackedRNNCells",
     "Subtract",
+    "TimeDistributed",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastk import dtypes
 from fastk.layers.tracking import track_containers
 from fastk.random.seed_generator import SeedGenerator
 from fastk.variable import Variable
@@ -20,6 +21,8 @@ class LayerState(torch.nn.Module):
 
     name: str
     built: bool
+    variable_dtype: Any
+    dtype_policy: Any
 
     def _init_state(self) -> None:
         set_plain = object.__setattr__
@@ -31,6 +34,8 @@ class LayerState(torch.nn.Module):
         set_plain(self, "_layers", [])
         set_plain(self, "_metrics", [])
         set_plain(self, "_seed_generators", [])
+        # The keys of `_modules` that are no attribute of the user's: layers found in lists and dicts.
+        set_plain(self, "_contained", set())
         set_plain(self, "_state_locked", False)
         # Counts changes of what is trainable, so that a compiled training step knows when it is out of date.
         set_plain(self, "_state_version", 0)
@@ -48,15 +53,22 @@ class LayerState(torch.nn.Module):
                 del self._modules[name]
             object.__setattr__(self, name, value)
             return
-        value = track_containers(value, lambda item: self._track(None, item))
+        value = track_containers(value, self)
         self._track(name, value)
         if isinstance(value, torch.nn.Module) or (kind is torch.nn.Parameter):
             self.__dict__.pop(name, None)
+            self._contained.discard(name)
             super().__setattr__(name, value)
         else:
             if name in self._modules:
                 del self._modules[name]
             object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(type(self), name, None)
+        if isinstance(found, property):
+            return found.__get__(self)  # it raised an AttributeError of its own, which says more than torch's
+        return super().__getattr__(name)
 
     def __delattr__(self, name: str) -> None:
         value = getattr(self, name, None)
@@ -69,7 +81,8 @@ class LayerState(torch.nn.Module):
     def _require_super_init(self) -> None:
         if "_state_locked" not in self.__dict__:
             raise RuntimeError(
-                f"In layer '{type(self).__name__}', you forgot to call `super().__init__()` as the first statement in the "
+                f"In layer '{type(self).__name__}', you forgot to call `super().__init__()` as the first statement in "
+                "the "
                 "`__init__()` method. Go add it!"
             )
 
@@ -123,7 +136,13 @@ class LayerState(torch.nn.Module):
         self._check_unlocked(f"the layer '{layer.name}'")
         self._layers.append(layer)
         if attribute is None:
-            self._modules[_free_name(layer.name, self._modules)] = layer
+            self._register_contained(layer)
+
+    def _register_contained(self, layer: Any) -> None:
+        """Makes a layer that is no attribute the torch module's child, under its own name."""
+        key = _free_name(layer.name, self._modules)
+        self._modules[key] = layer
+        self._contained.add(key)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """`Module.to`, `.half()` and their like: variables follow their parameters."""
@@ -133,9 +152,14 @@ class LayerState(torch.nn.Module):
         super()._apply(fn, recurse)
         for variable, registered, name in own:
             variable._value = registered[name]
-            variable._dtype = str(registered[name].dtype).removeprefix("torch.")
+            variable._dtype = dtypes.standardize_dtype(registered[name].dtype)
         for generator in self._seed_generators:
             generator.state._value.data = fn(generator.state._value.data)
+        before = dtypes.to_torch_dtype(self.variable_dtype)
+        after = fn(torch.empty(0, dtype=before)).dtype
+        if after is not before and after.is_floating_point:
+            # The layer computes in what it was moved to; one without weights too, or it would cast back.
+            self.dtype_policy = dtypes.standardize_dtype(after)
         return self
 
     # ------------------------------------------------------------ reading
@@ -236,14 +260,16 @@ class LayerState(torch.nn.Module):
         own = self.weights
         if len(own) != len(weights):
             raise ValueError(
-                f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of length {len(weights)}, but "
+                f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of length "
+                f"{len(weights)}, but "
                 f"the layer was expecting {len(own)} weights: {[(v.path, v.shape) for v in own]}."
             )
         for variable, value in zip(own, weights, strict=True):
             shape = tuple(np.shape(value))
             if variable.shape != shape:
                 raise ValueError(
-                    f"Layer {self.name} weight shape {variable.shape} ('{variable.path}') is not compatible with provided "
+                    f"Layer {self.name} weight shape {variable.shape} ('{variable.path}') is not compatible with "
+                    "provided "
                     f"weight shape {shape}."
                 )
         for variable, value in zip(own, weights, strict=True):
@@ -271,8 +297,10 @@ class LayerState(torch.nn.Module):
         if len(store.keys()) != len(own):
             if not own and not self.built:
                 raise ValueError(
-                    f"Layer '{self.name}' was never built and thus it doesn't have any variables. However the weights file "
-                    f"lists {len(store.keys())} variables for this layer. Its parent's `build()` must build it too, or it "
+                    f"Layer '{self.name}' was never built and thus it doesn't have any variables. However the weights "
+                    "file "
+                    f"lists {len(store.keys())} variables for this layer. Its parent's `build()` must build it too, or "
+                    "it "
                     "must say in `get_build_config()` and `build_from_config()` how it is built."
                 )
             raise ValueError(

@@ -77,7 +77,7 @@ def categorical_focal_crossentropy(
     if from_logits:
         y_pred = y_pred.softmax(axis)
     probabilities = clipped(y_pred / y_pred.sum(axis, keepdim=True))
-    weights = convert_to_tensor(alpha, dtype=y_pred.dtype) if isinstance(alpha, (list, tuple)) else alpha
+    weights = alpha if isinstance(alpha, (int, float)) else convert_to_tensor(alpha, dtype=y_pred.dtype)
     values = (1.0 - probabilities).pow(gamma) * weights * (-y_true * probabilities.log())
     return to_boundary(values.sum(axis))
 

@@ -30,17 +30,19 @@ def operands(x1: Any, x2: Any) -> tuple[Any, Any]:
     """Both as torch's binary functions take them. A Python number is weak: the other operand decides the dtype."""
     if type(x2) not in NUMBERS:
         x2 = convert_to_tensor(x2)
-        # On the CPU: torch mixes scalars from there with any device, and nothing is copied.
         x1 = _scalar(x1) if type(x1) in NUMBERS else convert_to_tensor(x1)
-    else:
-        x1 = convert_to_tensor(x1)
-    return x1, x2
+        return x1, x2
+    x1 = convert_to_tensor(x1)
+    # torch promotes a boolean tensor and an int to int64, an integer tensor and a float to its own default.
+    return x1, x2 if x1.is_floating_point() or x1.is_complex() or type(x2) is bool else _scalar(x2)
 
 
 def _scalar(x: Any) -> torch.Tensor:
+    """On the CPU: torch mixes scalars from there with any device, and nothing is copied."""
     if type(x) is float:
         return torch.tensor(x, dtype=floatx(), device="cpu")
-    return torch.tensor(x, device="cpu")
+    narrow = type(x) is int and -(2**31) <= x < 2**31
+    return torch.tensor(x, dtype=torch.int32 if narrow else None, device="cpu")
 
 
 def promoted(*xs: Any, at_least: Any = None) -> tuple[torch.Tensor, ...]:
@@ -89,7 +91,9 @@ def canonical_axis(axis: int, ndim: int) -> int:
         ValueError: out of range.
     """
     if not -ndim <= axis < ndim:
-        raise ValueError(f"axis {axis} is out of bounds for array of dimension {ndim}: expected {-ndim} <= axis < {ndim}.")
+        raise ValueError(
+            f"axis {axis} is out of bounds for array of dimension {ndim}: expected {-ndim} <= axis < {ndim}."
+        )
     return axis + ndim if axis < 0 else axis
 
 

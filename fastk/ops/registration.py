@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +27,7 @@ from fastk.graph.keras_tensor import KerasTensor
 from fastk.graph.operation import Operation
 from fastk.graph.symbolic import compute_output_spec
 from fastk.ops.shapes import broadcast_shapes, shape_of, with_shape
+from fastk.serialization import deserialize_keras_object
 
 # Every operation's class by its name in files.
 CLASSES: dict[str, type[Operation]] = {}
@@ -83,9 +86,7 @@ def operation(
     return decorate
 
 
-def elementwise(
-    tensors: str, *, name: str | None = None, module: str | None = None
-) -> Callable[[Callable], Callable]:
+def elementwise(tensors: str, *, name: str | None = None, module: str | None = None) -> Callable[[Callable], Callable]:
     """`operation` for a function whose tensor arguments broadcast: of it, only the result's dtype has to be inferred."""
 
     def decorate(function: Callable) -> Callable:
@@ -166,6 +167,23 @@ class FunctionOperation(Operation):
             )
         return (), {**dict(zip(self.tensor_names, args, strict=False)), **kwargs, **static}
 
+    def get_config(self) -> dict[str, Any]:
+        """The name and the static arguments; functions among them are written as registered ones."""
+        static = self._static[0]
+        plain = {parameter: value for parameter, value in static.items() if not isinstance(value, types.FunctionType)}
+        if len(plain) == len(static):
+            return self._automatic_config({"name": self.name})
+        return {"name": self.name, **static}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The operation that `get_config` described."""
+        made = {
+            key: deserialize_keras_object(value) if isinstance(value, dict) and "class_name" in value else value
+            for key, value in config.items()
+        }
+        return super().from_config(made)
+
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result for these tensors and the static arguments."""
         args, kwargs = self._arguments(args, kwargs)
@@ -173,10 +191,15 @@ class FunctionOperation(Operation):
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """KerasTensors like the result."""
-        if self.spec is None:
+        if self.spec is not None:
+            args, kwargs = self._arguments(args, kwargs)
+            return type(self).spec(*args, **kwargs)  # type: ignore[misc]
+        try:
             return super().compute_output_spec(*args, **kwargs)
-        args, kwargs = self._arguments(args, kwargs)
-        return type(self).spec(*args, **kwargs)  # type: ignore[misc]
+        except (RuntimeError, IndexError) as error:
+            # torch's errors for shapes that do not fit: wrong arguments, as those that a spec finds.
+            axis = re.search(r"Dimension out of range .* got (-?\d+)", str(error))
+            raise ValueError(f"axis {axis[1]} is out of bounds. {error}" if axis else str(error)) from error
 
 
 def _operation_class(
@@ -185,7 +208,9 @@ def _operation_class(
     signature = inspect.signature(function)
     unknown = set(tensors) - set(signature.parameters)
     if unknown:
-        raise TypeError(f"{function.__name__}{signature} has no arguments {sorted(unknown)}: name those that are tensors.")
+        raise TypeError(
+            f"{function.__name__}{signature} has no arguments {sorted(unknown)}: name those that are tensors."
+        )
     static = [parameter for parameter in signature.parameters.values() if parameter.name not in tensors]
     constructor = inspect.Signature([_SELF, *_as_keywords(static), _NAME])
 
@@ -222,4 +247,4 @@ def _as_keywords(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]
 
 def operation_class(name: str) -> type[Operation] | None:
     """The class of an operation by its name in files, such as `"ExpandDims"`; None where there is none."""
-    return CLASSES.get(name)
+    return CLASSES.get({"Abs": "Absolute", "Conj": "Conjugate"}.get(name, name))

@@ -63,7 +63,8 @@ def unified(*shapes: Sequence[int | None], but: int | None = None) -> list[Shape
         known = [b if a is None else a for a, b in zip(known, shape, strict=True)]
     skip = None if but is None else but % max(len(known), 1)
     return [
-        tuple(own if i == skip else (known[i] if own is None else own) for i, own in enumerate(shape)) for shape in shapes
+        tuple(own if i == skip else (known[i] if own is None else own) for i, own in enumerate(shape))
+        for shape in shapes
     ]
 
 
@@ -96,7 +97,9 @@ def reshape_shape(shape: Sequence[int | None], newshape: Sequence[Any]) -> Shape
     """
     newshape = tuple(newshape)
     if sum(size == -1 for size in newshape) > 1:
-        raise ValueError(f"There must be at most one unknown dimension (-1) in `newshape`. Received: newshape={newshape}.")
+        raise ValueError(
+            f"There must be at most one unknown dimension (-1) in `newshape`. Received: newshape={newshape}."
+        )
     if any(size is not None and size < -1 for size in newshape):
         raise ValueError(
             "Each dimension in `newshape` must be a non-negative integer, or `-1` for a single unknown dimension. "
@@ -118,6 +121,25 @@ def reshape_shape(shape: Sequence[int | None], newshape: Sequence[Any]) -> Shape
             f"dimensions in newshape. Received: input_shape={tuple(shape)}, newshape={newshape}"
         )
     return tuple(size // known if n == -1 else n for n in newshape)
+
+
+def diagonal_shape(shape: Sequence[int | None], offset: int, axis1: int, axis2: int) -> Shape:
+    """The shape of the diagonals of the matrices that two axes span.
+
+    Raises:
+        ValueError: the axes are the same, or out of range.
+    """
+    rank = len(shape)
+    if rank < 2 or not all(-rank <= axis < rank for axis in (axis1, axis2)) or axis1 % rank == axis2 % rank:
+        raise ValueError(
+            "`x` must have at least two dimensions, and `axis1` and `axis2` be different ones. "
+            f"Received: x.shape={tuple(shape)}, axis1={axis1}, axis2={axis2}"
+        )
+    rows, columns = shape[axis1], shape[axis2]
+    size = None
+    if rows is not None and columns is not None:
+        size = max(0, min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns))
+    return (*(n for i, n in enumerate(shape) if i not in (axis1 % rank, axis2 % rank)), size)
 
 
 def product(sizes: Sequence[int | None]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastk import losses, metrics, tree
+from fastk.metrics.resolve import kind_of_labels
 from fastk.training.outputs import Outputs
 
 
@@ -18,8 +19,7 @@ class AutomaticCrossentropy(losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """The loss of each sample."""
         if self._chosen is None:
-            kind = metrics.resolve.kind_of_labels(y_true.shape, y_pred.shape)
-            self._chosen = getattr(losses, f"{kind}_crossentropy")
+            self._chosen = getattr(losses, f"{kind_of_labels(y_true.shape, y_pred.shape)}_crossentropy")
         return self._chosen(y_true, y_pred)
 
 

@@ -5,23 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 from fastk import metrics, tree
+from fastk.metrics.resolve import kind_of_labels
 from fastk.training.compile_loss import match_labels, match_sample_weight
 from fastk.training.outputs import Outputs
 
 
-class AutomaticAccuracy(metrics.MeanMetricWrapper):
-    """The metric named "accuracy": binary, sparse or categorical, by the shapes of the first batch."""
+_ACCURACIES = {
+    "binary": metrics.BinaryAccuracy,
+    "sparse_categorical": metrics.SparseCategoricalAccuracy,
+    "categorical": metrics.CategoricalAccuracy,
+}
 
-    def __init__(self, name: str = "accuracy", dtype: Any = None):
-        super().__init__(fn=self._accuracy, name=name, dtype=dtype)
-        self._chosen: Any = None
-        self._direction = "up"
 
-    def _accuracy(self, y_true: Any, y_pred: Any) -> Any:
-        if self._chosen is None:
-            kind = metrics.resolve.kind_of_labels(y_true.shape, y_pred.shape)
-            self._chosen = getattr(metrics, f"{kind}_accuracy")
-        return self._chosen(y_true, y_pred)
+class UnresolvedAccuracy(metrics.Metric):
+    """Stands for the metric named "accuracy" until the shapes of the first batch say which one it is."""
+
+    _direction = "up"
+
+    def resolved(self, y_true: Any, y_pred: Any) -> Any:
+        """The accuracy for labels and predictions of these shapes."""
+        return _ACCURACIES[kind_of_labels(y_true.shape, y_pred.shape)](name=self.name)
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Not called: the resolved metric takes this one's place before."""
+        raise NotImplementedError("An accuracy must be resolved before it is updated.")
+
+    def result(self) -> float:
+        """What an accuracy is before the first batch."""
+        return 0.0
 
 
 def get_metric(identifier: Any) -> Any:
@@ -30,9 +41,9 @@ def get_metric(identifier: Any) -> Any:
     `Accuracy()` means what "accuracy" means: comparing probabilities with labels for equality is never meant.
     """
     if isinstance(identifier, str) and identifier.lower() in ("accuracy", "acc"):
-        return AutomaticAccuracy(name=identifier)
+        return UnresolvedAccuracy(name=identifier)
     if type(identifier) is metrics.Accuracy:
-        return AutomaticAccuracy(name=identifier.name, dtype=identifier.dtype)
+        return UnresolvedAccuracy(name=identifier.name, dtype=identifier.dtype)
     found = metrics.get(identifier)
     if found is None or isinstance(found, metrics.Metric):
         if isinstance(identifier, str) and found is not None:
@@ -78,6 +89,19 @@ class CompileMetrics:
         self._outputs = outputs
         return outputs
 
+    def _used(self) -> list:
+        return [a or b or None for a, b in zip(self._per_output, self._weighted_per_output, strict=True)]
+
+    def _resolve(self, y_true: Any, y_pred: Any) -> None:
+        """Puts the accuracies that the first batch's shapes call for in their places."""
+        assert self._outputs is not None
+        labels, predictions = match_labels(self._outputs, y_true, self._used()), tree.flatten(y_pred)
+        for per_output in (self._per_output, self._weighted_per_output):
+            for i, ms in enumerate(per_output):
+                per_output[i] = [
+                    m.resolved(labels[i], predictions[i]) if isinstance(m, UnresolvedAccuracy) else m for m in ms
+                ]
+
     @staticmethod
     def _assigned(outputs: Outputs, given: Any, what: str) -> list[list]:
         if given is None:
@@ -88,7 +112,10 @@ class CompileMetrics:
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Takes one batch into account."""
-        outputs = self._outputs or self._build(y_pred)
+        outputs = self._outputs
+        if outputs is None:
+            outputs = self._build(y_pred)
+            self._resolve(y_true, y_pred)
         if len(outputs) == 1:
             y_true, y_pred = _only(y_true), _only(y_pred)
             for metric in self._per_output[0]:
@@ -96,8 +123,7 @@ class CompileMetrics:
             for metric in self._weighted_per_output[0]:
                 metric.update_state(y_true, y_pred, sample_weight=_only(sample_weight))
             return
-        used = [a or b or None for a, b in zip(self._per_output, self._weighted_per_output, strict=True)]
-        labels, predictions = match_labels(outputs, y_true, used), tree.flatten(y_pred)
+        labels, predictions = match_labels(outputs, y_true, self._used()), tree.flatten(y_pred)
         weights = match_sample_weight(outputs, sample_weight)
         for i in range(len(outputs)):
             for metric in self._per_output[i]:

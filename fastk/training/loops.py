@@ -35,6 +35,7 @@ class Loops:
     _require_compiled: Callable[[str], None]
     _build_for: Callable[[Any], None]
     _find_trained: Callable[[], Any]
+    _find_fixed_losses: Callable[[Any], None]
     _train_on: Callable[[Any, Any, Any], Any]
     _test_on: Callable[[Any, Any, Any], Any]
     train_step: Any
@@ -176,6 +177,7 @@ class Loops:
     def _evaluate(self, source: Any, callbacks: Any) -> dict[str, Any]:
         self.stop_evaluating = False
         callbacks.on_test_begin()
+        self._find_fixed_losses(self.trainable_variables)
         self.reset_metrics()
         with torch.no_grad():
             logs = self._run_epoch(source, callbacks, "test", self._test_function())
@@ -254,6 +256,7 @@ class Loops:
         self._require_compiled("test_on_batch")
         batch = self._single_batch(x, y, sample_weight)
         self._build_for(batch[0])
+        self._find_fixed_losses(self.trainable_variables)
         with torch.no_grad():
             return self._run_single(self._test_function(), batch, return_dict)
 

@@ -13,6 +13,7 @@ import torch
 
 from fastk import config, dtypes, metrics, optimizers, serialization, tree
 from fastk.scopes import internal
+from fastk.tensor import get_keras_mask, set_keras_mask
 from fastk.training.compile_loss import CompileLoss
 from fastk.training.compile_metrics import CompileMetrics
 from fastk.training.loops import Loops
@@ -240,7 +241,7 @@ class Trainer(Loops):
     def _update_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> None:
         if self._compile_metrics is not None:
             with torch.no_grad():
-                detached = tree.map_structure(_detached, y_pred) if tree.is_nested(y_pred) else y_pred.detach()
+                detached = tree.map_structure(_detached, y_pred) if tree.is_nested(y_pred) else _detached(y_pred)
                 self._compile_metrics.update_state(y, detached, sample_weight)
 
     # ------------------------------------------------------------ steps
@@ -300,11 +301,14 @@ class Trainer(Loops):
         """What each step asks for again and again, found once a call of `fit`."""
         trained = tuple(self.trainable_variables)
         object.__setattr__(self, "_trained", trained)
-        fixed = any(v.regularizer is not None for v in trained) or any(layer._losses for layer in self._flatten_layers())
-        object.__setattr__(self, "_has_fixed_losses", fixed)
+        self._find_fixed_losses(trained)
         if trained and self.optimizer is not None and not self.optimizer.built:
             self.optimizer.build(trained)
         return trained
+
+    def _find_fixed_losses(self, trained: Any) -> None:
+        fixed = any(v.regularizer is not None for v in trained) or any(layer._losses for layer in self._flatten_layers())
+        object.__setattr__(self, "_has_fixed_losses", fixed)
 
     def _build_for(self, x: Any) -> None:
         """Makes the variables of a model that has not seen data, without computing anything."""
@@ -334,7 +338,12 @@ def _mean(name: str) -> Any:
 
 
 def _detached(x: Any) -> Any:
-    return x.detach() if isinstance(x, torch.Tensor) else x
+    if not isinstance(x, torch.Tensor):
+        return x
+    detached, mask = x.detach(), get_keras_mask(x)
+    if mask is not None:
+        set_keras_mask(detached, mask)
+    return detached
 
 
 def _batch_size(x: Any) -> int:

@@ -47,7 +47,7 @@ def _masked(
     counted = mask.unsqueeze(-1)
     axes = tuple(range(x.dim() - 1))
     values = x.to(wide)
-    number = mask.sum() + config.epsilon()
+    number = mask.sum(dtype=wide) + config.epsilon()
     mean = torch.where(counted, values, 0.0).sum(axes) / number
     variance = torch.where(counted, values - mean, 0.0).square().sum(axes) / number
     y = (values - mean) * torch.rsqrt(variance + epsilon)

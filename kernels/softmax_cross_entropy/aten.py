@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+# torch gives rows labelled `ignore_index`, -100 by default, the loss 0: no label is left out unasked.
+NO_CLASS = -(2**63)
+
 
 def softmax_cross_entropy(
     logits: Tensor, labels: Tensor, sparse: bool, label_smoothing: float, ignore_class: int | None
@@ -17,7 +20,7 @@ def softmax_cross_entropy(
         return F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing).view(labels.shape[:-1])
     targets = labels.reshape(-1).long()
     if ignore_class is None:
-        loss = F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing)
+        loss = F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing, ignore_index=NO_CLASS)
     else:
         ignored = targets == ignore_class
         rows = rows.masked_fill(ignored.unsqueeze(1), 0.0)

@@ -85,7 +85,9 @@ def _attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, is_causal: bool = Fa
     return np.einsum("bhqk,bkhd->bqhd", _softmax(logits), v)
 
 
-def _conv2d(x: np.ndarray, w: np.ndarray, strides: int = 1, padding: str = "valid", dilation_rate: int = 1) -> np.ndarray:
+def _conv2d(
+    x: np.ndarray, w: np.ndarray, strides: int = 1, padding: str = "valid", dilation_rate: int = 1
+) -> np.ndarray:
     """By the definition: one sum for each output element."""
     kh, kw = ((n - 1) * dilation_rate + 1 for n in w.shape[:2])
     if padding == "same":
@@ -142,7 +144,9 @@ CASES: list[Case] = [
     *unary("absolute abs negative sign square trunc copy conjugate isfinite isinf isnan logical_not signbit ravel", X),
     *unary("bitwise_invert", I),
     Case("bitwise_not", (I,), np.invert),
-    *binary("add subtract multiply divide true_divide maximum minimum fmax fmin arctan2 hypot logaddexp logaddexp2", X, Y),
+    *binary(
+        "add subtract multiply divide true_divide maximum minimum fmax fmin arctan2 hypot logaddexp logaddexp2", X, Y
+    ),
     *binary("equal not_equal greater greater_equal less less_equal heaviside nextafter isclose outer", X, Y),
     *binary("logical_and logical_or logical_xor", B, ~B[::-1]),
     *binary("mod fmod floor_divide", X, positive(3, 4)),
@@ -157,14 +161,29 @@ CASES: list[Case] = [
     Case("clip", (X,), lambda x, x_min, x_max: np.clip(x, x_min, x_max), {"x_min": -0.5, "x_max": 0.5}),
     Case("round", (X,), np.round),
     Case("round", (X * 10,), np.round, {"decimals": 1}),
-    Case("nan_to_num", (np.array([[np.nan, 1.0], [np.inf, -np.inf]], "float32"),), np.nan_to_num, {"posinf": 9.0, "neginf": -9.0}),
+    Case(
+        "nan_to_num",
+        (np.array([[np.nan, 1.0], [np.inf, -np.inf]], "float32"),),
+        np.nan_to_num,
+        {"posinf": 9.0, "neginf": -9.0},
+    ),
     # reductions
-    *(Case(name, (X,), getattr(np, name), static)
-      for name in "sum mean prod var std amax amin max min".split()
-      for static in ({}, {"axis": 1}, {"axis": (0, 1), "keepdims": True}, {"axis": -1, "keepdims": True})),
-    *(Case(name, (B,), getattr(np, name), static) for name in "all any".split() for static in ({}, {"axis": 1, "keepdims": True})),
-    *(Case(name, (X,), getattr(np, name), static) for name in "argmax argmin".split() for static in ({}, {"axis": 1}, {"axis": 0, "keepdims": True})),
-    *(Case(name, (X,), getattr(np, name), static) for name in "cumsum cumprod".split() for static in ({}, {"axis": 1})),
+    *(
+        Case(name, (X,), getattr(np, name), static)
+        for name in ["sum", "mean", "prod", "var", "std", "amax", "amin", "max", "min"]
+        for static in ({}, {"axis": 1}, {"axis": (0, 1), "keepdims": True}, {"axis": -1, "keepdims": True})
+    ),
+    *(
+        Case(name, (B,), getattr(np, name), static)
+        for name in ["all", "any"]
+        for static in ({}, {"axis": 1, "keepdims": True})
+    ),
+    *(
+        Case(name, (X,), getattr(np, name), static)
+        for name in ["argmax", "argmin"]
+        for static in ({}, {"axis": 1}, {"axis": 0, "keepdims": True})
+    ),
+    *(Case(name, (X,), getattr(np, name), static) for name in ["cumsum", "cumprod"] for static in ({}, {"axis": 1})),
     Case("max", (X,), np.max, {"axis": 1, "initial": 0.7}),
     Case("min", (X,), np.min, {"axis": 1, "initial": -0.7}),
     Case("count_nonzero", (I,), np.count_nonzero, {"axis": 1}),
@@ -213,8 +232,16 @@ CASES: list[Case] = [
     Case("repeat", (X,), np.repeat, {"repeats": [1, 2, 0, 1], "axis": 1}),
     Case("repeat", (X,), np.repeat, {"repeats": 3}),
     Case("tile", (X,), lambda x, repeats: np.tile(x, repeats), {"repeats": (2, 3)}),
-    *(Case("pad", (X,), np.pad, {"pad_width": ((1, 0), (2, 3)), "mode": mode}, unknown=None if mode != "constant" else 0)
-      for mode in "constant edge reflect symmetric wrap".split()),
+    *(
+        Case(
+            "pad",
+            (X,),
+            np.pad,
+            {"pad_width": ((1, 0), (2, 3)), "mode": mode},
+            unknown=None if mode != "constant" else 0,
+        )
+        for mode in ["constant", "edge", "reflect", "symmetric", "wrap"]
+    ),
     # indexing
     Case("take", (X, LABELS), lambda x, i: np.take(x, i), unknown=None),
     Case("take", (X, np.array([[0, -1]])), np.take, {"axis": 1}),
@@ -251,21 +278,35 @@ CASES: list[Case] = [
     Case("logsumexp", (X,), lambda x, axis=None: np.log(np.exp(x).sum(axis)), {"axis": 1}),
     Case("logsumexp", (X,), lambda x: np.log(np.exp(x).sum())),
     Case("top_k", (X,), lambda x, k: (np.sort(x)[:, ::-1][:, :k], np.argsort(-x)[:, :k]), {"k": 2}),
-    Case("in_top_k", (LABELS, X), lambda t, p, k: np.array([t[i] in np.argsort(-p[i])[:k] for i in range(3)]), {"k": 2}),
-    *(Case(name, (X, np.array([2, 0, 2])), _segments(reduce, empty), {"num_segments": 4}, unknown=None)
-      for name, reduce, empty in (("segment_sum", np.sum, 0), ("segment_prod", np.prod, 1),
-                                  ("segment_max", np.max, -np.inf), ("segment_min", np.min, np.inf))),
+    Case(
+        "in_top_k", (LABELS, X), lambda t, p, k: np.array([t[i] in np.argsort(-p[i])[:k] for i in range(3)]), {"k": 2}
+    ),
+    *(
+        Case(name, (X, np.array([2, 0, 2])), _segments(reduce, empty), {"num_segments": 4}, unknown=None)
+        for name, reduce, empty in (
+            ("segment_sum", np.sum, 0),
+            ("segment_prod", np.prod, 1),
+            ("segment_max", np.max, -np.inf),
+            ("segment_min", np.min, np.inf),
+        )
+    ),
     Case("cdist", (X, Y), lambda x, y: np.sqrt(((x[:, None] - y[None]) ** 2).sum(-1))),
-    Case("extract_sequences", (X,), lambda x, sequence_length, sequence_stride: np.stack([x[:, :2], x[:, 2:]], 1),
-         {"sequence_length": 2, "sequence_stride": 2}),
+    Case(
+        "extract_sequences",
+        (X,),
+        lambda x, sequence_length, sequence_stride: np.stack([x[:, :2], x[:, 2:]], 1),
+        {"sequence_length": 2, "sequence_stride": 2},
+    ),
     Case("logdet", (SPD,), lambda x: np.log(np.linalg.det(x))),
     # linear algebra
-    *(Case(name, (M,), getattr(np.linalg, name)) for name in "inv det pinv slogdet matrix_rank".split()),
+    *(Case(name, (M,), getattr(np.linalg, name)) for name in ["inv", "det", "pinv", "slogdet", "matrix_rank"]),
     Case("cholesky", (SPD,), np.linalg.cholesky),
     Case("solve", (M, M), np.linalg.solve),
     Case("norm", (X,), np.linalg.norm),
-    *(Case("norm", (X,), lambda x, ord, axis: np.linalg.norm(x, ord, axis), {"ord": o, "axis": a})
-      for o, a in ((1, 1), (2, 0), (np.inf, 1), ("fro", (0, 1)), ("nuc", (0, 1)))),
+    *(
+        Case("norm", (X,), lambda x, ord, axis: np.linalg.norm(x, ord, axis), {"ord": o, "axis": a})
+        for o, a in ((1, 1), (2, 0), (np.inf, 1), ("fro", (0, 1)), ("nuc", (0, 1)))
+    ),
     # neural networks
     Case("relu", (X,), lambda x: np.maximum(x, 0)),
     Case("sigmoid", (X,), lambda x: 1 / (1 + np.exp(-x))),
@@ -279,29 +320,61 @@ CASES: list[Case] = [
     Case("softmax", (X,), _softmax, {"axis": 0}),
     Case("log_softmax", (X,), lambda x: np.log(_softmax(x))),
     Case("one_hot", (LABELS,), lambda x, num_classes: np.eye(num_classes)[x.astype(int)], {"num_classes": 5}),
-    Case("one_hot", (LABELS,), lambda x, num_classes, axis: np.eye(num_classes)[x.astype(int)].T, {"num_classes": 5, "axis": 0}),
+    Case(
+        "one_hot",
+        (LABELS,),
+        lambda x, num_classes, axis: np.eye(num_classes)[x.astype(int)].T,
+        {"num_classes": 5, "axis": 0},
+    ),
     Case("multi_hot", (J,), lambda x, num_classes: np.eye(num_classes)[x.astype(int)].max(1), {"num_classes": 6}),
     Case("binary_crossentropy", (B.astype("float32"), PROBABILITIES), _bce),
     Case("binary_crossentropy", (B.astype("float32"), X), _bce, {"from_logits": True}),
     Case("categorical_crossentropy", (_softmax(Y), PROBABILITIES), _cce),
     Case("categorical_crossentropy", (_softmax(Y), X), _cce, {"from_logits": True}),
-    Case("sparse_categorical_crossentropy", (LABELS, X), lambda t, p, from_logits: _cce(np.eye(4)[t.astype(int)], p, from_logits), {"from_logits": True}),
+    Case(
+        "sparse_categorical_crossentropy",
+        (LABELS, X),
+        lambda t, p, from_logits: _cce(np.eye(4)[t.astype(int)], p, from_logits),
+        {"from_logits": True},
+    ),
     Case("sparse_categorical_crossentropy", (LABELS, PROBABILITIES), lambda t, p: _cce(np.eye(4)[t.astype(int)], p)),
-    Case("moments", (X,), lambda x, axes, keepdims: (x.mean(axes, keepdims=True), x.var(axes, keepdims=True)), {"axes": (0,), "keepdims": True}),
-    Case("batch_normalization", (X, Y[0], Y[1] ** 2),
-         lambda x, m, v, axis, epsilon: (x - m) / np.sqrt(v + epsilon), {"axis": -1, "epsilon": 0.01}),
+    Case(
+        "moments",
+        (X,),
+        lambda x, axes, keepdims: (x.mean(axes, keepdims=True), x.var(axes, keepdims=True)),
+        {"axes": (0,), "keepdims": True},
+    ),
+    Case(
+        "batch_normalization",
+        (X, Y[0], Y[1] ** 2),
+        lambda x, m, v, axis, epsilon: (x - m) / np.sqrt(v + epsilon),
+        {"axis": -1, "epsilon": 0.01},
+    ),
     Case("layer_normalization", (X, Y[0], Y[1]), _layer_norm, {"epsilon": 0.01}),
-    Case("rms_normalization", (X, Y[0]), lambda x, s, epsilon: x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon) * s, {"epsilon": 0.01}),
+    Case(
+        "rms_normalization",
+        (X, Y[0]),
+        lambda x, s, epsilon: x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon) * s,
+        {"epsilon": 0.01},
+    ),
     Case("normalize", (X,), lambda x, axis: x / np.linalg.norm(x, axis=axis, keepdims=True), {"axis": 1}),
-    Case("normalize", (X,), lambda x, axis, order: x / np.linalg.norm(x, order, axis=axis, keepdims=True), {"axis": 0, "order": 3}),
+    Case(
+        "normalize",
+        (X,),
+        lambda x, axis, order: x / np.linalg.norm(x, order, axis=axis, keepdims=True),
+        {"axis": 0, "order": 3},
+    ),
     Case("dot_product_attention", (HEADS, HEADS[::-1].copy(), 2 * HEADS), _attention),
     Case("dot_product_attention", (HEADS, HEADS[::-1].copy(), 2 * HEADS), _attention, {"is_causal": True}),
     Case("conv", (IMAGE, normal(3, 2, 3, 4)), _conv2d),
     Case("conv", (IMAGE, normal(3, 3, 3, 4)), _conv2d, {"strides": 2, "padding": "same"}),
     Case("conv", (IMAGE, normal(2, 2, 3, 4)), _conv2d, {"dilation_rate": 2, "padding": "same"}, unknown=1),
-    Case("depthwise_conv", (IMAGE, normal(3, 2, 3, 1)),
-         lambda x, w: np.concatenate([_conv2d(x[..., i : i + 1], w[:, :, i : i + 1]) for i in range(3)], -1)),
+    Case(
+        "depthwise_conv",
+        (IMAGE, normal(3, 2, 3, 1)),
+        lambda x, w: np.concatenate([_conv2d(x[..., i : i + 1], w[:, :, i : i + 1]) for i in range(3)], -1),
+    ),
     Case("max_pool", (IMAGE,), _pool2d, {"pool_size": 2}),
     Case("max_pool", (IMAGE,), _pool2d, {"pool_size": 3, "strides": 1}, unknown=2),
     Case("average_pool", (IMAGE,), lambda x, **s: _pool2d(x, **s, reduce=np.mean), {"pool_size": 2}),
-]  # fmt: skip
+]

@@ -25,7 +25,9 @@ def flat(results: Any) -> list:
 
 
 def doubled(args: Any) -> Any:
-    return tree.map_structure(lambda x: x.astype("float64") if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x, args)
+    return tree.map_structure(
+        lambda x: x.astype("float64") if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x, args
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -62,7 +64,9 @@ def symbolic(args: Any, unknown: int | None) -> Any:
 def test_symbolic_calls_have_the_shapes_and_dtypes_of_the_results(case):
     results = flat(call(case, case.args))
     specs = flat(call(case, symbolic(case.args, None)))
-    assert [(s.shape, s.dtype) for s in specs] == [(tuple(r.shape), str(r.dtype).removeprefix("torch.")) for r in results]
+    assert [(s.shape, s.dtype) for s in specs] == [
+        (tuple(r.shape), str(r.dtype).removeprefix("torch.")) for r in results
+    ]
     if case.unknown is not None:
         specs = flat(call(case, symbolic(case.args, case.unknown)))
         assert len(specs) == len(results)

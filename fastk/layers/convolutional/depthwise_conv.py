@@ -9,6 +9,17 @@ from fastk.layers.convolutional.base import Convolution, require_positive
 from fastk.layers.windows import split_shape
 
 
+def depthwise(layer: Convolution, x: Any, kernel: Any, bias: Any = None, activation: str | None = None) -> Any:
+    """The convolution of each channel of `x`, channels last, with the windows of `layer`."""
+    strides, dilation_rate = layer.strides, layer.dilation_rate
+    if layer.rank == 1:
+        # A sequence is an image of one row.
+        x, kernel = x.unsqueeze(1), kernel.unsqueeze(0)
+        strides, dilation_rate = (1, *strides), (1, *dilation_rate)
+    outputs = autograd.depthwise_conv2d(x, kernel, bias, strides, layer.padding, dilation_rate, activation)
+    return outputs.squeeze(1) if layer.rank == 1 else outputs
+
+
 class _DepthwiseConv(Convolution):
     def __init__(
         self,
@@ -57,6 +68,9 @@ class _DepthwiseConv(Convolution):
         filters = channels * self.depth_multiplier
         self.bias = self._add_weight_with_options("bias", (filters,)) if self.use_bias else None
 
+    def _convolve(self, x: Any, bias: Any, activation: str | None) -> Any:
+        return depthwise(self, x, self.kernel.value, bias, activation)
+
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """The shape of the output."""
         _, channels = split_shape(input_shape, self.data_format)
@@ -91,19 +105,6 @@ class DepthwiseConv1D(_DepthwiseConv):
 
     rank = 1
 
-    def _convolve(self, x: Any, bias: Any, activation: str | None) -> Any:
-        # A sequence is an image of one row.
-        outputs = autograd.depthwise_conv2d(
-            x.unsqueeze(1),
-            self.kernel.value.unsqueeze(0),
-            bias,
-            strides=(self.strides[0], self.strides[0]),
-            padding=self.padding,
-            dilation_rate=(1, *self.dilation_rate),
-            activation=activation,
-        )
-        return outputs.squeeze(1)
-
 
 class DepthwiseConv2D(_DepthwiseConv):
     """Slides filters over each channel of an image by itself; arguments as of `DepthwiseConv1D`, with two sizes.
@@ -114,14 +115,3 @@ class DepthwiseConv2D(_DepthwiseConv):
     """
 
     rank = 2
-
-    def _convolve(self, x: Any, bias: Any, activation: str | None) -> Any:
-        return autograd.depthwise_conv2d(
-            x,
-            self.kernel.value,
-            bias,
-            strides=self.strides,
-            padding=self.padding,
-            dilation_rate=self.dilation_rate,
-            activation=activation,
-        )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastk import autograd, ops
+from fastk import autograd
 from fastk.layers.convolutional.base import Convolution, require_positive
+from fastk.layers.convolutional.depthwise_conv import depthwise
 
 
 class _SeparableConv(Convolution):
@@ -69,14 +70,7 @@ class _SeparableConv(Convolution):
         self.bias = self._add_weight_with_options("bias", (self.filters,)) if self.use_bias else None
 
     def _convolve(self, x: Any, bias: Any, activation: str | None) -> Any:
-        deep = ops.depthwise_conv(
-            x,
-            self.depthwise_kernel.value,
-            strides=self.strides,
-            padding=self.padding,
-            data_format="channels_last",
-            dilation_rate=self.dilation_rate,
-        )
+        deep = depthwise(self, x, self.depthwise_kernel.value)
         # A convolution with windows of one entry is a product with a matrix.
         kernel = self.pointwise_kernel.value.flatten(0, -2)
         return autograd.dense(deep, kernel, bias, activation=activation)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fastk import ops
 from fastk.layers.arguments import SameShapeLayer
 from fastk.serialization import deserialize_keras_object
 from fastk.tensor import set_keras_mask
@@ -30,11 +31,11 @@ class Masking(SameShapeLayer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """True for steps with a feature other than the mask value."""
-        return (inputs != self.mask_value).any(-1)
+        return ops.any(ops.not_equal(inputs, self.mask_value), axis=-1)
 
     def call(self, inputs: Any) -> Any:
         """`inputs` with masked steps zero, and the mask attached."""
-        mask = self.compute_mask(inputs)
+        mask = (inputs != self.mask_value).any(-1)
         outputs = torch.where(mask.unsqueeze(-1), inputs, 0)
         set_keras_mask(outputs, mask)
         return outputs

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from fastk import ops
 from fastk.graph import KerasTensor
 from fastk.layers.layer import Layer
 from fastk.tensor import get_keras_mask, set_keras_mask
@@ -71,7 +72,7 @@ class Merge(Layer):
             return None
         output = mask[0]
         for m in mask[1:]:
-            output = torch.logical_or(output, m)
+            output = ops.logical_or(output, m)
         return output
 
     def _merge_where_unmasked(self, function: Callable, inputs: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fastk import ops
 from fastk.layers.merging.base import Merge, check_masks
 
 
@@ -67,11 +68,11 @@ class Concatenate(Merge):
         masks = []
         for x, m in zip(inputs, mask, strict=True):
             if m is None:
-                m = torch.ones(x.shape, dtype=torch.bool, device=x.device)
+                m = ops.ones_like(x, dtype="bool")
             elif m.ndim < x.ndim:
-                m = m.unsqueeze(-1).expand(x.shape)
+                m = ops.logical_or(ops.expand_dims(m, -1), ops.zeros_like(x, dtype="bool"))
             masks.append(m)
-        return torch.cat(masks, dim=self.axis).any(-1)
+        return ops.any(ops.concatenate(masks, axis=self.axis), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -66,7 +66,9 @@ def _as_dtype(x: Any, dtype: Any = None, **options: Any) -> KerasTensor:
 
 
 @operation("x", spec=_as_dtype)
-def convert_to_tensor(x: Any, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None) -> torch.Tensor:
+def convert_to_tensor(
+    x: Any, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None
+) -> torch.Tensor:
     """`x`, a tensor, variable, array, number or nested lists of those, as a tensor on the current device.
 
     Args:
@@ -77,7 +79,11 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: bool | None = None, rag
     return tensors.convert_to_tensor(x, dtype=dtype, sparse=sparse, ragged=ragged)
 
 
-@operation("x", spec=_as_dtype)
+def _cast_spec(x: Any, dtype: Any) -> KerasTensor:
+    return KerasTensor(x.shape, dtype=dtypes.standardize_dtype(dtype))
+
+
+@operation("x", spec=_cast_spec)
 def cast(x: Any, dtype: Any) -> torch.Tensor:
     """`x` in another dtype.
 
@@ -85,10 +91,10 @@ def cast(x: Any, dtype: Any) -> torch.Tensor:
     >>> ops.cast([0.5, 1.5], "int32").tolist()
     [0, 1]
     """
-    return tensors.convert_to_tensor(x, dtype=dtype)
+    return tensors.convert_to_tensor(x, dtype=dtypes.to_torch_dtype(dtype))
 
 
-@operation("x", spec=_as_dtype)
+@operation("x", spec=_cast_spec)
 def saturate_cast(x: Any, dtype: Any) -> torch.Tensor:
     """`x` in another dtype, values outside of its range replaced by the nearest that it has."""
     x = tensors.convert_to_tensor(x)
@@ -109,7 +115,11 @@ def _representable(limit: float, dtype: torch.dtype, bounds: Any) -> float:
     """The value of `dtype` nearest to an integer `limit` that is not beyond it."""
     near = torch.tensor(limit, dtype=torch.float64).to(dtype)
     if not bounds.min <= int(near.item()) <= bounds.max:
-        near = torch.nextafter(near.float(), torch.tensor(0.0)) if dtype is not torch.float64 else torch.nextafter(near, near * 0)
+        near = (
+            torch.nextafter(near.float(), torch.tensor(0.0))
+            if dtype is not torch.float64
+            else torch.nextafter(near, near * 0)
+        )
         near = near.to(dtype)
     return near.item()
 

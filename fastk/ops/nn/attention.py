@@ -70,7 +70,9 @@ def dot_product_attention(
     heads = [torch.transpose(x, 1, 2) for x in (query, key, value)]
     if attn_logits_soft_cap is not None:
         if flash_attention:
-            raise ValueError("Flash attention does not support `attn_logits_soft_cap`. Pass flash_attention=None or False.")
+            raise ValueError(
+                "Flash attention does not support `attn_logits_soft_cap`. Pass flash_attention=None or False."
+            )
         result = _capped(*heads, added, scale, is_causal and added is None, attn_logits_soft_cap)
     else:
         with _kernels(flash_attention):

@@ -100,7 +100,7 @@ def multi_hot(
     tensor([1., 0., 1., 0.])
     """
     inputs = convert_to_tensor(inputs)
-    hot = one_hot(inputs, _classes(num_classes), axis=axis, dtype=dtype, sparse=sparse)
+    hot = one_hot(inputs.to(torch.int32), _classes(num_classes), axis=axis, dtype=dtype, sparse=sparse)
     return torch.amax(hot, dim=1 if inputs.ndim > 1 else 0)
 
 
@@ -189,7 +189,9 @@ def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False
 def _check_labels(target: tuple, output: tuple, axis: int) -> None:
     expected = list(output)
     del expected[axis]
-    if any(a != b for a, b in zip(target, expected, strict=False) if None not in (a, b)) or len(target) != len(expected):
+    if any(a != b for a, b in zip(target, expected, strict=False) if None not in (a, b)) or len(target) != len(
+        expected
+    ):
         raise ValueError(
             "Arguments `target` and `output` must have the same shape up until the last dimension: "
             f"target.shape={target}, output.shape={output}"

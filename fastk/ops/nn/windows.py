@@ -11,9 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
-from fastk import config
-from fastk.autograd import conv2d as convolutions
-from fastk.autograd import pool2d as pooling
+from fastk import autograd, config
 from fastk.graph.keras_tensor import KerasTensor
 from fastk.ops.operands import promoted
 from fastk.ops.registration import operation
@@ -147,13 +145,15 @@ def _max_pool3d(x: torch.Tensor, window: Any, strides: Any, padding: str) -> tor
 
 
 def _average_pool3d(x: torch.Tensor, window: Any, strides: Any, padding: str) -> torch.Tensor:
-    x = torch.movedim(x, -1, 1)
+    dtype = x.dtype
+    # Half types are summed in float32, which torch's function for the CPU does not do by itself.
+    x = torch.movedim(x, -1, 1).to(torch.promote_types(dtype, torch.float32))
     if padding == "valid":
-        return torch.movedim(F.avg_pool3d(x, window, strides), 1, -1)
+        return torch.movedim(F.avg_pool3d(x, window, strides), 1, -1).to(dtype)
     # The mean of what lies inside: a mean with zeros around, divided by that of ones.
     inside = torch.ones_like(x[:1, :1])
     sums, counts = (F.avg_pool3d(_zeros_around(v, window, strides, (1, 1, 1)), window, strides) for v in (x, inside))
-    return torch.movedim(sums / counts, 1, -1)
+    return torch.movedim(sums / counts, 1, -1).to(dtype)
 
 
 @operation("inputs", spec=_pool_spec)
@@ -170,7 +170,7 @@ def max_pool(
             divided by the strides.
         data_format: `"channels_last"` or `"channels_first"`; `keras.config.image_data_format()` by default.
     """
-    functions = (pooling.max_pool1d, pooling.max_pool2d, _max_pool3d)
+    functions = (autograd.max_pool1d, autograd.max_pool2d, _max_pool3d)
     return _pool(functions, inputs, pool_size, strides, padding, data_format)
 
 
@@ -179,7 +179,7 @@ def average_pool(
     inputs: Any, pool_size: Any, strides: Any = None, padding: str = "valid", data_format: str | None = None
 ) -> torch.Tensor:
     """The mean of each window, of the elements inside the input alone; arguments as in `max_pool`."""
-    functions = (pooling.average_pool1d, pooling.average_pool2d, _average_pool3d)
+    functions = (autograd.average_pool1d, autograd.average_pool2d, _average_pool3d)
     return _pool(functions, inputs, pool_size, strides, padding, data_format)
 
 
@@ -227,11 +227,12 @@ def _conv_spec(
     data_format: str | None = None,
     dilation_rate: Any = 1,
 ) -> KerasTensor:
+    _check_channels(inputs, kernel, data_format, groups=True)
     return _spec_for(inputs, shape_of(kernel), shape_of(kernel)[-1], strides, padding, data_format, dilation_rate)
 
 
 def _spec_for(
-    inputs: Any, kernel: Any, filters: int, strides: Any, padding: str, data_format: str | None, dilation_rate: Any
+    inputs: Any, kernel: Any, filters: int | None, strides: Any, padding: str, data_format: str | None, dilation_rate: Any
 ) -> KerasTensor:
     rank = _check_rank(inputs.shape, "conv operation")
     shape = _output_shape(
@@ -246,7 +247,9 @@ def _spec_for(
     return KerasTensor(shape, dtype=inputs.dtype)
 
 
-def _conv3d(x: torch.Tensor, kernel: torch.Tensor, strides: Any, padding: str, dilation: Any, groups: int) -> torch.Tensor:
+def _conv3d(
+    x: torch.Tensor, kernel: torch.Tensor, strides: Any, padding: str, dilation: Any, groups: int
+) -> torch.Tensor:
     x = torch.movedim(x, -1, 1)
     if padding == "same":
         x = _zeros_around(x, kernel.shape[:3], strides, dilation)
@@ -280,31 +283,32 @@ def conv(
     rank = _check_rank(inputs.shape, "conv operation")
     layout = config.standardize_data_format(data_format)
     x = _last(inputs, layout)
-    channels, own = x.shape[-1], kernel.shape[-2]
-    if kernel.ndim != x.ndim or channels % own:
+    if kernel.ndim != x.ndim:
         raise ValueError(
-            f"The number of input channels ({channels}) must be divisible by the kernel's ({own}), and both must have the "
-            f"same rank. Received: inputs.shape={tuple(inputs.shape)}, kernel.shape={tuple(kernel.shape)}, "
-            f"data_format={layout!r}."
+            "Inputs and kernel must have the same rank. "
+            f"Received: inputs.shape={tuple(inputs.shape)}, kernel.shape={tuple(kernel.shape)}."
         )
+    _check_channels(inputs, kernel, layout, groups=True)
     steps, dilation = _each(strides, rank, "strides"), _each(dilation_rate, rank, "dilation_rate")
-    arguments = {"strides": steps, "padding": _check_padding(padding), "groups": channels // own}
+    arguments = {"strides": steps, "padding": _check_padding(padding), "groups": x.shape[-1] // kernel.shape[-2]}
     if rank == 3:
         y = _conv3d(x, kernel, dilation=dilation, **arguments)
     elif rank == 2:
-        y = convolutions.conv2d(x, kernel, dilation_rate=dilation, **arguments)
+        y = autograd.conv2d(x, kernel, dilation_rate=dilation, **arguments)
     else:
-        y = convolutions.conv1d(x, kernel, dilation_rate=dilation, **arguments)
+        y = autograd.conv1d(x, kernel, dilation_rate=dilation, **arguments)
     return _back(y, layout)
 
 
-def _check_channels(inputs: Any, kernel: Any, data_format: str | None) -> None:
+def _check_channels(inputs: Any, kernel: Any, data_format: str | None, axis: int = -2, groups: bool = False) -> None:
     channels = _split(shape_of(inputs), data_format)[1]
-    own = shape_of(kernel)[-2]
-    if channels is not None and channels != own:
+    own = shape_of(kernel)[axis]
+    if groups and channels is not None and own and channels % own == 0:
+        return
+    if channels is not None and own is not None and channels != own:
         raise ValueError(
-            f"The number of input channels must match the kernel's: `inputs` has {channels} (shape {shape_of(inputs)}), "
-            f"the kernel {own} (shape {shape_of(kernel)})."
+            f"The number of input channels must match the kernel's input channels. Received: inputs with {channels} "
+            f"channels (shape {shape_of(inputs)}), a kernel for {own} (shape {shape_of(kernel)})."
         )
 
 
@@ -338,7 +342,7 @@ def depthwise_conv(
     x = _last(inputs, layout)
     if _check_rank(inputs.shape, "conv operation") == 2:
         steps, dilation = _each(strides, 2, "strides"), _each(dilation_rate, 2, "dilation_rate")
-        y = convolutions.depthwise_conv2d(
+        y = autograd.depthwise_conv2d(
             x, kernel, strides=steps, padding=_check_padding(padding), dilation_rate=dilation
         )
         return _back(y, layout)
@@ -395,7 +399,9 @@ def _transpose_parts(
     rank = _check_rank(shape, "conv transpose operation")
     steps, dilation = _each(strides, rank, "strides"), _each(dilation_rate, rank, "dilation_rate")
     extents = [(size - 1) * step + 1 for size, step in zip(kernel[:-2], dilation, strict=True)]
-    extra = [output_padding] * rank if output_padding is None or isinstance(output_padding, int) else list(output_padding)
+    extra = (
+        [output_padding] * rank if output_padding is None or isinstance(output_padding, int) else list(output_padding)
+    )
     padding = _check_padding(padding)
     cut = [_transpose_sides(e, s, padding, p) for e, s, p in zip(extents, steps, extra, strict=True)]
     return steps, dilation, extents, cut
@@ -411,6 +417,7 @@ def _conv_transpose_spec(
     dilation_rate: Any = 1,
 ) -> KerasTensor:
     shape = inputs.shape
+    _check_channels(inputs, kernel, data_format, axis=-1)
     steps, _, extents, cut = _transpose_parts(shape, shape_of(kernel), strides, padding, output_padding, dilation_rate)
     spatial, _, last = _split(shape, data_format)
     sizes = [
@@ -441,14 +448,12 @@ def conv_transpose(
         output_padding: how many elements are added after the result, an int or one for each spatial dimension.
     """
     inputs, kernel = promoted(inputs, kernel)
-    steps, dilation, _, cut = _transpose_parts(inputs.shape, kernel.shape, strides, padding, output_padding, dilation_rate)
+    steps, dilation, _, cut = _transpose_parts(
+        inputs.shape, kernel.shape, strides, padding, output_padding, dilation_rate
+    )
     layout = config.standardize_data_format(data_format)
     x = _last(inputs, layout)
-    if x.shape[-1] != kernel.shape[-1]:
-        raise ValueError(
-            f"The number of input channels ({x.shape[-1]}) must match the kernel's last dimension ({kernel.shape[-1]}). "
-            f"Received: inputs.shape={tuple(inputs.shape)}, kernel.shape={tuple(kernel.shape)}."
-        )
+    _check_channels(inputs, kernel, layout, axis=-1)
     rank = x.ndim - 2
     function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[rank - 1]
     weights = kernel.permute(rank + 1, rank, *range(rank))

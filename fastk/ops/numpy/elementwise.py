@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from fastk import dtypes
-from fastk.ops.operands import NUMBERS, SMALL_INTEGERS, floating, floatx, operands, promoted, result_dtype
+from fastk.graph.keras_tensor import KerasTensor
+from fastk.ops.operands import NUMBERS, dtype_of, floating, floatx, operands, promoted, result_dtype
 from fastk.ops.registration import elementwise, operation
+from fastk.ops.shapes import broadcast_shapes, shape_of
 from fastk.tensor import convert_to_tensor
 
 __all__ = [
@@ -74,9 +75,9 @@ __all__ = [
     "less",
     "less_equal",
     "log",
-    "log10",
     "log1p",
     "log2",
+    "log10",
     "logaddexp",
     "logaddexp2",
     "logical_and",
@@ -121,7 +122,9 @@ def _unary(name: str, function: Callable, doc: str, prepare: Callable = floating
     return elementwise("x")(_named(apply, name, doc))
 
 
-def _binary(name: str, function: Callable, doc: str, prepare: Callable = operands, arguments: str = "x1 x2") -> Callable:
+def _binary(
+    name: str, function: Callable, doc: str, prepare: Callable = operands, arguments: str = "x1 x2"
+) -> Callable:
     """`function` of `prepare(x1, x2)`, as the operation `name`."""
     if arguments == "x y":
 
@@ -158,7 +161,11 @@ def _bool_as_int(x: Any) -> torch.Tensor:
 def _integer_operands(x1: Any, x2: Any) -> tuple[Any, Any]:
     """As `operands`, two booleans as int32."""
     x1, x2 = operands(x1, x2)
-    if getattr(x1, "dtype", None) is torch.bool and getattr(x2, "dtype", torch.bool) is torch.bool and type(x2) is not int:
+    if (
+        getattr(x1, "dtype", None) is torch.bool
+        and getattr(x2, "dtype", torch.bool) is torch.bool
+        and type(x2) is not int
+    ):
         x1 = x1.to(torch.int32)
     return x1, x2
 
@@ -199,7 +206,9 @@ cbrt = _unary("cbrt", lambda x: torch.sign(x) * torch.abs(x) ** (1.0 / 3.0), "Th
 
 conjugate = _unary("conjugate", lambda x: torch.conj(x).resolve_conj(), "The complex conjugate.", convert_to_tensor)
 copy = _unary("copy", torch.clone, "A copy.", convert_to_tensor)
-imag = _unary("imag", lambda x: torch.imag(x) if x.is_complex() else torch.zeros_like(x), "The imaginary part.", convert_to_tensor)
+imag = _unary(
+    "imag", lambda x: torch.imag(x) if x.is_complex() else torch.zeros_like(x), "The imaginary part.", convert_to_tensor
+)
 real = _unary("real", lambda x: torch.real(x) if x.is_complex() else x, "The real part.", convert_to_tensor)
 angle = _unary("angle", torch.angle, "The angle of a complex number, in radians.", convert_to_tensor)
 negative = _unary("negative", torch.negative, "`-x`.", convert_to_tensor)
@@ -209,7 +218,10 @@ absolute = _unary(
     "absolute", lambda x: x if x.dtype is torch.bool else torch.abs(x), "The absolute value.", convert_to_tensor
 )
 trunc = _unary(
-    "trunc", lambda x: torch.trunc(x) if x.is_floating_point() else x, "`x` without its fractional part.", convert_to_tensor
+    "trunc",
+    lambda x: torch.trunc(x) if x.is_floating_point() else x,
+    "`x` without its fractional part.",
+    convert_to_tensor,
 )
 abs = absolute
 conj = conjugate
@@ -223,7 +235,9 @@ isneginf = _unary("isneginf", torch.isneginf, "Whether `x` is negative infinity.
 isposinf = _unary("isposinf", torch.isposinf, "Whether `x` is positive infinity.", convert_to_tensor)
 isreal = _unary("isreal", torch.isreal, "Whether the imaginary part of `x` is 0.", convert_to_tensor)
 logical_not = _unary("logical_not", torch.logical_not, "Whether `x` is 0 or False.", convert_to_tensor)
-signbit = _unary("signbit", torch.signbit, "Whether the sign bit is set: for negative numbers and -0.0.", convert_to_tensor)
+signbit = _unary(
+    "signbit", torch.signbit, "Whether the sign bit is set: for negative numbers and -0.0.", convert_to_tensor
+)
 bitwise_invert = _unary("bitwise_invert", torch.bitwise_not, "Each bit inverted.", convert_to_tensor)
 bitwise_not = _unary("bitwise_not", torch.bitwise_not, "Each bit inverted.", convert_to_tensor)
 
@@ -242,7 +256,9 @@ fmax = _binary("fmax", torch.fmax, "The larger of both; the other one where one 
 fmin = _binary("fmin", torch.fmin, "The smaller of both; the other one where one is NaN.", promoted)
 arctan2 = _binary("arctan2", torch.arctan2, "The angle of the point (x2, x1), in radians.", _promoted_floating)
 hypot = _binary("hypot", torch.hypot, "`sqrt(x1**2 + x2**2)`.", _promoted_floating)
-heaviside = _binary("heaviside", torch.heaviside, "0 where `x1 < 0`, 1 where `x1 > 0`, `x2` where it is 0.", _promoted_floating)
+heaviside = _binary(
+    "heaviside", torch.heaviside, "0 where `x1 < 0`, 1 where `x1 > 0`, `x2` where it is 0.", _promoted_floating
+)
 logaddexp = _binary("logaddexp", torch.logaddexp, "`log(exp(x1) + exp(x2))` without overflow.", _promoted_floating)
 logaddexp2 = _binary("logaddexp2", torch.logaddexp2, "`log2(2**x1 + 2**x2)` without overflow.", _promoted_floating)
 gcd = _binary("gcd", torch.gcd, "The greatest common divisor of integers.", _tensors)
@@ -303,7 +319,12 @@ def floor_divide(x1: Any, x2: Any) -> torch.Tensor:
     return torch.floor_divide(x1, x2).to(dtype)
 
 
-@elementwise("x1 x2")
+def _ldexp_spec(x1: Any, x2: Any) -> KerasTensor:
+    dtype = dtypes.result_type(dtype_of(x1), dtype_of(x2), float)
+    return KerasTensor(broadcast_shapes(shape_of(x1), shape_of(x2)), dtype=dtype)
+
+
+@operation("x1 x2", spec=_ldexp_spec)
 def ldexp(x1: Any, x2: Any) -> torch.Tensor:
     """`x1 * 2**x2`, `x2` being integers."""
     x1, x2 = convert_to_tensor(x1), convert_to_tensor(x2)
@@ -319,7 +340,11 @@ def nextafter(x1: Any, x2: Any) -> torch.Tensor:
     return torch.nextafter(*(convert_to_tensor(x, dtype="float64") for x in (x1, x2))).to(dtype)
 
 
-@elementwise("x1 x2", name="Isclose")
+def _isclose_spec(x1: Any, x2: Any, **tolerances: Any) -> KerasTensor:
+    return KerasTensor(broadcast_shapes(shape_of(x1), shape_of(x2)), dtype="bool")
+
+
+@operation("x1 x2 rtol atol", spec=_isclose_spec)
 def isclose(x1: Any, x2: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> torch.Tensor:
     """Whether `|x1 - x2| <= atol + rtol * |x2|`; integers, whether they are equal."""
     x1, x2 = promoted(x1, x2)
@@ -328,7 +353,12 @@ def isclose(x1: Any, x2: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: boo
     return torch.isclose(x1, x2, rtol=rtol, atol=atol, equal_nan=equal_nan)
 
 
-@operation("x1 x2", name="AllClose")
+def _allclose_spec(x1: Any, x2: Any, **tolerances: Any) -> KerasTensor:
+    broadcast_shapes(shape_of(x1), shape_of(x2))
+    return KerasTensor((), dtype="bool")
+
+
+@operation("x1 x2", spec=_allclose_spec, name="AllClose")
 def allclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> torch.Tensor:
     """Whether all elements of `x1` and `x2` are close: a boolean scalar tensor."""
     return torch.all(isclose(x1, x2, rtol=rtol, atol=atol, equal_nan=equal_nan))

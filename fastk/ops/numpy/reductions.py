@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fastk import dtypes
-from fastk.ops.operands import SMALL_INTEGERS, axes_of, floatx, is_empty_axis, result_dtype
+from fastk.ops.operands import SMALL_INTEGERS, axes_of, canonical_axis, floatx, is_empty_axis, result_dtype
 from fastk.ops.registration import operation
 from fastk.tensor import convert_to_tensor
 
@@ -71,7 +71,9 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> torch.Tensor:
 def prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> torch.Tensor:
     """The product along `axis`, by default of all elements; dtypes as in `sum`."""
     x = convert_to_tensor(x)
-    target = dtypes.to_torch_dtype(dtype) if dtype is not None else torch.int32 if x.dtype in SMALL_INTEGERS else x.dtype
+    target = (
+        dtypes.to_torch_dtype(dtype) if dtype is not None else torch.int32 if x.dtype in SMALL_INTEGERS else x.dtype
+    )
     x = x.to(target)
     for a in sorted(axes_of(axis, x.ndim), reverse=True):
         x = torch.prod(x, dim=a, keepdim=keepdims, dtype=target)
@@ -152,7 +154,7 @@ def _cumulative(name: str, function: Callable, doc: str) -> Callable:
         if axis is None:
             x, axis = x.flatten(), 0
         target = x.dtype if dtype is None else dtypes.to_torch_dtype(dtype)
-        return function(x, dim=axis, dtype=torch.int32 if target is torch.bool else target)
+        return function(x, dim=canonical_axis(axis, x.ndim), dtype=torch.int32 if target is torch.bool else target)
 
     return operation("x")(_named(accumulate, name, doc))
 
@@ -169,8 +171,12 @@ amax = _extreme("amax", torch.amax, "The largest element along `axis`.")
 amin = _extreme("amin", torch.amin, "The smallest element along `axis`.")
 max = _extreme_or_initial("max", torch.amax, torch.maximum, "The largest of `initial` and the elements along `axis`.")
 min = _extreme_or_initial("min", torch.amin, torch.minimum, "The smallest of `initial` and the elements along `axis`.")
-argmax = _position("argmax", torch.argmax, "The index of the largest element along `axis`, by default in the flat tensor.")
-argmin = _position("argmin", torch.argmin, "The index of the smallest element along `axis`, by default in the flat tensor.")
+argmax = _position(
+    "argmax", torch.argmax, "The index of the largest element along `axis`, by default in the flat tensor."
+)
+argmin = _position(
+    "argmin", torch.argmin, "The index of the smallest element along `axis`, by default in the flat tensor."
+)
 cumsum = _cumulative("cumsum", torch.cumsum, "The running sum along `axis`, by default of the flat tensor.")
 cumprod = _cumulative("cumprod", torch.cumprod, "The running product along `axis`, by default of the flat tensor.")
 

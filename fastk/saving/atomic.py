@@ -1,0 +1,74 @@
+"""Files that are replaced whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from fastk.errors import FileMissing
+
+
+@contextlib.contextmanager
+def replacing(path: Any) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` once the block has ended without an error.
+
+    Until then it is `.NAME.….tmp` in the same folder. Whenever the process is killed, `path` holds either what it held
+    before, whole, or the new contents, whole.
+
+    Args:
+        path: the file to write; a link is followed.
+
+    Raises:
+        FileMissing: where the folder does not exist.
+
+    >>> import os, tempfile
+    >>> from fastk.saving.atomic import replacing
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "notes")
+    ...     with replacing(path) as file:
+    ...         _ = file.write(b"all")
+    ...     open(path).read(), os.listdir(folder)
+    ('all', ['notes'])
+    """
+    path = os.path.realpath(path)
+    folder, name = os.path.split(path)
+    if not os.path.isdir(folder):
+        raise FileMissing(f"The folder to save into does not exist: {folder}. Make it first, with `os.makedirs`.")
+    temporary = os.path.join(folder, f".{name[:40]}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with open(temporary, "x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if os.path.exists(path):
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    """Makes the new name of a file in `folder` survive a loss of power."""
+    if os.name == "nt":  # folders cannot be opened there, and NTFS journals their changes
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_overwrite(path: Any, overwrite: bool) -> None:
+    """Raises `FileExistsError` where `path` exists and may not be replaced."""
+    if not overwrite and os.path.exists(path):
+        raise FileExistsError(
+            f"{os.fspath(path)} exists, and `overwrite=False` was passed. Pass `overwrite=True` to replace it, or choose "
+            "another path."
+        )

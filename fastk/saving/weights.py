@@ -1,0 +1,263 @@
+"""The state of a model into files of weights, and back."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+from fastk.errors import FileFormatError, FileMissing
+from fastk.layers.state import LayerState
+from fastk.saving.archive import WEIGHTS, Archive, NewAssets
+from fastk.saving.atomic import check_overwrite, replacing
+from fastk.saving.h5 import H5Reader, H5Writer, ShardedReader, ShardedWriter, VariableReader, shard_map_path
+from fastk.saving.walk import Walk
+
+GIGABYTE = 1 << 30
+LEGACY = (".h5", ".hdf5")
+
+
+def save_weights(
+    model: Any,
+    filepath: Any,
+    overwrite: bool = True,
+    max_shard_size: float | None = None,
+    objects_to_skip: Any = None,
+) -> None:
+    """Saves the variables of a model and of its optimizer, not the architecture.
+
+    Args:
+        model: a built model or layer.
+        filepath: a path that ends in `.weights.h5`, or in `.weights.json` where `max_shard_size` is given.
+        overwrite: whether an existing file is replaced; if not, its existence is an error.
+        max_shard_size: the most gigabytes in one file; more goes into further ones.
+        objects_to_skip: layers whose variables are left out.
+
+    Raises:
+        ValueError: an unbuilt model, or another ending.
+        FileExistsError: an existing file that may not be replaced.
+
+    >>> import os, tempfile, fastk
+    >>> model = fastk.Sequential([fastk.Input((3,)), fastk.layers.Dense(1)])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.weights.h5")
+    ...     fastk.saving.save_weights(model, path)
+    ...     fastk.saving.load_weights(model, path)
+    """
+    path = os.fspath(filepath)
+    _check_built(model, "saving")
+    endings = (".weights.h5",) if max_shard_size is None else (".weights.json", ".weights.h5")
+    if not path.endswith(endings):
+        mend = "call `model.save` for the whole model as `.keras`, or `save_weights` with such a path"
+        raise ValueError(
+            f"The filename must end in `{endings[0]}`"
+            f"{'' if max_shard_size is None else ' where `max_shard_size` is given'}. Received: filepath={path}. To mend it, {mend}."
+        )
+    if max_shard_size is None:
+        check_overwrite(path, overwrite)
+        with replacing(path) as file, H5Writer(file) as writer:
+            save_state(model, writer, skip=objects_to_skip or ())
+        return
+    if not max_shard_size > 0:
+        raise ValueError(f"`max_shard_size` must be a positive number of gigabytes. Received: {max_shard_size!r}.")
+    path = shard_map_path(path)
+    check_overwrite(path, overwrite)
+    with ShardedWriter(path, max_shard_size * GIGABYTE) as sharded:
+        save_state(model, sharded, skip=objects_to_skip or ())
+
+
+def load_weights(
+    model: Any,
+    filepath: Any,
+    skip_mismatch: bool = False,
+    objects_to_skip: Any = None,
+    by_name: bool | None = None,
+    **kwargs: Any,
+) -> None:
+    """Loads variables that `save_weights` or `save_model` saved, into a model of the same architecture.
+
+    Args:
+        model: a built model or layer.
+        filepath: a `.weights.h5`, `.weights.json` or `.keras` file.
+        skip_mismatch: warn about objects whose variables do not fit, and leave them as they are, instead of raising.
+        objects_to_skip: layers that keep their values.
+        by_name: not supported: it belongs to Keras's old format.
+
+    Raises:
+        ValueError: an unbuilt model, a path of another ending, or variables that do not fit; names each object.
+        FileFormatError: a damaged file.
+        FileMissing: no such file.
+    """
+    path = os.fspath(filepath)
+    if kwargs:
+        raise ValueError(f"Invalid keyword arguments: {kwargs}. `load_weights` takes `skip_mismatch` and `objects_to_skip`.")
+    if objects_to_skip is not None and not path.endswith((".weights.h5", ".weights.json")):
+        raise ValueError(f"`objects_to_skip` only supports loading '.weights.h5' files. Received: {path}")
+    if by_name is not None:
+        raise ValueError(
+            f"`by_name` only supports loading legacy '.h5' or '.hdf5' files. Received: {path}. Here variables are found by the "
+            "place of their layer in the model; `skip_mismatch=True` leaves out those that do not fit."
+        )
+    if not path.endswith((".keras", ".weights.h5", ".weights.json")):
+        mend = (
+            "It is of Keras's old format: load it with Keras itself, and save it there with `model.save_weights('NAME.weights.h5')`."
+            if path.endswith(LEGACY)
+            else "Expected a `.weights.h5`, `.weights.json` or `.keras` file."
+        )
+        raise ValueError(f"File format not supported: filepath={path}. {mend}")
+    _check_built(model, "loading")
+    check_exists(path)
+    if path.endswith(".keras"):
+        with open(path, "rb") as file:
+            member = Archive(file, path).open(WEIGHTS)
+            with member, H5Reader(member, f"{path}, {WEIGHTS}") as reader:
+                load_state(model, reader, skip_mismatch)
+        return
+    with ShardedReader(path) if path.endswith(".json") else H5Reader(path, path) as reader:
+        load_state(model, reader, skip_mismatch, skip=objects_to_skip or ())
+
+
+def check_exists(path: str) -> None:
+    """Raises `FileMissing` where `path` is no file; names near ones."""
+    if os.path.isfile(path):
+        return
+    folder, name = os.path.split(path)
+    import difflib
+
+    there = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
+    near = difflib.get_close_matches(name, there, n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    what = "It is a folder." if os.path.isdir(path) else f"The folder is {os.path.abspath(folder)}."
+    raise FileMissing(f"File not found: filepath={path}. {what}{hint}")
+
+
+def _check_built(model: Any, doing: str) -> None:
+    if not model.built:
+        raise ValueError(
+            f"You are {doing} weights {'of' if doing == 'saving' else 'into'} a model that has not yet been built. Build it first: "
+            "call it on some data, or `model.build(input_shape)`."
+        )
+
+
+# ---------------------------------------------------------------- the state of all objects
+
+
+def save_state(model: Any, writer: H5Writer | ShardedWriter, assets: NewAssets | None = None, skip: Any = ()) -> None:
+    """Writes the variables of `model` and of all that it owns.
+
+    Args:
+        model: the object to start at.
+        writer: where variables go.
+        assets: what gives `save_assets` its folders; None saves no assets.
+        skip: objects that are left out.
+    """
+
+    def save(obj: Any, path: str) -> bool:
+        if hasattr(obj, "save_own_variables"):
+            name = getattr(obj, "name", None)
+            obj.save_own_variables(writer.group(path, name if isinstance(name, str) else None))
+        if assets is not None and hasattr(obj, "save_assets"):
+            obj.save_assets(assets.folder(path))
+        return True
+
+    Walk(save, skip).visit(model)
+
+
+def load_state(
+    model: Any, reader: H5Reader | ShardedReader, skip_mismatch: bool = False, assets: str | None = None, skip: Any = ()
+) -> None:
+    """Reads the variables of `model` and of all that it owns.
+
+    Args:
+        model: the object to start at.
+        reader: where variables come from.
+        skip_mismatch: warn about what does not fit, instead of raising.
+        assets: the folder with the files of `save_assets`; None where there are none.
+        skip: objects that are passed over.
+
+    Raises:
+        ValueError: for objects whose variables do not fit, all of them at once.
+    """
+    walk = _Loading(reader, assets, skip)
+    walk.visit(model)
+    if not walk.failures:
+        return
+    listed = [f"  {path or 'the model itself'} ({type(obj).__name__} '{getattr(obj, 'name', '')}'): {error}"
+              for obj, path, error in list(walk.failures.values())[:10]]  # fmt: skip
+    if len(walk.failures) > len(listed):
+        listed.append(f"  and {len(walk.failures) - len(listed)} more")
+    message = f"A total of {len(walk.failures)} objects could not be loaded:\n" + "\n".join(listed)
+    if skip_mismatch:
+        warnings.warn(f"{message}\nThey keep the values they had.", stacklevel=3)
+        return
+    first = next(iter(walk.failures.values()))[2]
+    raise ValueError(
+        f"{message}\nThe model must be built as the saved one was; `model.load_weights(path, skip_mismatch=True)` loads what fits."
+    ) from first
+
+
+class _Loading(Walk):
+    def __init__(self, reader: H5Reader | ShardedReader, assets: str | None, skip: Any):
+        super().__init__(self._load, skip)
+        self._reader, self._assets = reader, assets
+        self.failures: dict[int, tuple[Any, str, Exception]] = {}
+
+    def _load(self, obj: Any, path: str) -> bool:
+        try:
+            if hasattr(obj, "load_own_variables"):
+                store = self._reader.group(path, _largest(obj))
+                _check_shapes(obj, store)
+                obj.load_own_variables(store)
+            if self._assets is not None and hasattr(obj, "load_assets"):
+                folder = os.path.join(self._assets, *path.split("/")) if path else self._assets
+                if os.path.isdir(folder):
+                    obj.load_assets(folder)
+        except (FileFormatError, FileMissing):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a layer raises is reported, with its path, once all are tried
+            self.failures[id(obj)] = (obj, path, error)
+            return False
+        self.failures.pop(id(obj), None)
+        return True
+
+    def _visit_nested(self, container: Any, path: str, seen: set[int]) -> bool:
+        if self._reader.has(path):
+            return super()._visit_nested(container, path, seen)
+        # Older versions of Keras did not save what is in containers within containers: its files load, with a warning.
+        before, self.failures = self.failures, {}
+        super()._visit_nested(container, path, seen)
+        if self.failures:
+            warnings.warn(
+                f"The file has nothing at '{path}': it was saved by a version of Keras that left out layers in containers within "
+                f"containers. They keep the values they had: {[obj.name for obj, _, _ in self.failures.values()]}.",
+                stacklevel=2,
+            )
+        self.failures = before
+        return True
+
+
+def _largest(obj: Any) -> int:
+    """The elements of the object's largest variable."""
+    sizes = [1]
+    for variable in getattr(obj, "variables", ()):
+        size = 1
+        for length in variable.shape:
+            size *= length
+        sizes.append(size)
+    return max(sizes)
+
+
+def _check_shapes(obj: Any, store: VariableReader) -> None:
+    """Compares shapes before anything is read, so that a layer is loaded as a whole or not at all."""
+    if getattr(type(obj), "load_own_variables", None) is not LayerState.load_own_variables:
+        return  # a layer that stores its variables in its own way
+    own = obj._own_variables()
+    if set(store) != {str(i) for i in range(len(own))}:
+        return  # the wrong number of variables, which `load_own_variables` reports
+    wrong = [
+        f"'{variable.name}' has shape {variable.shape}, and the file's has {store.shape(str(i))}"
+        for i, variable in enumerate(own)
+        if tuple(store.shape(str(i))) != tuple(variable.shape)
+    ]
+    if wrong:
+        raise ValueError(f"Shapes of the target variable and of the stored value must match: {'; '.join(wrong)}.")

@@ -1,0 +1,172 @@
+"""Models whose files are compared with Keras's: each function takes the package, `keras` or `fastk`.
+
+`python zoo.py PATHS.json` with Keras installed writes the paths and shapes that Keras gives their variables.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from typing import Any
+
+import numpy as np
+
+
+def every_layer(keras: Any) -> Any:
+    """A sequence, an image and a vector through one of each kind of layer that has variables."""
+    layers = keras.layers
+    tokens = keras.Input((6,), dtype="int32", name="tokens")
+    x = layers.Embedding(11, 8)(tokens)
+    x = layers.LSTM(5, return_sequences=True)(x)
+    x = layers.GRU(5, return_sequences=True, reset_after=False)(x)
+    x = layers.SimpleRNN(4, return_sequences=True)(x)
+    x = layers.RNN([layers.GRUCell(3), layers.LSTMCell(4)], return_sequences=True)(x)
+    x = layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)
+    x = layers.Bidirectional(layers.GRU(2, return_sequences=True), merge_mode="sum")(x)
+    x = layers.TimeDistributed(layers.Dense(6))(x)
+    x = layers.TimeDistributed(keras.Sequential([layers.Dense(5, activation="relu"), layers.Dense(6)]))(x)
+    x = layers.Conv1D(8, 2, padding="same")(x)
+    x = layers.SeparableConv1D(8, 2, padding="same")(x)
+    x = layers.Conv1DTranspose(8, 2, padding="same")(x)
+    x = layers.DepthwiseConv1D(2, padding="same")(x)
+    h = layers.MultiHeadAttention(2, 3)(x, x)
+    h = layers.GroupQueryAttention(4, 4, 2)(h, x)
+    h = layers.Attention(use_scale=True, score_mode="concat")([h, x])
+    h = layers.AdditiveAttention()([h, x])
+    x = layers.LayerNormalization()(layers.Add()([x, h]))
+    x = layers.RMSNormalization()(x)
+    x = layers.EinsumDense("abc,cd->abd", output_shape=(None, 8), bias_axes="d")(x)
+    x = layers.GlobalAveragePooling1D()(x)
+    image = keras.Input((8, 8, 3), name="image")
+    y = layers.Conv2D(4, 3, use_bias=False)(image)
+    y = layers.BatchNormalization()(y)
+    y = layers.SeparableConv2D(4, 2)(y)
+    y = layers.DepthwiseConv2D(2, depth_multiplier=2)(y)
+    y = layers.Conv2DTranspose(4, 2)(y)
+    y = layers.GroupNormalization(2)(y)
+    y = layers.PReLU(shared_axes=(1, 2))(y)
+    y = layers.SpectralNormalization(layers.Conv2D(3, 2))(y)
+    y = layers.Reshape((1, *y.shape[1:]))(y)
+    y = layers.Conv3D(2, (1, 2, 2))(y)
+    y = layers.Conv3DTranspose(2, (1, 2, 2))(y)
+    y = layers.ConvLSTM2D(2, 2)(y)
+    y = layers.Flatten()(y)
+    vector = keras.Input((5,), name="vector")
+    z = layers.Normalization(mean=1.0, variance=2.0)(vector)
+    z = layers.UnitNormalization()(layers.Dropout(0.5)(z))
+    z = layers.Dense(8)(z)
+    out = layers.Dense(2)(layers.Concatenate()([x, y, z]))
+    return keras.Model([tokens, image, vector], out, name="every_layer")
+
+
+def nested(keras: Any) -> Any:
+    """Models in models, a layer used twice, operations between, several outputs."""
+    layers = keras.layers
+    shared = layers.Dense(4, name="shared")
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    tower = keras.Sequential([keras.Input((4,)), layers.Dense(4, activation="tanh"), layers.Dense(4)], name="tower")
+    inner_in = keras.Input((4,))
+    inner = keras.Model(inner_in, layers.Dense(3)(tower(inner_in) + inner_in), name="inner")
+    x, y = inner(shared(a)), inner(shared(b) * 2.0)
+    both = layers.Concatenate()([x, keras.ops.sin(y)])
+    return keras.Model({"a": a, "b": b}, [layers.Dense(2, name="p")(both), layers.Dense(1, name="q")(tower(a))], name="nested")
+
+
+def subclassed(keras: Any) -> Any:
+    """Layers in attributes of all kinds: plain, private, lists, dicts, nested containers, before and after `layers`."""
+    layers = keras.layers
+
+    class Block(layers.Layer):
+        def __init__(self, width: int):
+            super().__init__()
+            self.first = layers.Dense(width)
+            self._second = layers.Dense(width)
+            self.width = width
+
+        def build(self, shape: Any) -> None:
+            self.scale = self.add_weight(shape=(self.width,), initializer="ones", name="scale")
+            self.first.build(shape)
+            self._second.build((*shape[:-1], self.width))
+            self.offset = self.add_weight(shape=(self.width,), initializer="zeros", trainable=False, name="offset")
+
+        def call(self, x: Any) -> Any:
+            return self._second(self.first(x)) * self.scale + self.offset
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__(name="net")
+            self.blocks = [Block(4), layers.Dense(4), Block(4)]
+            self.heads = {"z": layers.Dense(2), "a": Block(2)}
+            self.towers = [[layers.Dense(4), Block(4)], (layers.Dense(4),)]
+            self.out = layers.Dense(4)
+            self._hidden = layers.Dense(4)
+            self.again = self.out
+            self.meter = keras.metrics.Mean()
+
+        def call(self, x: Any) -> Any:
+            for block in self.blocks:
+                x = block(x)
+            for tower in self.towers:
+                for layer in tower:
+                    x = layer(x)
+            x = self.out(self._hidden(x))
+            return self.heads["z"](x) + self.heads["a"](x)
+
+    net = Net()
+    net(np.zeros((2, 3), "float32"))
+    return net
+
+
+def functional_subclass(keras: Any) -> Any:
+    """A functional model of a class of its own, with a further layer."""
+    layers = keras.layers
+
+    class Net(keras.Model):
+        def __init__(self):
+            x = keras.Input((3,))
+            dense = layers.Dense(4)
+            super().__init__(x, layers.Dense(2)(dense(x)))
+            self.a_dense = dense
+            self.extra = layers.Dense(1)
+            self.extra.build((None, 2))
+
+    return Net()
+
+
+ZOO = (every_layer, nested, subclassed, functional_subclass)
+
+
+def layout(path: str) -> dict[str, Any]:
+    """The groups of a file of weights, and the shapes and types of what is in them."""
+    import h5py
+
+    found: dict[str, Any] = {}
+
+    def note(name: str, item: Any) -> None:
+        found[name] = [list(item.shape), str(item.dtype)] if isinstance(item, h5py.Dataset) else None
+
+    with h5py.File(path, "r") as file:
+        file.visititems(note)
+    return found
+
+
+def layouts(keras: Any) -> dict[str, Any]:
+    """`layout` of each model of the zoo."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for make in ZOO:
+            path = os.path.join(folder, "x.weights.h5")
+            keras.utils.clear_session()
+            make(keras).save_weights(path)
+            found[make.__name__] = layout(path)
+    return found
+
+
+if __name__ == "__main__":
+    os.environ["KERAS_BACKEND"] = "torch"
+    import keras
+
+    with open(sys.argv[1], "w") as file:
+        json.dump(layouts(keras), file, indent=0, sort_keys=True)
