@@ -64,7 +64,7 @@ class Optimizer(OptimizerState):
     ...     def update_step(self, gradient, variable, learning_rate):
     ...         self.assign_sub(variable, learning_rate * gradient.sign())
     >>> v = fastk.Variable([1.0, 2.0])
-    >>> SignDescent(learning_rate=0.5).apply([fastk.convert_to_tensor([3.0, -4.0])], [v])
+    >>> SignDescent(learning_rate=0.5).apply([fastk.ops.convert_to_tensor([3.0, -4.0])], [v])
     >>> v.numpy()
     array([0.5, 2.5], dtype=float32)
     """

@@ -99,7 +99,7 @@ class MultiOptimizer(Optimizer):
     >>> kernel, bias = fastk.Variable([1.0], name="kernel"), fastk.Variable([1.0], name="bias")
     >>> choice = fastk.optimizers.OptimizerMap(fastk.optimizers.SGD(0.1), {"bias": fastk.optimizers.SGD(0.5)})
     >>> optimizer = fastk.optimizers.MultiOptimizer(choice)
-    >>> optimizer.apply([fastk.convert_to_tensor([1.0]), fastk.convert_to_tensor([1.0])], [kernel, bias])
+    >>> optimizer.apply([fastk.ops.convert_to_tensor([1.0]), fastk.ops.convert_to_tensor([1.0])], [kernel, bias])
     >>> print(kernel.numpy(), bias.numpy())
     [0.9] [0.5]
     """

@@ -43,7 +43,7 @@ class Muon(Optimizer):
     >>> import fastk
     >>> w = fastk.Variable([[1.0, 0.0], [0.0, 1.0]], name="kernel")
     >>> optimizer = fastk.optimizers.Muon(learning_rate=0.1, weight_decay=None)
-    >>> optimizer.apply([fastk.convert_to_tensor([[5.0, 0.0], [0.0, 0.1]])], [w])
+    >>> optimizer.apply([fastk.ops.convert_to_tensor([[5.0, 0.0], [0.0, 0.1]])], [w])
     >>> w.numpy().round(2)
     array([[0.98, 0.  ],
            [0.  , 0.98]], dtype=float32)

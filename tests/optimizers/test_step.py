@@ -256,7 +256,7 @@ def test_gradients_of_other_kinds():
     optimizer = optimizers.Adam(learning_rate=0.5)
     for gradients in (
         [np.ones(2), torch.ones(2)],
-        [fastk.convert_to_tensor([1.0, 1.0]).as_subclass(fastk.Tensor), [1.0, 1.0]],
+        [fastk.ops.convert_to_tensor([1.0, 1.0]).as_subclass(fastk.Tensor), [1.0, 1.0]],
         [torch.ones(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.float64)],
     ):
         optimizer.apply(gradients, [single, double])

@@ -84,13 +84,15 @@ def test_scalars_on_the_device(name, arguments, oracle, constants, rng, monkeypa
     results = []
     for on_device in (False, True):
         variables = [fastk.Variable(w) for w in weights]
-        optimizer = getattr(optimizers, name)(**{"learning_rate": RATE, "weight_decay": 0.1, **arguments})
+        optimizer = getattr(optimizers, name)(
+            **{"learning_rate": RATE, "weight_decay": 0.1, "use_ema": True, **arguments}
+        )
         if on_device:
             monkeypatch.setattr(type(optimizer), "_current_rate", lambda self: torch.tensor(RATE))
             monkeypatch.setattr(type(optimizer), "_step", lambda self: self._iterations.value.detach() + 1)
         for each in gradients:
             optimizer.apply(each, variables)
-        results.append([v.numpy() for v in variables])
+        results.append([v.numpy() for v in [*variables, *optimizer._model_variables_moving_average]])
     # Powers of beta are taken in float32 there: 1 - 0.999 has a relative error of eps / 0.001.
     for host, device in zip(*results, strict=True):
         np.testing.assert_allclose(device, host, rtol=1e-3, atol=1e-4)
