@@ -176,7 +176,7 @@ class ConfusionMetric(Metric):
         if y_true.shape != y_pred.shape:
             raise ValueError(
                 f"{type(self).__name__} compares targets 0 and 1 with predictions of the same shape. Received: "
-                f"y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}. For class numbers, pass one-hot "
-                "targets, as `keras.utils.to_categorical` makes them."
+                f"y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}. Instead of class numbers, "
+                "pass one-hot targets, as `keras.utils.to_categorical` makes them."
             )
         return y_true, y_pred, sample_weight
