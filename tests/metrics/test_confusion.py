@@ -250,6 +250,7 @@ def test_nan_predictions_count_as_nothing_above():
         (lambda: metrics.SensitivityAtSpecificity(1.5), r"`specificity` must be in the range \[0, 1\]"),
         (lambda: metrics.RecallAtPrecision(0.5, num_thresholds=0), "integer > 0"),
         (lambda: metrics.Precision(class_id=1)([1.0], [0.5]), "must be a 2D array"),
+        (lambda: metrics.Precision()(np.ones((3, 1)), np.ones((3, 4))), r"\(3, 1\).*\(3, 4\).*one-hot"),
     ],
 )
 def test_mistakes(make, message):
