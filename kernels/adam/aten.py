@@ -1,6 +1,7 @@
 """Adam by torch's fused kernel where the host knows the step, else by multi-tensor ops with device scalars.
 
-The four tensors of an MLP 784-128-10 on one thread: fused 59 us, multi-tensor 134, one op after another 150.
+The four tensors of an MLP 784-128-10 on one thread: fused 59 us, multi-tensor 134, one op after another 150;
+`torch.optim.Adam(fused=True)` 119.
 """
 
 from __future__ import annotations
