@@ -429,7 +429,7 @@ class Layer(WeightOptions, LayerState, Operation):
         return previous_mask
 
     def _hand_on_mask(self, inputs: Any, outputs: Any, previous_mask: Any) -> None:
-        if not self._supports_masking:
+        if not self.supports_masking:
             if any(mask is not None for mask in tree.flatten(previous_mask)):
                 warnings.warn(
                     f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a mask attached to it. "
@@ -462,7 +462,9 @@ class Layer(WeightOptions, LayerState, Operation):
     def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
         """The shape of the outputs for inputs of the given shapes; by default found by running `call` without values."""
         given = [*args, *kwargs.values()]
-        tensors = [tree.map_shape_structure(lambda s: KerasTensor(s, dtype=self.compute_dtype), shape) for shape in given]
+        tensors = [
+            tree.map_shape_structure(lambda s: KerasTensor(s, dtype=self.compute_dtype), shape) for shape in given
+        ]
         names = [name.removesuffix("_shape") for name in kwargs]
         positional, named = tensors[: len(args)], dict(zip(names, tensors[len(args) :], strict=True))
         if len(named) == 1 and next(iter(named)) not in self._signature.parameters:
