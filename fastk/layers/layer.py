@@ -1,8 +1,8 @@
 """`Layer`: the base of all layers and models, a `torch.nn.Module` with Keras's interface.
 
-A call does, in this order: convert the inputs, check them against `input_spec`, build the layer if it is not, find out
-whether this is training, collect masks, run `call`, hand the mask on. A layer that is built and called from inside another
-takes a short path through the same steps.
+A call does, in this order: convert the inputs, check them against `input_spec`, build the layer if it is not, find
+out whether this is training, collect masks, run `call`, hand the mask on. A layer that is built and called from inside
+another takes a short path through the same steps.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Layer(WeightOptions, LayerState, Operation):
         input_shape = kwargs.pop("input_shape", None) if input_dim is None else (input_dim,)
         if input_shape is not None:
             warnings.warn(
-                "Do not pass an `input_shape`/`input_dim` argument to a layer. When using Sequential models, prefer using an "
-                "`Input(shape)` object as the first layer in the model instead.",
+                "Do not pass an `input_shape`/`input_dim` argument to a layer. When using Sequential models, prefer "
+                "using an `Input(shape)` object as the first layer in the model instead.",
                 stacklevel=2,
             )
             self._input_shape_arg = input_shape
@@ -117,9 +117,10 @@ class Layer(WeightOptions, LayerState, Operation):
         """Makes the layer's variables for inputs of `input_shape`."""
         if type(self).build is Layer.build and any(not layer.built for layer in self._layers):
             warnings.warn(
-                f"`build()` was called on layer '{self.name}', however the layer does not have a `build()` method implemented "
-                "and it looks like it has unbuilt state. This will cause the layer to be marked as built, despite not being "
-                "actually built, which may cause failures down the line. Make sure to implement a proper `build()` method.",
+                f"`build()` was called on layer '{self.name}', however the layer does not have a `build()` method "
+                "implemented and it looks like it has unbuilt state. This will cause the layer to be marked as "
+                "built, despite not being actually built, which may cause failures down the line. Make sure to "
+                "implement a proper `build()` method.",
                 stacklevel=2,
             )
         with self._open_name_scope():
@@ -162,10 +163,10 @@ class Layer(WeightOptions, LayerState, Operation):
                 if spec.eager:
                     return
                 warnings.warn(
-                    f"Layer '{self.name}' looks like it has unbuilt state, but its `call()` cannot be traced in order to build "
-                    "it automatically. Either `call()` fails (try it on some input first), or the layer needs a "
-                    "`def build(self, input_shape)` that creates all variables, for example by calling `build()` on all its "
-                    f"children. Exception encountered: '{error}'",
+                    f"Layer '{self.name}' looks like it has unbuilt state, but its `call()` cannot be traced in "
+                    "order to build it automatically. Either `call()` fails (try it on some input first), or the "
+                    "layer needs a `def build(self, input_shape)` that creates all variables, for example by "
+                    f"calling `build()` on all its children. Exception encountered: '{error}'",
                     stacklevel=3,
                 )
         self.build(next(iter(spec.shapes().values()), None))
@@ -267,6 +268,7 @@ class Layer(WeightOptions, LayerState, Operation):
         return self.call(*args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Builds the layer if needed, and runs `call`; tensors may be concrete or symbolic."""
         context = current.context
         if context is not None and not kwargs and len(args) == 1 and not state.active:
             x = args[0]
@@ -311,8 +313,8 @@ class Layer(WeightOptions, LayerState, Operation):
             for x in tree.flatten(args):
                 if x is not None and not is_tensor_like(x):
                     raise ValueError(
-                        "Only input tensors may be passed as positional arguments. The following argument value should be "
-                        f"passed as a keyword argument: {x!r} (of type {type(x)})"
+                        "Only input tensors may be passed as positional arguments. The following argument value "
+                        f"should be passed as a keyword argument: {x!r} (of type {type(x)})"
                     )
         # Context arguments that this layer's call() does not take are only handed down.
         handed = {name: kwargs.pop(name) for name in self._call_context_args & kwargs.keys()
@@ -432,9 +434,9 @@ class Layer(WeightOptions, LayerState, Operation):
         if not self.supports_masking:
             if any(mask is not None for mask in tree.flatten(previous_mask)):
                 warnings.warn(
-                    f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a mask attached to it. "
-                    "However, this layer does not support masking and will therefore destroy the mask information. "
-                    "Downstream layers will not see the mask.",
+                    f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a mask attached "
+                    "to it. However, this layer does not support masking and will therefore destroy the mask "
+                    "information. Downstream layers will not see the mask.",
                     stacklevel=4,
                 )
             return
@@ -460,7 +462,7 @@ class Layer(WeightOptions, LayerState, Operation):
         return tree.map_shape_structure(lambda shape: KerasTensor(shape, dtype=self.compute_dtype), shapes)
 
     def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
-        """The shape of the outputs for inputs of the given shapes; by default found by running `call` without values."""
+        """The shape of the outputs for inputs of these shapes; by default found by running `call` without values."""
         given = [*args, *kwargs.values()]
         tensors = [
             tree.map_shape_structure(lambda s: KerasTensor(s, dtype=self.compute_dtype), shape) for shape in given
@@ -536,8 +538,8 @@ class Layer(WeightOptions, LayerState, Operation):
         """
         if not self.built:
             raise ValueError(
-                f"To call stateless_call, {type(self).__name__} must be built (i.e. its variables must have been already "
-                "created). You can build it by calling it on some data."
+                f"To call stateless_call, {type(self).__name__} must be built (i.e. its variables must have been "
+                "already created). You can build it by calling it on some data."
             )
         own, fixed = self.trainable_variables, self.non_trainable_variables
         for what, given, expected in (

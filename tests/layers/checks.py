@@ -1,5 +1,6 @@
 """What every layer must do, whatever it computes."""
 
+import functools
 import json
 
 import numpy as np
@@ -98,7 +99,7 @@ def symbolic(x, which):
 
 def _check_symbolic(make, inputs, outputs, call_kwargs, unknown):
     for which in [STATIC, BATCH, ALL][: 1 + [STATIC, BATCH, ALL].index(unknown)]:
-        specs = make()(tree.map_structure(lambda x: symbolic(x, which), inputs), **call_kwargs)
+        specs = make()(tree.map_structure(functools.partial(symbolic, which=which), inputs), **call_kwargs)
         for spec, x in zip(tree.flatten(specs), tree.flatten(outputs), strict=True):
             assert len(spec.shape) == x.ndim
             assert all(a is None or a == b for a, b in zip(spec.shape, x.shape, strict=True)), (which, spec, x.shape)
@@ -138,5 +139,5 @@ def _check_gradients(layer, inputs, call_kwargs):
     floats = [x.requires_grad_() for x in tree.flatten(tensors) if x.is_floating_point()]
     outputs = tree.flatten(layer(tensors, **call_kwargs))
     values = [v.value for v in layer.trainable_weights]
-    for gradient in torch.autograd.grad(sum(x.float().sum() for x in outputs), floats + values):
+    for gradient in torch.autograd.grad(torch.stack([x.float().sum() for x in outputs]).sum(), floats + values):
         assert torch.isfinite(gradient).all()

@@ -57,7 +57,7 @@ def depthwise(x, kernel, strides, padding="valid", dilation=None):
 
 
 def conv_transpose(x, kernel, strides, padding="valid", output_padding=None):
-    """Each input entry adds its multiple of the kernel `(..., filters, channels)`; then as the forward convolution pads."""
+    """Each input entry adds its multiple of the kernel `(..., filters, channels)`; then cut as forwards."""
     rank = x.ndim - 2
     window = kernel.shape[:rank]
     lengths = [(n - 1) * s + max(w, s) for n, s, w in zip(x.shape[1:-1], strides, window, strict=True)]

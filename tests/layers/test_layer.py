@@ -342,7 +342,7 @@ def test_input_spec():
     with pytest.raises(ValueError, match="expects 2 input"):
         layer([torch.ones(2)])
     with pytest.raises(TypeError, match="integer keys"):
-        layers.InputSpec(axes={"a": 1})
+        layers.InputSpec(axes={"a": 1})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="greater than the maximum"):
         layers.InputSpec(ndim=2, axes={3: 1})
     assert layers.InputSpec.from_config(layers.InputSpec(ndim=2).get_config()).ndim == 2
@@ -394,7 +394,7 @@ def test_masks_inside_a_layer():
 
 def test_masks_of_several_arguments():
     class Two(layers.Layer):
-        supports_masking = True
+        supports_masking = True  # type: ignore[assignment]
 
         def call(self, query, value, query_mask=None, value_mask=None):
             self.seen = (query_mask, value_mask)
@@ -467,7 +467,9 @@ def test_module_to():
 def test_stateless_call():
     layer = layers.Dense(1, kernel_initializer="ones", kernel_regularizer="l1")
     layer.build((None, 2))
-    outputs, fixed, losses = layer.stateless_call([torch.full((2, 1), 3.0), torch.ones(1)], [], torch.ones(1, 2), return_losses=True)  # fmt: skip
+    outputs, fixed, losses = layer.stateless_call(
+        [torch.full((2, 1), 3.0), torch.ones(1)], [], torch.ones(1, 2), return_losses=True
+    )
     assert float(outputs) == 7.0 and fixed == [] and float(losses[0]) == pytest.approx(0.06)
     assert layer.kernel.numpy().tolist() == [[1.0], [1.0]]
     with pytest.raises(ValueError, match="length 1"):

@@ -162,15 +162,15 @@ def analyze_equation(equation: str, bias_axes: str | None, input_shape: Any, out
     for letter in outputs:
         if letter not in inputs and letter not in kernel:
             raise ValueError(
-                f"Dimension '{letter}' was specified in the output '{outputs}' but has no corresponding dim in the input "
-                f"spec '{inputs}' or weight spec '{kernel}'"
+                f"Dimension '{letter}' was specified in the output '{outputs}' but has no corresponding dim in the "
+                f"input spec '{inputs}' or weight spec '{kernel}'"
             )
     kernel_shape = []
     for letter in kernel:
         if letter not in sizes and letter not in output_sizes:
             raise ValueError(
-                f"Weight dimension '{letter}' did not have a match in either the input spec '{inputs}' or the output spec "
-                f"'{outputs}'. For this layer, the weight must be fully specified."
+                f"Weight dimension '{letter}' did not have a match in either the input spec '{inputs}' or the output "
+                f"spec '{outputs}'. For this layer, the weight must be fully specified."
             )
         kernel_shape.append(sizes[letter] if letter in sizes else output_sizes[letter])
     full_output = (*elided, *full) if found[1] else (*full, *elided)

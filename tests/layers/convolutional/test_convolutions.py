@@ -76,7 +76,13 @@ def test_causal_conv_sees_no_later_step(rng):
     changed = x.copy()
     changed[:, 5:] += 1.0
     np.testing.assert_array_equal(np.asarray(layer(x))[:, :5], np.asarray(layer(changed))[:, :5])
-    run_layer(layers.Conv1D, {"filters": 4, "kernel_size": 3, "padding": "causal"}, (2, 8, 3), expected_shape=(2, 8, 4), weights=["kernel", "bias"])  # fmt: skip
+    run_layer(
+        layers.Conv1D,
+        {"filters": 4, "kernel_size": 3, "padding": "causal"},
+        (2, 8, 3),
+        expected_shape=(2, 8, 4),
+        weights=["kernel", "bias"],
+    )
 
 
 @pytest.mark.parametrize("activation", ["relu", "softmax", "tanh", "gelu", None])
@@ -169,7 +175,10 @@ def test_separable_does_what_layers_do(rank):
     run_layer(SEPARABLE[rank], kwargs, SHAPES[rank], weights=["depthwise_kernel", "pointwise_kernel", "bias"])
 
 
-@pytest.mark.parametrize(("rank", "padding", "data_format"), [(1, "valid", "channels_last"), (2, "same", "channels_last"), (2, "same", "channels_first")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rank", "padding", "data_format"),
+    [(1, "valid", "channels_last"), (2, "same", "channels_last"), (2, "same", "channels_first")],
+)
 def test_separable_values(rank, padding, data_format, rng):
     x = rng.normal(size=SHAPES[rank]).astype("float32")
     layer = SEPARABLE[rank](5, WINDOWS[rank], padding=padding, data_format=data_format, depth_multiplier=2)
@@ -231,4 +240,11 @@ def test_aliases():
 
 
 def test_batch_of_none_is_allowed_for_channels_first():
-    run_layer(layers.Conv2D, {"filters": 4, "kernel_size": 2, "data_format": "channels_first"}, (2, 3, 6, 6), expected_shape=(2, 4, 5, 5), weights=["kernel", "bias"], unknown=BATCH)  # fmt: skip
+    run_layer(
+        layers.Conv2D,
+        {"filters": 4, "kernel_size": 2, "data_format": "channels_first"},
+        (2, 3, 6, 6),
+        expected_shape=(2, 4, 5, 5),
+        weights=["kernel", "bias"],
+        unknown=BATCH,
+    )

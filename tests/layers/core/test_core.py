@@ -13,7 +13,9 @@ from tests.layers.oracles import close
 def test_dense(rng):
     x = rng.normal(size=(2, 3, 4)).astype("float32")
     kwargs = {"units": 5, "activation": "relu", "kernel_regularizer": "l2", "bias_constraint": "non_neg"}
-    layer, outputs = run_layer(layers.Dense, kwargs, inputs=x, expected_shape=(2, 3, 5), weights=["kernel", "bias"], supports_masking=True)  # fmt: skip
+    layer, outputs = run_layer(
+        layers.Dense, kwargs, inputs=x, expected_shape=(2, 3, 5), weights=["kernel", "bias"], supports_masking=True
+    )
     kernel, bias = (v.astype("float64") for v in layer.get_weights())
     close(outputs.detach(), np.maximum(x @ kernel + bias, 0), reductions=4)
     assert layer.losses[0].item() == pytest.approx(0.01 * (kernel**2).sum(), rel=1e-5)
@@ -83,7 +85,14 @@ def test_einsum_dense_mistakes():
 def test_embedding(rng):
     indices = np.array([[1, 4, 0], [2, 2, 3]], "int32")
     kwargs = {"input_dim": 5, "output_dim": 4, "embeddings_regularizer": "l2"}
-    layer, outputs = run_layer(layers.Embedding, kwargs, inputs=indices, expected_shape=(2, 3, 4), weights=["embeddings"], supports_masking=False)  # fmt: skip
+    layer, outputs = run_layer(
+        layers.Embedding,
+        kwargs,
+        inputs=indices,
+        expected_shape=(2, 3, 4),
+        weights=["embeddings"],
+        supports_masking=False,
+    )
     np.testing.assert_array_equal(outputs.detach(), layer.get_weights()[0][indices])
     np.testing.assert_array_equal(np.asarray(layer(indices.astype("float32"))), outputs.detach())
     table = rng.normal(size=(5, 4)).astype("float32")
@@ -168,7 +177,11 @@ def test_lambda_of_a_lambda_is_code():
     y = 3.0
     layer = layers.Lambda(lambda x: x * y, output_shape=lambda shape: shape)
     config = json.loads(json.dumps(layer.get_config()))
-    assert config["function"]["class_name"] == "__lambda__" and set(config["function"]["config"]) == {"code", "defaults", "closure"}  # fmt: skip
+    assert config["function"]["class_name"] == "__lambda__" and set(config["function"]["config"]) == {
+        "code",
+        "defaults",
+        "closure",
+    }
     with pytest.raises(ValueError, match="arbitrary code execution"):
         layers.Lambda.from_config(config)
     assert (np.asarray(layers.Lambda.from_config(config, safe_mode=False)(np.ones((1, 2)))) == 3).all()

@@ -33,8 +33,23 @@ def ready(shape, rng, **kwargs):
 @pytest.mark.parametrize("shape", [(5, 4), (2, 3, 4), (2, 3, 5, 4)])
 def test_does_what_layers_do(shape):
     kwargs = {"gamma_regularizer": "l2", "beta_constraint": "non_neg"}
-    run_layer(layers.BatchNormalization, kwargs, shape, expected_shape=shape, weights=GIVEN, non_trainable=MOVING, supports_masking=True)  # fmt: skip
-    run_layer(layers.BatchNormalization, {"center": False, "axis": 1, "epsilon": 0.1}, shape, weights=["gamma"], non_trainable=MOVING, unknown="batch")  # fmt: skip
+    run_layer(
+        layers.BatchNormalization,
+        kwargs,
+        shape,
+        expected_shape=shape,
+        weights=GIVEN,
+        non_trainable=MOVING,
+        supports_masking=True,
+    )
+    run_layer(
+        layers.BatchNormalization,
+        {"center": False, "axis": 1, "epsilon": 0.1},
+        shape,
+        weights=["gamma"],
+        non_trainable=MOVING,
+        unknown="batch",
+    )
     run_layer(layers.BatchNormalization, {"scale": False}, shape, weights=["beta"], non_trainable=MOVING)
 
 
@@ -54,7 +69,8 @@ def test_training_uses_the_batch_and_moves_the_averages(shape, axis, rng):
 def test_inference_uses_the_averages_and_leaves_them(shape, axis, rng):
     x = rng.normal(size=shape).astype("float32")
     layer, w = ready(shape, rng, axis=axis)
-    expected = normalised(x.astype("float64"), *(w[name] for name in GIVEN + MOVING), 1e-3, axis)
+    gamma, beta, mean, variance = (w[name] for name in GIVEN + MOVING)
+    expected = normalised(x.astype("float64"), gamma, beta, mean, variance, 1e-3, axis)
     for kwargs in ({}, {"training": False}):
         close(layer(x, **kwargs), expected, scale=8.0)
     layer.trainable = False
@@ -113,7 +129,13 @@ def test_renorm_corrects_towards_the_moving_statistics(rng):
     close(layer.renorm_stddev, 0.7 * w["renorm_stddev"] + 0.3 * stddev, reductions=8)
     moved = 0.9 * w["moving_stddev"] + 0.1 * stddev
     close(layer.moving_variance, moved**2 - 1e-3, reductions=8)
-    run_layer(layers.BatchNormalization, {"renorm": True, "renorm_clipping": clipping}, (8, 4), weights=GIVEN, non_trainable=[*MOVING, "moving_stddev", "renorm_mean", "renorm_stddev"])  # fmt: skip
+    run_layer(
+        layers.BatchNormalization,
+        {"renorm": True, "renorm_clipping": clipping},
+        (8, 4),
+        weights=GIVEN,
+        non_trainable=[*MOVING, "moving_stddev", "renorm_mean", "renorm_stddev"],
+    )
 
 
 def test_mistakes():

@@ -23,7 +23,15 @@ def standard(x, axes, epsilon):
 def test_layer_normalization(axis, rng):
     x = rng.normal(2.0, 3.0, (2, 3, 4)).astype("float32")
     axes = tuple(sorted(a % 3 for a in ([axis] if isinstance(axis, int) else axis)))
-    layer, _ = run_layer(layers.LayerNormalization, {"axis": axis}, (2, 3, 4), expected_shape=(2, 3, 4), weights=["gamma", "beta"], supports_masking=True, unknown="batch")  # fmt: skip
+    layer, _ = run_layer(
+        layers.LayerNormalization,
+        {"axis": axis},
+        (2, 3, 4),
+        expected_shape=(2, 3, 4),
+        weights=["gamma", "beta"],
+        supports_masking=True,
+        unknown="batch",
+    )
     layer = layers.LayerNormalization(axis=axis, epsilon=0.01)
     gamma, beta = values_of(layer, x.shape, rng)
     shape = [n if i in axes else 1 for i, n in enumerate(x.shape)]
@@ -53,7 +61,14 @@ def test_layer_normalization_computes_half_types_in_float32(rng):
 @pytest.mark.parametrize(("groups", "axis"), [(2, -1), (4, -1), (1, -1), (-1, -1), (2, 1)])
 def test_group_normalization(groups, axis, rng):
     x = rng.normal(2.0, 3.0, (2, 4, 6, 4)).astype("float32")
-    run_layer(layers.GroupNormalization, {"groups": groups, "axis": axis}, (2, 4, 6, 4), expected_shape=(2, 4, 6, 4), weights=["gamma", "beta"], unknown="batch")  # fmt: skip
+    run_layer(
+        layers.GroupNormalization,
+        {"groups": groups, "axis": axis},
+        (2, 4, 6, 4),
+        expected_shape=(2, 4, 6, 4),
+        weights=["gamma", "beta"],
+        unknown="batch",
+    )
     layer = layers.GroupNormalization(groups, axis=axis, epsilon=0.01)
     gamma, beta = values_of(layer, x.shape, rng)
     last = np.moveaxis(x, axis, -1)
@@ -67,7 +82,11 @@ def test_group_normalization_mistakes():
     for bad in (0, -2, 1.5):
         with pytest.raises(ValueError, match="groups"):
             layers.GroupNormalization(bad)
-    for groups, shape, message in ((8, (1, 4), "cannot be more"), (3, (1, 4), "must be a multiple"), (2, (1, None), "defined dimension")):  # fmt: skip
+    for groups, shape, message in (
+        (8, (1, 4), "cannot be more"),
+        (3, (1, 4), "must be a multiple"),
+        (2, (1, None), "defined dimension"),
+    ):
         with pytest.raises(ValueError, match=message):
             layers.GroupNormalization(groups).build(shape)
     run_layer(layers.GroupNormalization, {"groups": 2, "scale": False, "center": False}, (2, 4))
@@ -77,7 +96,9 @@ def test_group_normalization_mistakes():
 def test_rms_normalization(axis, rng):
     x = rng.normal(2.0, 3.0, (2, 3, 4)).astype("float32")
     axes = tuple(a % 3 for a in ([axis] if isinstance(axis, int) else axis))
-    run_layer(layers.RMSNormalization, {"axis": axis}, (2, 3, 4), expected_shape=(2, 3, 4), weights=["scale"], unknown="batch")  # fmt: skip
+    run_layer(
+        layers.RMSNormalization, {"axis": axis}, (2, 3, 4), expected_shape=(2, 3, 4), weights=["scale"], unknown="batch"
+    )
     layer = layers.RMSNormalization(axis=axis, epsilon=0.01)
     (scale,) = values_of(layer, x.shape, rng)
     wide = x.astype("float64")
@@ -89,7 +110,9 @@ def test_rms_normalization(axis, rng):
 @pytest.mark.parametrize("axis", [-1, 1, (1, 2)])
 def test_unit_normalization(axis, rng):
     x = rng.normal(size=(2, 3, 4)).astype("float32")
-    _, outputs = run_layer(layers.UnitNormalization, {"axis": axis}, inputs=x, expected_shape=(2, 3, 4), supports_masking=True)  # fmt: skip
+    _, outputs = run_layer(
+        layers.UnitNormalization, {"axis": axis}, inputs=x, expected_shape=(2, 3, 4), supports_masking=True
+    )
     wide = x.astype("float64")
     close(outputs.detach(), wide / np.sqrt((wide**2).sum(axis, keepdims=True)), reductions=12)
     assert (np.asarray(layers.UnitNormalization()(np.zeros((1, 2)))) == 0).all(), "zeros stay zeros"

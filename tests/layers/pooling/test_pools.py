@@ -85,7 +85,13 @@ def test_adaptive_pools(rank, rng):
         layer, outputs = run_layer(cls, {"output_size": 3}, inputs=x, expected_shape=(2, *(3,) * rank, 3))
         oracles.close(outputs, oracle(x, (2,) * rank, (2,) * rank), reductions=8)
         assert layer.output_size == (3,) * rank
-        run_layer(cls, {"output_size": (2,) * rank, "data_format": "channels_first"}, (2, 3, *(5,) * rank), expected_shape=(2, 3, *(2,) * rank), unknown=BATCH)  # fmt: skip
+        run_layer(
+            cls,
+            {"output_size": (2,) * rank, "data_format": "channels_first"},
+            (2, 3, *(5,) * rank),
+            expected_shape=(2, 3, *(2,) * rank),
+            unknown=BATCH,
+        )
         with pytest.raises((TypeError, ValueError), match="output_size"):
             cls((1, 2, 3, 4))
         with pytest.raises(TypeError, match="output_size"):

@@ -101,7 +101,7 @@ def test_activity_regularization():
     layer, outputs = run_layer(layers.ActivityRegularization, {"l1": 0.5, "l2": 0.25}, inputs=x, supports_masking=True)
     np.testing.assert_array_equal(outputs.detach(), x)
     (loss,) = layer.losses
-    assert float(loss) == (0.5 * 6 + 0.25 * 14) / 2
+    assert loss.item() == (0.5 * 6 + 0.25 * 14) / 2
     assert "activity_regularizer" not in layer.get_config()
 
 

@@ -110,7 +110,11 @@ def test_cropping(cls, cropping, shape, pairs):
 
 
 def test_cropping_everything_is_an_error():
-    for layer, shape in ((layers.Cropping1D(3), (1, 6, 2)), (layers.Cropping2D(2), (1, 4, 9, 2)), (layers.Cropping3D(2), (1, 4, 9, 9, 2))):  # fmt: skip
+    for layer, shape in (
+        (layers.Cropping1D(3), (1, 6, 2)),
+        (layers.Cropping2D(2), (1, 4, 9, 2)),
+        (layers.Cropping3D(2), (1, 4, 9, 9, 2)),
+    ):
         with pytest.raises(ValueError, match="smaller than"):
             layer.compute_output_shape(shape)
         with pytest.raises(ValueError, match="smaller than"):
@@ -121,7 +125,7 @@ def test_cropping_everything_is_an_error():
 @pytest.mark.parametrize("cls", [layers.ZeroPadding2D, layers.Cropping2D, layers.ZeroPadding3D, layers.Cropping3D])
 def test_bad_widths(cls):
     for bad in (-1, (1,), (1, 2, 3, 4), ((1, 2), (3, -4)), ((1, 2, 3), (1, 2)), "a", None, 1.5):
-        with pytest.raises(ValueError, match="padding|cropping"):
+        with pytest.raises(ValueError, match=r"padding|cropping"):
             cls(bad)
 
 
