@@ -223,8 +223,8 @@ class ConvLSTM1D(_ConvLSTM):
         activation to seed: as of `LSTMCell`, but for `activity_regularizer`, a penalty of the output.
         return_sequences, return_state, go_backwards, stateful: as of `RNN`.
 
-    Input `(batch, steps, rows, channels)`, output `(batch, new_rows, filters)`, with `return_sequences` after an axis of
-    steps; the states are `h` and `c`, of the output's shape.
+    Input `(batch, steps, rows, channels)`, output `(batch, new_rows, filters)` or, for sequences, `(batch, steps,
+    new_rows, filters)`; the states are `h` and `c`, of the size of one output.
 
     >>> import fastk
     >>> fastk.layers.ConvLSTM1D(4, 3)(fastk.ops.ones((2, 5, 8, 3))).shape
