@@ -78,7 +78,7 @@ class Bidirectional(Layer):
         self.return_state = source.return_state
         self.supports_masking = True
         self.input_spec = source.input_spec
-        self._supports_mask_making = False  # the outputs' masks are the input's
+        self._makes_masks = False  # the outputs' masks are the input's
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         """Builds both layers."""

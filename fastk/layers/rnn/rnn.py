@@ -88,7 +88,7 @@ class RNN(Layer):
         zeros = (RecurrentCell.get_initial_state, StackedRNNCells.get_initial_state)
         cells = [cell, *getattr(cell, "cells", ())]
         self._starts_at_zero = self._whole and all(type(one).get_initial_state in zeros for one in cells)
-        self._supports_mask_making = False  # the outputs' masks are the input's
+        self._makes_masks = False  # the outputs' masks are the input's
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         """Builds the cell on the shape of a step, and makes the states of a stateful layer."""
