@@ -46,7 +46,7 @@ def on_cuda(op, request="auto", arguments=()):
 def test_the_cpu_runs_aten():
     choice = dispatch.choose("dense", "auto", torch.ones(1))
     assert (choice.op, choice.implementation) == ("dense", "aten")
-    assert choice.reason == "there is no Triton kernel for dense yet; there is no CuPy kernel for dense yet"
+    assert choice.reason == "the other kernels run on CUDA, and this is 'cpu'"
     assert dispatch.choose("dense", "auto", torch.ones(1)) is choice
     assert dispatch.choose("dense", "aten", torch.ones(1)).reason == "asked for by name"
 
@@ -170,8 +170,11 @@ def test_unknown_names():
         ValueError, match=r"Unknown `implementation` of dense: 'cuda'. Expected one of 'auto', 'triton'"
     ):
         dispatch.choose("dense", "cuda", torch.ones(1))
-    with pytest.raises(ValueError, match="Unknown op: 'dance'"):
-        dispatch.choose("dance", "auto", torch.ones(1))
+    for request in ("auto", "aten"):
+        with pytest.raises(ValueError, match="Unknown op: 'dance'"):
+            dispatch.choose("dance", request, torch.ones(1))
+        with pytest.raises(ValueError, match="Unknown op: 'dense_cell'"):
+            dispatch.choose("dense_cell", request, torch.ones(1))
 
 
 def test_every_op_has_its_folder_and_aten():

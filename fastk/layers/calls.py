@@ -71,6 +71,7 @@ class LayerCalls:
         return self.call(*args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the layer on tensors, arrays or KerasTensors; builds it first where it is not."""
         context = current.context
         if len(args) == 1 and type(args[0]) is torch.Tensor and self._is_short(args[0], kwargs):
             run: Callable = self._call_short
@@ -140,7 +141,8 @@ class LayerCalls:
             for x in tree.flatten(args):
                 if x is not None and not is_tensor_like(x):
                     raise ValueError(
-                        "Only input tensors may be passed as positional arguments. The following argument value should be "
+                        "Only input tensors may be passed as positional arguments. The following argument value should "
+                        "be "
                         f"passed as a keyword argument: {x!r} (of type {type(x)})"
                     )
         # Context arguments that this layer's call() does not take are only handed down.
@@ -261,7 +263,8 @@ class LayerCalls:
         if not self._supports_masking:
             if any(mask is not None for mask in tree.flatten(previous_mask)):
                 warnings.warn(
-                    f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a mask attached to it. "
+                    f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a mask attached to "
+                    "it. "
                     "However, this layer does not support masking and will therefore destroy the mask information. "
                     "Downstream layers will not see the mask.",
                     stacklevel=4,

@@ -1,7 +1,7 @@
 """`Layer`: the base of all layers and models, a `torch.nn.Module` with Keras's interface.
 
-Its parts: `state` (variables and sub-layers), `calls` (what a call does), `weight_options` (initializers and their like);
-here are construction, building, shapes, losses and configuration.
+Its parts: `state` (variables and sub-layers), `calls` (what a call does), `weight_options` (initializers and their
+like); here are construction, building, shapes, losses and configuration.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         input_shape = kwargs.pop("input_shape", None) if input_dim is None else (input_dim,)
         if input_shape is not None:
             warnings.warn(
-                "Do not pass an `input_shape`/`input_dim` argument to a layer. When using Sequential models, prefer using an "
+                "Do not pass an `input_shape`/`input_dim` argument to a layer. When using Sequential models, prefer "
+                "using an "
                 "`Input(shape)` object as the first layer in the model instead.",
                 stacklevel=2,
             )
@@ -106,9 +107,12 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         """Makes the layer's variables for inputs of `input_shape`."""
         if type(self).build is Layer.build and any(not layer.built for layer in self._layers):
             warnings.warn(
-                f"`build()` was called on layer '{self.name}', however the layer does not have a `build()` method implemented "
-                "and it looks like it has unbuilt state. This will cause the layer to be marked as built, despite not being "
-                "actually built, which may cause failures down the line. Make sure to implement a proper `build()` method.",
+                f"`build()` was called on layer '{self.name}', however the layer does not have a `build()` method "
+                "implemented "
+                "and it looks like it has unbuilt state. This will cause the layer to be marked as built, despite not "
+                "being "
+                "actually built, which may cause failures down the line. Make sure to implement a proper `build()` "
+                "method.",
                 stacklevel=2,
             )
         with self._open_name_scope():
@@ -151,9 +155,11 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
                 if spec.eager:
                     return
                 warnings.warn(
-                    f"Layer '{self.name}' looks like it has unbuilt state, but its `call()` cannot be traced in order to build "
+                    f"Layer '{self.name}' looks like it has unbuilt state, but its `call()` cannot be traced in order "
+                    "to build "
                     "it automatically. Either `call()` fails (try it on some input first), or the layer needs a "
-                    "`def build(self, input_shape)` that creates all variables, for example by calling `build()` on all its "
+                    "`def build(self, input_shape)` that creates all variables, for example by calling `build()` on "
+                    "all its "
                     f"children. Exception encountered: '{error}'",
                     stacklevel=3,
                 )
@@ -255,9 +261,11 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         return tree.map_shape_structure(lambda shape: KerasTensor(shape, dtype=self.compute_dtype), shapes)
 
     def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
-        """The shape of the outputs for inputs of the given shapes; by default found by running `call` without values."""
+        """The outputs' shape for inputs of the given shapes; by default found by running `call` without values."""
         given = [*args, *kwargs.values()]
-        tensors = [tree.map_shape_structure(lambda s: KerasTensor(s, dtype=self.compute_dtype), shape) for shape in given]
+        tensors = [
+            tree.map_shape_structure(lambda s: KerasTensor(s, dtype=self.compute_dtype), shape) for shape in given
+        ]
         names = [name.removesuffix("_shape") for name in kwargs]
         positional, named = tensors[: len(args)], dict(zip(names, tensors[len(args) :], strict=True))
         if len(named) == 1 and next(iter(named)) not in self._signature.parameters:
@@ -329,7 +337,8 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         """
         if not self.built:
             raise ValueError(
-                f"To call stateless_call, {type(self).__name__} must be built (i.e. its variables must have been already "
+                f"To call stateless_call, {type(self).__name__} must be built (i.e. its variables must have been "
+                "already "
                 "created). You can build it by calling it on some data."
             )
         own, fixed = self.trainable_variables, self.non_trainable_variables

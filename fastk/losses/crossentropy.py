@@ -150,7 +150,7 @@ def categorical_crossentropy(
 
 def _soft_terms(y_true: torch.Tensor, y_pred: torch.Tensor, label_smoothing: float, axis: int) -> torch.Tensor:
     """`t_c log p_c`, from probabilities."""
-    y_true = smoothed(y_true, label_smoothing, y_true.shape[-1])
+    y_true = smoothed(y_true, label_smoothing, y_true.shape[axis])
     return torch.xlogy(y_true, clipped(y_pred / y_pred.sum(axis, keepdim=True)))
 
 
@@ -238,6 +238,9 @@ def _label_losses(
             return functional.cross_entropy(rows, labels, ignore_index=ignored)
         if from_logits:
             return softmax_cross_entropy(rows, labels, sparse=True, ignore_class=ignore_class)
+        if ignore_class is not None:
+            # A row that does not count may hold anything: zeros, whose shares are NaN, or NaN itself.
+            rows = rows.masked_fill((labels == ignore_class).unsqueeze(1), 1.0)
         if rows.shape[1] <= FEW_CLASSES:
             logarithms = clipped(rows / rows.sum(1, keepdim=True)).log()
             return functional.nll_loss(logarithms, labels, reduction=reduction, ignore_index=ignored)

@@ -173,4 +173,10 @@ class ConfusionMetric(Metric):
                 )
             y_true = y_true[..., self.class_id, None]
             y_pred = y_pred[..., self.class_id, None]
+        if y_true.shape != y_pred.shape:
+            raise ValueError(
+                f"{type(self).__name__} compares targets 0 and 1 with predictions of the same shape. Received: "
+                f"y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}. Instead of class numbers, "
+                "pass one-hot targets, as `keras.utils.to_categorical` makes them."
+            )
         return y_true, y_pred, sample_weight

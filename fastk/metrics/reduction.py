@@ -9,6 +9,7 @@ import torch
 
 from fastk import config, dtypes, losses, serialization
 from fastk.losses.arrays import squeeze_or_expand_to_same_rank
+from fastk.losses.loss import without_defaults
 from fastk.losses.reduction import apply_mask
 from fastk.metrics.metric import Metric, accumulate
 from fastk.scopes import state
@@ -208,5 +209,4 @@ class FunctionMetric(MeanMetricWrapper):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        given = {key: value for key, value in self._fn_kwargs.items() if self._optional.get(key, self) != value}
-        return Metric.get_config(self) | given
+        return Metric.get_config(self) | without_defaults(self._fn_kwargs, self._optional)

@@ -20,7 +20,19 @@ from fastk.ops.nn import *  # noqa: F403
 from fastk.ops.numpy import *  # noqa: F403
 from fastk.ops.registration import operation_class
 
-__all__ = [*core.__all__, *einops.__all__, *linalg.__all__, *math.__all__, *nn.__all__, *numpy.__all__, "image", "operation_class"]
+__all__ = [
+    *core.__all__,
+    *einops.__all__,
+    *linalg.__all__,
+    *math.__all__,
+    *nn.__all__,
+    *numpy.__all__,
+    "image",
+    "linalg",
+    "nn",
+    "numpy",
+    "operation_class",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -27,10 +27,11 @@ def _plan(shape: Any, pattern: str, lengths: dict[str, int]) -> tuple[list, list
     if len(sides) != 2:
         raise ValueError(f"`pattern` must have the form 'input -> output'. Received: pattern={pattern!r}")
     before, after = map(_groups, sides)
-    names, target = sum(before, []), sum(after, [])
+    names, target = [name for group in before for name in group], [name for group in after for name in group]
     if sorted(names) != sorted(target) or len(set(names)) != len(names) or len(before) != len(shape):
         raise ValueError(
-            "Both sides of `pattern` must have the same names, each once, and the first as many dimensions as the tensor. "
+            "Both sides of `pattern` must have the same names, each once, and the first as many dimensions as the "
+            "tensor. "
             f"Received: pattern={pattern!r} for a tensor of shape {tuple(shape)}"
         )
     sizes: dict[str, int | None] = {}

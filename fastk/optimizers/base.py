@@ -18,7 +18,7 @@ from fastk.naming import auto_name, name_scope
 from fastk.optimizers import gradients as clipping
 from fastk.optimizers import stateless
 from fastk.optimizers.hyperparameters import HyperParameter, LearningRate
-from fastk.optimizers.plan import Plan, Tensors, tensor_of, tensors
+from fastk.optimizers.plan import Group, Plan, Tensors, tensor_of, tensors
 from fastk.optimizers.schedules import LearningRateSchedule
 from fastk.optimizers.state import OptimizerState
 from fastk.optimizers.user_warnings import warn_user
@@ -64,7 +64,7 @@ class Optimizer(OptimizerState):
     ...     def update_step(self, gradient, variable, learning_rate):
     ...         self.assign_sub(variable, learning_rate * gradient.sign())
     >>> v = fastk.Variable([1.0, 2.0])
-    >>> SignDescent(learning_rate=0.5).apply([fastk.convert_to_tensor([3.0, -4.0])], [v])
+    >>> SignDescent(learning_rate=0.5).apply([fastk.ops.convert_to_tensor([3.0, -4.0])], [v])
     >>> v.numpy()
     array([0.5, 2.5], dtype=float32)
     """
@@ -153,6 +153,10 @@ class Optimizer(OptimizerState):
 
     # ------------------------------------------------------------ what a subclass states
 
+    def _weight_decay_of(self, group: Group) -> float | None:
+        """The weight decay of a group's variables."""
+        return self.weight_decay
+
     def _begin_update(self, step: Step) -> None:
         """Called once before each update, for state that the variables share."""
 
@@ -173,6 +177,7 @@ class Optimizer(OptimizerState):
             "`update_step(gradient, variable, learning_rate)`."
         )
 
+    @torch.no_grad()
     def update_step(self, gradient: torch.Tensor, variable: Variable, learning_rate: Any) -> None:
         """Updates one variable; an optimizer that overrides it has it called for each variable in turn.
 
@@ -183,7 +188,7 @@ class Optimizer(OptimizerState):
         """
         index = self._get_variable_index(variable)
         slots = [tensors([slot[index]]) for slot in self._slots]
-        self._update_tensors([tensor_of(variable)], [gradient], slots, self._current_rate(), self._step())
+        self._update_tensors([tensor_of(variable)], [gradient], slots, as_rate(learning_rate), self._step())
 
     # ------------------------------------------------------------ the step
 
@@ -312,8 +317,10 @@ class Optimizer(OptimizerState):
     def _update(self, plan: Plan, gradients: Tensors) -> None:
         gradients = self._clip_gradients(gradients)
         rate, step = self._current_rate(), self._step()
-        if self.weight_decay is not None and plan.decayed:
-            torch._foreach_mul_(plan.decayed, 1 - self.weight_decay * rate)
+        for group in plan.groups:
+            decay = self._weight_decay_of(group)
+            if decay is not None and group.decayed:
+                torch._foreach_mul_(group.decayed, 1 - decay * rate)
         self._begin_update(step)
         if self._per_variable:
             learning_rate = self.learning_rate
@@ -345,15 +352,11 @@ class Optimizer(OptimizerState):
     # ------------------------------------------------------------ scalars of the step
 
     def _current_rate(self) -> Rate:
-        """The learning rate: a float where reading it costs nothing, else a tensor on its device."""
         rate = self._learning_rate
-        if isinstance(rate, Variable):
-            rate = tensor_of(rate)
-        else:
+        if not isinstance(rate, Variable):
             with scopes.internal():  # a tensor for the kernels, not for the user
                 rate = rate(self._iterations) if isinstance(rate, LearningRateSchedule) else rate()
-            rate = rate.value if isinstance(rate, Variable) else rate
-        return rate if not isinstance(rate, torch.Tensor) or not rate.is_cpu else rate.item()
+        return as_rate(rate)
 
     def _step(self) -> Step:
         """The number of this update, counted from 1."""
@@ -439,3 +442,9 @@ class Optimizer(OptimizerState):
                 config["learning_rate"], custom_objects=custom_objects
             )
         return cls(**config)
+
+
+def as_rate(learning_rate: Any) -> Rate:
+    """A learning rate as kernels take it: a float where reading it costs nothing, else a tensor on its device."""
+    rate = tensor_of(learning_rate) if isinstance(learning_rate, Variable) else learning_rate
+    return rate.item() if isinstance(rate, torch.Tensor) and rate.is_cpu else rate

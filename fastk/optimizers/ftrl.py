@@ -31,7 +31,7 @@ class Ftrl(Optimizer):
 
     >>> import fastk
     >>> w = fastk.Variable([1.0])
-    >>> fastk.optimizers.Ftrl(learning_rate=0.1).apply([fastk.convert_to_tensor([2.0])], [w])
+    >>> fastk.optimizers.Ftrl(learning_rate=0.1).apply([fastk.ops.convert_to_tensor([2.0])], [w])
     >>> w.numpy().round(3)
     array([0.745], dtype=float32)
     """

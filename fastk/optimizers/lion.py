@@ -26,7 +26,7 @@ class Lion(Optimizer):
 
     >>> import fastk
     >>> w = fastk.Variable([1.0, 1.0])
-    >>> fastk.optimizers.Lion(learning_rate=0.1).apply([fastk.convert_to_tensor([2.0, -0.01])], [w])
+    >>> fastk.optimizers.Lion(learning_rate=0.1).apply([fastk.ops.convert_to_tensor([2.0, -0.01])], [w])
     >>> w.numpy()
     array([0.9, 1.1], dtype=float32)
     """

@@ -50,8 +50,8 @@ class LossScaleOptimizer(Optimizer):
     >>> import fastk
     >>> optimizer = fastk.optimizers.LossScaleOptimizer(fastk.optimizers.SGD(learning_rate=0.5), initial_scale=4.0)
     >>> w = fastk.Variable([1.0])
-    >>> optimizer.apply([fastk.convert_to_tensor([4.0])], [w])
-    >>> optimizer.apply([fastk.convert_to_tensor([float("inf")])], [w])
+    >>> optimizer.apply([fastk.ops.convert_to_tensor([4.0])], [w])
+    >>> optimizer.apply([fastk.ops.convert_to_tensor([float("inf")])], [w])
     >>> print(w.numpy(), optimizer.scale_loss(1.0).numpy())
     [0.5] 2.0
     """

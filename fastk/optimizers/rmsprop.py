@@ -26,7 +26,7 @@ class RMSprop(Optimizer):
 
     >>> import fastk
     >>> w = fastk.Variable([1.0])
-    >>> fastk.optimizers.RMSprop(learning_rate=0.1).apply([fastk.convert_to_tensor([2.0])], [w])
+    >>> fastk.optimizers.RMSprop(learning_rate=0.1).apply([fastk.ops.convert_to_tensor([2.0])], [w])
     >>> w.numpy().round(3)
     array([0.684], dtype=float32)
     """

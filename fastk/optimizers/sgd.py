@@ -26,7 +26,7 @@ class SGD(Optimizer):
     >>> w = fastk.Variable([1.0])
     >>> optimizer = fastk.optimizers.SGD(learning_rate=0.1, momentum=0.9)
     >>> for _ in range(2):
-    ...     optimizer.apply([fastk.convert_to_tensor([1.0])], [w])
+    ...     optimizer.apply([fastk.ops.convert_to_tensor([1.0])], [w])
     >>> w.numpy().round(3)
     array([0.71], dtype=float32)
     """

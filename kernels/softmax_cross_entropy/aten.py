@@ -14,7 +14,7 @@ def softmax_cross_entropy(
     logits: Tensor, labels: Tensor, sparse: bool, label_smoothing: float, ignore_class: int | None
 ) -> Tensor:
     """The loss of each row; see the contract in `kernels.softmax_cross_entropy`."""
-    rows = logits.reshape(-1, logits.size(-1))
+    rows = logits if logits.dim() == 2 else logits.reshape(-1, logits.size(-1))
     if not sparse:
         targets = labels.reshape(rows.shape).to(rows.dtype)
         return F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing).view(labels.shape[:-1])

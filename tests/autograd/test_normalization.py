@@ -101,6 +101,12 @@ def test_batch_norm_statistics_are_wide(dtype, normal, close):
     close(y, expected[0], terms=4096 if dtype == torch.float32 else 1, scale=100 if dtype == torch.float32 else 8)
 
 
+def test_batch_norm_leaves_the_moving_statistics_alone():
+    mean, variance = torch.zeros(2), torch.ones(2)
+    autograd.batch_norm(torch.full((3, 2), torch.nan), None, None, mean, variance, training=True)
+    assert mean.tolist() == [0, 0] and variance.tolist() == [1, 1]
+
+
 def test_batch_norm_of_a_constant_and_of_nothing():
     y, mean, variance = autograd.batch_norm(torch.full((8, 2), 3.0), None, None, None, None, training=True)
     assert (mean == 3).all() and (variance >= 0).all() and (variance < 1e-9).all()
@@ -112,6 +118,8 @@ def test_batch_norm_errors(normal):
     x, c = normal(2, 3, 4), normal(4)
     with pytest.raises(ValueError, match="rank 2 or more"):
         autograd.batch_norm(normal(3), None, None, None, None, training=True)
+    with pytest.raises(ValueError, match=r"at least one position. Received x of shape \(0, 4\)"):
+        autograd.batch_norm(normal(0, 4), None, None, None, None, training=True)
     with pytest.raises(ValueError, match="axis=3"):
         autograd.batch_norm(x, None, None, None, None, axis=3, training=True)
     with pytest.raises(ValueError, match=r"`gamma` of shape \(3,\). Received shape \(4,\)"):

@@ -6,6 +6,7 @@ import torch
 
 import fastk
 from fastk import losses
+from fastk.errors import ImplementationUnavailable
 from fastk.losses.crossentropy import FEW_CLASSES
 from fastk.tensor import get_keras_mask
 
@@ -98,10 +99,24 @@ def test_ignored_class(rng, classes, from_logits, ignored):
     expected = np.where(kept, -np.take_along_axis(log_shares(y_pred, from_logits), safe[..., None], -1)[..., 0], 0)
     actual = losses.sparse_categorical_crossentropy(labels, y_pred, from_logits, ignore_class=ignored)
     np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-12)
-    assert np.array_equal(get_keras_mask(actual).numpy(), kept)
+    mask = get_keras_mask(actual)
+    assert mask is not None and np.array_equal(mask.numpy(), kept)
     loss = losses.SparseCategoricalCrossentropy(from_logits, ignored, dtype="float64")
     np.testing.assert_allclose(loss(labels, y_pred).numpy(), expected[kept].mean(), rtol=1e-12)
     assert float(loss(np.full((2, 4), ignored), y_pred)) == 0
+
+
+@pytest.mark.parametrize("classes", [3, FEW_CLASSES + 1])
+@pytest.mark.parametrize("from_logits", [False, True], ids=["probabilities", "logits"])
+@pytest.mark.parametrize("filling", [0.0, np.nan])
+def test_an_ignored_row_may_hold_anything(classes, from_logits, filling):
+    y_pred = torch.ones(2, classes, dtype=torch.float64)
+    y_pred[1] = filling
+    y_pred.requires_grad_()
+    loss = losses.SparseCategoricalCrossentropy(from_logits, ignore_class=-1, dtype="float64")([0, -1], y_pred)
+    (gradient,) = torch.autograd.grad(loss, y_pred)
+    assert float(loss.detach()) == pytest.approx(np.log(classes))
+    assert gradient.isfinite().all() and gradient[0].any() and not gradient[1].any()
 
 
 @pytest.mark.parametrize("classes", [4, FEW_CLASSES + 6])
@@ -152,6 +167,16 @@ def test_categorical(rng, from_logits, label_smoothing):
     np.testing.assert_allclose(loss(y_true, y_pred).numpy(), expected.mean(), rtol=1e-12)
     weight = rng.random(5)
     np.testing.assert_allclose(loss(y_true, y_pred, weight).numpy(), (expected * weight).mean(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("from_logits", [False, True], ids=["probabilities", "logits"])
+def test_label_smoothing_is_over_the_classes(rng, from_logits):
+    y_pred, y_true = predictions(rng, (2, 3, 5), from_logits), rng.dirichlet(np.ones(3), (2, 5)).swapaxes(1, 2)
+    expected = losses.categorical_crossentropy(
+        y_true.swapaxes(1, 2), y_pred.swapaxes(1, 2), from_logits, label_smoothing=0.2
+    )
+    actual = losses.categorical_crossentropy(y_true, y_pred, from_logits, label_smoothing=0.2, axis=1)
+    np.testing.assert_allclose(actual.numpy(), expected.numpy(), rtol=1e-12)
 
 
 def test_categorical_mistakes():
@@ -210,7 +235,7 @@ def test_an_implementation_asked_for_by_name_is_not_passed_over():
     loss, labels, logits = losses.SparseCategoricalCrossentropy(from_logits=True), [0], torch.zeros(1, 2)
     fastk.config.set_kernels("triton")
     try:
-        with pytest.raises(fastk.errors.ImplementationUnavailable):
+        with pytest.raises(ImplementationUnavailable):
             loss(labels, logits)
     finally:
         fastk.config.set_kernels("auto")

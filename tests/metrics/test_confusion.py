@@ -6,7 +6,7 @@ import torch
 
 from fastk import metrics
 
-EPS = np.finfo(np.float32).eps
+EPS = float(np.finfo(np.float32).eps)
 THRESHOLDS = [None, 0.3, [0.2, 0.5, 0.7], [0.0, 0.25, 0.5, 0.75, 1.0], [0.5, 0.5]]
 
 
@@ -42,10 +42,10 @@ def test_counts(data, thresholds, weighted, place):
     name = ("TruePositives", "FalsePositives", "TrueNegatives", "FalseNegatives")[place]
     metric = getattr(metrics, name)(thresholds=thresholds)
     listed = [0.5] if thresholds is None else np.atleast_1d(thresholds)
-    expected = 0.0
+    expected = np.zeros(len(listed))
     for t, p, w in data:
         metric.update_state(t, p, w[:, 0] if weighted else None)
-        expected = expected + counts(t, p, listed, w if weighted else None)[place]
+        expected += counts(t, p, listed, w if weighted else None)[place]
     result = metric.result()
     assert result.shape == (() if len(listed) == 1 else (len(listed),))
     close(result, expected[0] if len(listed) == 1 else expected)
@@ -63,7 +63,7 @@ def divide(a, b):
 def test_precision_and_recall(data, thresholds, class_id, name):
     metric = getattr(metrics, name)(thresholds=thresholds, class_id=class_id)
     listed = [0.5] if thresholds is None else np.atleast_1d(thresholds)
-    total = 0.0
+    total = np.zeros((4, 1))
     for t, p, w in data:
         metric.update_state(t, p, w[:, 0])
         total = total + counts(*((t, p) if class_id is None else (t[:, [1]], p[:, [1]])), listed, w)
@@ -111,7 +111,7 @@ RATES = {
 def test_best_rate_under_a_constraint(data, name, best, constrained, num_thresholds, value):
     metric = getattr(metrics, name)(value, num_thresholds=num_thresholds)
     thresholds = [0.5] if num_thresholds == 1 else np.linspace(0, 1, num_thresholds)
-    total = 0.0
+    total = np.zeros((4, 1))
     for t, p, _ in data:
         metric.update_state(t, p)
         total = total + counts(t, p, thresholds)
@@ -182,7 +182,7 @@ def test_curves_and_summations(data, kind, method, thresholds):
     metric = metrics.AUC(num_thresholds=21, curve=kind, summation_method=method, thresholds=thresholds)
     inner = np.linspace(0, 1, 21)[1:-1] if thresholds is None else np.array(thresholds)
     listed = np.concatenate([[-1e-7], inner, [1 + 1e-7]])
-    total = 0.0
+    total = np.zeros((4, 1))
     for t, p, w in data:
         metric.update_state(t, p, w[:, 0])
         total = total + counts(t, p, listed, w)
@@ -250,6 +250,7 @@ def test_nan_predictions_count_as_nothing_above():
         (lambda: metrics.SensitivityAtSpecificity(1.5), r"`specificity` must be in the range \[0, 1\]"),
         (lambda: metrics.RecallAtPrecision(0.5, num_thresholds=0), "integer > 0"),
         (lambda: metrics.Precision(class_id=1)([1.0], [0.5]), "must be a 2D array"),
+        (lambda: metrics.Precision()(np.ones((3, 1)), np.ones((3, 4))), r"\(3, 1\).*\(3, 4\).*one-hot"),
     ],
 )
 def test_mistakes(make, message):

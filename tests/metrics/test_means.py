@@ -9,7 +9,7 @@ from fastk import losses, metrics
 from fastk.metrics.accuracy import matches
 from fastk.tensor import set_keras_mask
 
-EPS = np.finfo(np.float32).eps
+EPS = float(np.finfo(np.float32).eps)
 
 
 def close(actual, expected, n=64):

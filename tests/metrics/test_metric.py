@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,12 @@ from fastk.scopes import state
 
 
 class SquaredErrorSum(metrics.Metric):
-    def __init__(self, name="squares", dtype=None):
+    more: Any
+    inner: Any
+    deeper: Any
+    again: Any
+
+    def __init__(self, name: str | None = "squares", dtype=None):
         super().__init__(name=name, dtype=dtype)
         self.total = self.add_variable(shape=(), initializer="zeros", name="total")
         self.count = self.add_weight(name="count", dtype="int32")
@@ -123,7 +129,7 @@ def test_dtype():
     assert metrics.Mean(dtype=fastk.DTypePolicy("mixed_float16")).dtype == "float16"
     assert metrics.Mean(dtype="float64")([1 / 3]).dtype == torch.float64
     with pytest.raises(AttributeError):
-        metrics.Mean().dtype = "float16"
+        metrics.Mean().dtype = "float16"  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_forgotten_super_is_named():

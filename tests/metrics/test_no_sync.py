@@ -95,7 +95,7 @@ def test_losses_never_wait(rng, name, weighted):
     weight = given["weight"] if weighted and name not in ("Dice", "Tversky") else None
     with NoWaiting():
         loss(target, prediction, sample_weight=weight).backward()
-    assert prediction.grad.isfinite().all()
+    assert prediction.grad is not None and prediction.grad.isfinite().all()
 
 
 def test_the_mode_notices():

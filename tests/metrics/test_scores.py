@@ -6,7 +6,7 @@ import torch
 
 from fastk import metrics
 
-EPS = np.finfo(np.float32).eps
+EPS = float(np.finfo(np.float32).eps)
 
 
 def close(actual, expected, n=100):

@@ -95,3 +95,26 @@ def adafactor(w, g, s, t, lr, decay=-0.8, epsilon_1=1e-30, epsilon_2=1e-3, thres
     update = g / np.sqrt(v)
     update = update / max(1.0, rms(update) / threshold)
     return w - max(epsilon_2, rms(w)) * min(lr, 1 / np.sqrt(t)) * update
+
+
+def schedule_free_adamw(w, g, s, t, lr, beta_1=0.9, beta_2=0.999, epsilon=1e-8, warmup=0):
+    z, x = s.get("z", w), s.get("x", w)
+    s["v"] = beta_2 * s.get("v", 0.0) + (1 - beta_2) * g**2
+    lr = lr * min(1.0, t / warmup) if warmup else lr
+    s["z"] = z - lr * g / (np.sqrt(s["v"] / (1 - beta_2**t)) + epsilon)
+    s["x"] = x + (s["z"] - x) / t
+    return (1 - beta_1) * s["z"] + beta_1 * s["x"]
+
+
+def muon(w, g, s, t, lr, momentum=0.95, nesterov=True, steps=5, rms_rate=0.2, ratio=1.0):
+    if g.ndim != 2:
+        return adam(w, g, s, t, lr * ratio)
+    s["m"] = momentum * s.get("m", 0.0) + g
+    x = g + momentum * s["m"] if nesterov else s["m"]
+    # The polynomial acts on the singular values alone.
+    left, values, right = np.linalg.svd(x, full_matrices=False)
+    values = values / (np.sqrt(np.sum(values**2)) + 1e-7)
+    for _ in range(steps):
+        values = 3.4445 * values - 4.775 * values**3 + 2.0315 * values**5
+    scale = 1.0 if rms_rate is None else rms_rate * np.sqrt(max(x.shape))
+    return w - lr * scale * (left * values) @ right

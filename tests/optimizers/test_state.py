@@ -27,7 +27,7 @@ COMMON = {
 BUILT_IN = [
     name
     for name, value in vars(optimizers).items()
-    if isinstance(value, type) and name not in ("Any", "Optimizer", "LossScaleOptimizer")
+    if isinstance(value, type) and hasattr(value, "hyperparameters") and value.hyperparameters
 ]
 
 
@@ -241,6 +241,8 @@ def test_the_learning_rates_variable_goes_with_it():
         ("Nadam", {}, "K_momentum K_velocity B_momentum B_velocity u_product"),
         ("Ftrl", {}, "K_accumulator K_linear B_accumulator B_linear"),
         ("Adafactor", {}, "kernel kernel K_velocity bias bias B_velocity"),
+        ("Muon", {}, "K_momentum B_momentum B_velocity"),
+        ("ScheduleFreeAdamW", {}, "K_momentum K_velocity B_momentum B_velocity"),
     ],
 )  # fmt: skip
 def test_order_and_names(name, options, expected):

@@ -101,6 +101,16 @@ def test_exclusions_after_the_first_step():
     np.testing.assert_array_equal(made[0].numpy(), [0.5])
 
 
+def test_muon_has_two_weight_decays():
+    matrix, vector, table = made = [
+        fastk.Variable(np.ones(shape, "float32"), name=name)
+        for shape, name in [((2, 2), "kernel"), ((2,), "bias"), ((2, 2), "embeddings")]
+    ]
+    optimizer = optimizers.Muon(learning_rate=1.0, weight_decay=0.5, adam_weight_decay=0.25)
+    optimizer.apply([torch.zeros(v.shape) for v in made], made)
+    assert [float(v.numpy().mean()) for v in (matrix, vector, table)] == [0.5, 0.75, 0.75]
+
+
 # ---------------------------------------------------------------- moving averages
 
 
@@ -246,7 +256,7 @@ def test_gradients_of_other_kinds():
     optimizer = optimizers.Adam(learning_rate=0.5)
     for gradients in (
         [np.ones(2), torch.ones(2)],
-        [fastk.convert_to_tensor([1.0, 1.0]).as_subclass(fastk.Tensor), [1.0, 1.0]],
+        [fastk.ops.convert_to_tensor([1.0, 1.0]).as_subclass(fastk.Tensor), [1.0, 1.0]],
         [torch.ones(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.float64)],
     ):
         optimizer.apply(gradients, [single, double])

@@ -14,6 +14,7 @@ FTRL = {
     "l2_shrinkage_regularization_strength": 0.05,
     "beta": 0.2,
 }
+PLAIN = {"weight_decay": None, "adam_weight_decay": None}
 BETAS = {"beta_1": 0.8, "beta_2": 0.9, "epsilon": 0.1}
 CASES = [
     # (class, its arguments, the oracle, the oracle's arguments)
@@ -36,6 +37,11 @@ CASES = [
     ("Lamb", {}, oracles.lamb, {}),
     ("Ftrl", {}, oracles.ftrl, {}),
     ("Ftrl", FTRL, oracles.ftrl, {"l1": 0.01, "l2": 0.1, "shrinkage": 0.05, "beta": 0.2}),
+    ("ScheduleFreeAdamW", {}, oracles.schedule_free_adamw, {}),
+    ("ScheduleFreeAdamW", {"warmup_steps": 3}, oracles.schedule_free_adamw, {"warmup": 3}),
+    ("Muon", PLAIN, oracles.muon, {}),
+    ("Muon", {"nesterov": False, "rms_rate": None, "adam_lr_ratio": 0.5, **PLAIN}, oracles.muon,
+     {"nesterov": False, "rms_rate": None, "ratio": 0.5}),
     ("Adafactor", {}, oracles.adafactor, {}),
     ("Adafactor", {"clip_threshold": 0.5}, oracles.adafactor, {"threshold": 0.5}),
 ]  # fmt: skip
@@ -78,13 +84,15 @@ def test_scalars_on_the_device(name, arguments, oracle, constants, rng, monkeypa
     results = []
     for on_device in (False, True):
         variables = [fastk.Variable(w) for w in weights]
-        optimizer = getattr(optimizers, name)(learning_rate=RATE, weight_decay=0.1, **arguments)
+        optimizer = getattr(optimizers, name)(
+            **{"learning_rate": RATE, "weight_decay": 0.1, "use_ema": True, **arguments}
+        )
         if on_device:
             monkeypatch.setattr(type(optimizer), "_current_rate", lambda self: torch.tensor(RATE))
             monkeypatch.setattr(type(optimizer), "_step", lambda self: self._iterations.value.detach() + 1)
         for each in gradients:
             optimizer.apply(each, variables)
-        results.append([v.numpy() for v in variables])
+        results.append([v.numpy() for v in [*variables, *optimizer._model_variables_moving_average]])
     # Powers of beta are taken in float32 there: 1 - 0.999 has a relative error of eps / 0.001.
     for host, device in zip(*results, strict=True):
         np.testing.assert_allclose(device, host, rtol=1e-3, atol=1e-4)

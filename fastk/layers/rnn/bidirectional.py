@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fastk import tree
+from fastk import dtypes, tree
 from fastk.layers.layer import Layer
 from fastk.serialization import deserialize_keras_object, serialize_keras_object
 
@@ -78,8 +78,7 @@ class Bidirectional(Layer):
         self.return_state = source.return_state
         self.supports_masking = True
         self.input_spec = source.input_spec
-        # An input without a mask has none to hand on, whatever `compute_mask` is.
-        self._makes_masks = False
+        self._makes_masks = False  # the outputs' masks are the input's
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         """Builds both layers."""
@@ -111,7 +110,7 @@ class Bidirectional(Layer):
             forward, backward = forward[0], backward[0]
         if self.return_sequences:
             backward = backward.flip(1)
-        dtype = self._torch_input_dtype()
+        dtype = dtypes.to_torch_dtype(self.compute_dtype)
         output = _MERGES[self.merge_mode](forward.to(dtype), backward.to(dtype))
         if not self.return_state:
             return output

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from fastk import activations
+from fastk import activations, dtypes
 from fastk.layers.layer import Layer
 from fastk.layers.rnn.dropout import DropoutMasks
 from fastk.random import SeedGenerator
@@ -91,10 +91,7 @@ class RecurrentCell(DropoutMasks, Layer):
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
         """Zeros `(batch_size, units)` for each state."""
-        dtype = self._torch_input_dtype()
-        return [
-            torch.zeros((batch_size, self.units), dtype=dtype, device=get_device()) for _ in range(self.state_count)
-        ]
+        return zero_states([self.units] * self.state_count, batch_size, dtypes.to_torch_dtype(self.compute_dtype))
 
     def _op_arguments(self, inputs: Any, training: bool | None, fused: bool = True) -> dict[str, Any]:
         """The weights, activations and masks that the cell's ops take, for `inputs` (B, K) or (B, T, K).
@@ -128,3 +125,12 @@ class RecurrentCell(DropoutMasks, Layer):
             "recurrent_dropout": self.recurrent_dropout,
             "seed": self.seed,
         }
+
+
+def zero_states(state_size: Any, batch_size: int | None, dtype: torch.dtype) -> Any:
+    """Zeros `(batch_size, size)` for each size in `state_size`, nested likewise."""
+    if batch_size is None:
+        raise ValueError("The initial states have a batch size: pass `batch_size`, an integer. Received: None")
+    if isinstance(state_size, (list, tuple)):
+        return [zero_states(size, batch_size, dtype) for size in state_size]
+    return torch.zeros((batch_size, state_size), dtype=dtype, device=get_device())

@@ -54,8 +54,8 @@ class GatedLayer(CellLayer):
 
     Args:
         cell: the layer's cell.
-        use_cudnn: `"auto"`: whichever kernel is the fastest that can run the layer. `True`: the same, or an error where the
-            layer's options leave only the way step by step. `False`: step by step.
+        use_cudnn: `"auto"`: whichever kernel is the fastest that can run the layer. `True`: the same, or an error where
+            the layer's options leave only the way step by step. `False`: step by step.
     """
 
     def __init__(self, cell: Any, use_cudnn: str | bool = "auto", **kwargs: Any):

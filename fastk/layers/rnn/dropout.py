@@ -62,5 +62,6 @@ def forget_masks(cell: Any) -> None:
     if isinstance(cell, DropoutMasks):
         cell.reset_dropout_mask()
         cell.reset_recurrent_dropout_mask()
-    for inner in getattr(cell, "cells", ()):
-        forget_masks(inner)
+    else:
+        for inner in getattr(cell, "cells", ()):
+            forget_masks(inner)

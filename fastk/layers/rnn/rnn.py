@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastk import tree
+from fastk import dtypes, tree
 from fastk.layers.layer import Layer
-from fastk.layers.rnn.cell import RecurrentCell
+from fastk.layers.rnn.cell import RecurrentCell, zero_states
 from fastk.layers.rnn.dropout import forget_masks
-from fastk.layers.rnn.stacked_rnn_cells import StackedRNNCells, check_cell, output_size, zero_states
+from fastk.layers.rnn.stacked_rnn_cells import StackedRNNCells, check_cell, output_size
 from fastk.layers.rnn.steps import Result, has_whole_sequence, step_by_step, whole_sequence
 from fastk.naming import name_scope
 from fastk.scopes import state
@@ -88,8 +88,7 @@ class RNN(Layer):
         zeros = (RecurrentCell.get_initial_state, StackedRNNCells.get_initial_state)
         cells = [cell, *getattr(cell, "cells", ())]
         self._starts_at_zero = self._whole and all(type(one).get_initial_state in zeros for one in cells)
-        # An input without a mask has none to hand on, whatever `compute_mask` is.
-        self._makes_masks = False
+        self._makes_masks = False  # the outputs' masks are the input's
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         """Builds the cell on the shape of a step, and makes the states of a stateful layer."""
@@ -150,8 +149,9 @@ class RNN(Layer):
         try:
             outputs, last, states = self._run_cell(sequences, states, _steps_mask(mask), training)
         finally:
-            forget_masks(self.cell)
-        dtype = self._torch_input_dtype()
+            if training or not self._whole:  # otherwise none were drawn
+                forget_masks(self.cell)
+        dtype = dtypes.to_torch_dtype(self.compute_dtype)
         if last.dtype is not dtype:
             outputs, last, states = tree.map_structure(
                 lambda x: None if x is None else x.to(dtype), (outputs, last, states)
@@ -201,7 +201,7 @@ class RNN(Layer):
         return tree.map_structure(lambda x: convert_to_tensor(x, dtype=self._cell_dtype()), initial_state)
 
     def _cell_dtype(self) -> torch.dtype:
-        return (self.cell if isinstance(self.cell, Layer) else self)._torch_input_dtype()
+        return dtypes.to_torch_dtype((self.cell if isinstance(self.cell, Layer) else self).compute_dtype)
 
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         """The shape of the output, and those of the states with `return_state`."""
@@ -245,8 +245,7 @@ class RNN(Layer):
 
 def _steps_mask(mask: Any) -> Tensor | None:
     """`mask` as (batch, steps) bool: the first one of several, without an axis of features."""
-    mask = tree.flatten(mask)[0]
-    if mask is None:
+    if mask is None or (mask := tree.flatten(mask)[0]) is None:
         return None
     mask = convert_to_tensor(mask, dtype="bool")
     return mask.squeeze(-1) if mask.ndim == 3 else mask

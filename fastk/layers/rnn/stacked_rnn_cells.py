@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from fastk import tree
+from fastk import dtypes, tree
 from fastk.layers.layer import Layer
+from fastk.layers.rnn.cell import zero_states
 from fastk.layers.rnn.steps import Result, whole_sequence
 from fastk.serialization import deserialize_keras_object, serialize_keras_object
-from fastk.tensor import get_device
 
 
 class StackedRNNCells(Layer):
@@ -29,7 +27,7 @@ class StackedRNNCells(Layer):
         super().__init__(**kwargs)
         for cell in cells:
             check_cell(cell, "Each of `cells`")
-        self.cells = list(cells)
+        self.cells: list[Any] = list(cells)
 
     @property
     def state_size(self) -> list[Any]:
@@ -46,7 +44,7 @@ class StackedRNNCells(Layer):
         return [
             cell.get_initial_state(batch_size=batch_size)
             if hasattr(cell, "get_initial_state")
-            else zero_states(cell.state_size, batch_size, self._torch_input_dtype())
+            else zero_states(cell.state_size, batch_size, dtypes.to_torch_dtype(self.compute_dtype))
             for cell in self.cells
         ]
 
@@ -67,7 +65,7 @@ class StackedRNNCells(Layer):
                 kwargs["training"] = training
             else:
                 kwargs.pop("training", None)
-            call = cell if callable(cell) else cell.call
+            call: Any = cell if callable(cell) else cell.call
             inputs, new = call(inputs, list(state) if nested else [state], **kwargs)
             new_states.append(new if nested or not tree.is_nested(new) else new[0])
         return inputs, new_states
@@ -83,7 +81,8 @@ class StackedRNNCells(Layer):
         **options: Any,
     ) -> Result:
         """All steps of one cell after another: what a cell gives for masked steps is masked for the next one too."""
-        outputs, last, new_states = inputs, inputs, []
+        outputs: Any = inputs
+        last, new_states = inputs, []
         for i, cell in enumerate(self.cells):
             final = i == len(self.cells) - 1
             given = None if states is None else states[i]
@@ -131,10 +130,3 @@ def output_size(cell: Any) -> Any:
     if size is None:
         size = cell.state_size
     return size[0] if isinstance(size, (list, tuple)) else size
-
-
-def zero_states(state_size: Any, batch_size: int | None, dtype: torch.dtype) -> Any:
-    """Zeros for each size in `state_size`, nested likewise."""
-    if isinstance(state_size, (list, tuple)):
-        return [zero_states(size, batch_size, dtype) for size in state_size]
-    return torch.zeros((batch_size, state_size), dtype=dtype, device=get_device())

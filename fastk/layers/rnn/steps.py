@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastk import tree
+from fastk import dtypes, tree
 from fastk.layers.layer import Layer
 
 Result = tuple[Tensor | None, Tensor, list[Any]]
@@ -38,7 +39,7 @@ def whole_sequence(cell: Any, inputs: Tensor, states: list[Any] | None, **option
     Returns:
         (outputs (B, T, N), or None without `return_sequences`; last output; final states).
     """
-    dtype = cell._torch_input_dtype()
+    dtype = dtypes.to_torch_dtype(cell.compute_dtype)
     states = None if states is None else tree.map_structure(lambda x: x.to(dtype), states)
     with cell._autocast_scope() or contextlib.nullcontext():
         return cell._whole_sequence(inputs.to(dtype), states, **options)
@@ -71,7 +72,24 @@ def step_by_step(
         As `whole_sequence`.
     """
     _check_steps(inputs, mask)
-    step = _step_function(cell, training)
+    is_layer = isinstance(cell, Layer)
+    if is_layer and cell.autocast and inputs.is_floating_point():
+        inputs = inputs.to(dtypes.to_torch_dtype(cell.compute_dtype))
+    with (cell._autocast_scope() if is_layer else None) or contextlib.nullcontext():
+        return _loop(cell, inputs, states, mask, training, reverse, return_sequences, zero_output_for_mask)
+
+
+def _loop(
+    cell: Any,
+    inputs: Tensor,
+    states: list[Any],
+    mask: Tensor | None,
+    training: bool | None,
+    reverse: bool,
+    return_sequences: bool,
+    zero_output_for_mask: bool,
+) -> Result:
+    first, further = _calls(cell, training)
     steps = inputs.unbind(1)
     keeps = (None,) * len(steps) if mask is None else mask.unbind(1)
     if reverse:
@@ -79,19 +97,30 @@ def step_by_step(
     output: Any = None
     outputs = []
     for x, keep in zip(steps, keeps, strict=True):
-        before, (output, new_states) = output, step(x, states)
+        before = output
+        output, new_states = (first if before is None else further)(x, states)
         new_states = list(new_states) if tree.is_nested(new_states) else [new_states]
         if keep is not None:
             hidden = torch.zeros_like(output) if before is None or zero_output_for_mask else before
             output = _where(keep, output, hidden)
-            kept = [
-                _where(keep, new, old) for new, old in zip(tree.flatten(new_states), tree.flatten(states), strict=True)
-            ]
-            new_states = tree.pack_sequence_as(new_states, kept)
+            pairs = zip(tree.flatten(new_states), tree.flatten(states), strict=True)
+            new_states = tree.pack_sequence_as(new_states, [_where(keep, new, old) for new, old in pairs])
         states = new_states
         if return_sequences:
             outputs.append(output)
     return (torch.stack(outputs, 1) if return_sequences else None), output, states
+
+
+def _calls(cell: Any, training: bool | None) -> tuple[Callable, Callable]:
+    """How `cell` is called: at the first step as any layer is, then without the checks which that has passed."""
+    if not isinstance(cell, Layer):
+        call = cell if callable(cell) else cell.call
+        return call, call
+    options = {"training": training} if cell._call_has_training and training is not None else {}
+    first = functools.partial(cell, **options)
+    if cell.activity_regularizer is not None:
+        return first, first
+    return first, functools.partial(torch.nn.Module.__call__, cell, **options)
 
 
 def _check_steps(inputs: Tensor, mask: Tensor | None) -> None:
@@ -105,13 +134,6 @@ def _check_steps(inputs: Tensor, mask: Tensor | None) -> None:
             f"The mask must have the shape (batch, steps), here {tuple(inputs.shape[:2])}. "
             f"Received: shape={tuple(mask.shape)}"
         )
-
-
-def _step_function(cell: Any, training: bool | None) -> Callable:
-    call = cell if callable(cell) else cell.call
-    if isinstance(cell, Layer) and cell._call_has_training:
-        return lambda inputs, states: call(inputs, states, training=training)
-    return call
 
 
 def _where(keep: Tensor, new: Tensor, old: Tensor) -> Tensor:

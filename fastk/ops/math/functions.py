@@ -56,8 +56,8 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> torch.Tensor:
     """`log(sum(exp(x)))` along `axis`, without overflow.
 
     >>> from fastk import ops
-    >>> ops.logsumexp([1000.0, 1000.0])
-    tensor(1000.6931)
+    >>> ops.logsumexp([-1000.0, -1000.0]) + 1000.0
+    tensor(0.6932)
     """
     x = floating(x)
     return torch.logsumexp(x, dim=tuple(range(x.ndim)) if axis is None else axis, keepdim=keepdims)

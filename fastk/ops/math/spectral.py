@@ -36,7 +36,8 @@ def _check_shapes(x: Any, rank: int, known: bool = False) -> tuple[Any, Any]:
     real, imaginary = x
     if tuple(real.shape) != tuple(imaginary.shape):
         raise ValueError(
-            "Input `x` should be a tuple of two tensors - real and imaginary. Both the real and imaginary parts should have "
+            "Input `x` should be a tuple of two tensors - real and imaginary. Both the real and imaginary parts "
+            "should have "
             f"the same shape. Received: x[0].shape = {tuple(real.shape)}, x[1].shape = {tuple(imaginary.shape)}"
         )
     if len(real.shape) < rank:
@@ -136,7 +137,8 @@ def _window(window: Any, length: int, fft_length: int, dtype: torch.dtype, devic
         values = convert_to_tensor(window, dtype=dtype)
         if tuple(values.shape) != (length,):
             raise ValueError(
-                f"The shape of `window` must be equal to [sequence_length]. Received: window shape={tuple(values.shape)}"
+                "The shape of `window` must be equal to [sequence_length]. Received: window "
+                f"shape={tuple(values.shape)}"
             )
     before = (fft_length - length) // 2
     return F.pad(values, (before, fft_length - length - before))
@@ -184,7 +186,8 @@ def stft(
     x = convert_to_tensor(x)
     if x.dtype not in (torch.float32, torch.float64):
         raise TypeError(
-            f"Invalid input type. Expected `float32` or `float64`. Received: input type={dtypes.standardize_dtype(x.dtype)}"
+            "Invalid input type. Expected `float32` or `float64`. Received: input "
+            f"type={dtypes.standardize_dtype(x.dtype)}"
         )
     _check_lengths(sequence_length, sequence_stride, fft_length)
     values = _window(window, sequence_length, fft_length, x.dtype, x.device)

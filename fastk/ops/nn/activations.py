@@ -44,6 +44,7 @@ __all__ = [
     "threshold",
 ]
 
+
 def _along_axis(x: Any, axis: Any = -1) -> KerasTensor:
     axes_of(axis, len(x.shape))
     return KerasTensor(x.shape, dtype=x.dtype)
@@ -95,7 +96,8 @@ def gelu(x: Any, approximate: bool = True) -> torch.Tensor:
 
 
 def _polar_spec(abs_: Any, angle: Any) -> KerasTensor:
-    return KerasTensor(abs_.shape, dtype="complex128" if dtypes.standardize_dtype(abs_.dtype) == "float64" else "complex64")
+    wide = dtypes.standardize_dtype(abs_.dtype) == "float64"
+    return KerasTensor(abs_.shape, dtype="complex128" if wide else "complex64")
 
 
 @operation("abs_ angle", spec=_polar_spec)

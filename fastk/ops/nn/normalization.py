@@ -61,7 +61,8 @@ def _batch_norm_spec(x: Any, axis: int, **arguments: Any) -> KerasTensor:
         value = arguments.get(name)
         if value is not None and shape_of(value) != (size,):
             raise ValueError(
-                f"`{name}` must be a vector of length equal to the size of dimension `axis` of the input, which is {size}. "
+                f"`{name}` must be a vector of length equal to the size of dimension `axis` of the input, which is "
+                f"{size}. "
                 f"Received: {name}.shape={shape_of(value)}, x.shape={x.shape}, axis={axis}"
             )
     return _same(x)
@@ -133,7 +134,8 @@ def layer_normalization(
     axes, last = _trailing(axis, y.ndim)
     if rms_scaling:
         warnings.warn(
-            "You passed `rms_scaling=True`, which is deprecated: it scales by the variance, not by the root mean square. "
+            "You passed `rms_scaling=True`, which is deprecated: it scales by the variance, not by the root mean "
+            "square. "
             "Use `keras.ops.rms_normalization` instead.",
             stacklevel=3,
         )
@@ -209,7 +211,7 @@ def _psnr_spec(x1: Any, x2: Any, max_val: Any) -> KerasTensor:
 
 @operation("x1 x2", spec=_psnr_spec, name="PSNR")
 def psnr(x1: Any, x2: Any, max_val: Any) -> torch.Tensor:
-    """The peak signal-to-noise ratio of two signals, in decibels: `20 log10(max_val) - 10 log10(mean((x1 - x2)**2))`."""
+    """The peak signal-to-noise ratio in decibels: `20 log10(max_val) - 10 log10(mean((x1 - x2)**2))`."""
     x1, x2 = convert_to_tensor(x1), convert_to_tensor(x2)
     if x1.shape != x2.shape:
         raise ValueError(f"Input shapes {tuple(x1.shape)} and {tuple(x2.shape)} must match for PSNR calculation. ")

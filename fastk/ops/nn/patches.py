@@ -32,14 +32,18 @@ def fold(
     """The inverse of `unfold`, overlapping blocks added: columns to images (batch, channels, *output_size)."""
     x = convert_to_tensor(x)
     if x.ndim != 3:
-        raise ValueError(f"`fold` requires a 3D input (batch, channels * block, blocks). Received: x.shape={tuple(x.shape)}")
+        raise ValueError(
+            f"`fold` requires a 3D input (batch, channels * block, blocks). Received: x.shape={tuple(x.shape)}"
+        )
     return F.fold(x, output_size, kernel_size, dilation=dilation, padding=padding, stride=stride)
 
 
 def _check(x: Any, block_size: int, data_format: str, name: str) -> tuple[int, int, int]:
     """The axes of height, width and channels."""
     if data_format not in ("channels_last", "channels_first"):
-        raise ValueError(f"`data_format` must be 'channels_last' or 'channels_first'. Received: data_format={data_format!r}")
+        raise ValueError(
+            f"`data_format` must be 'channels_last' or 'channels_first'. Received: data_format={data_format!r}"
+        )
     if block_size < 2:
         raise ValueError(f"`block_size` must be at least 2. Received: block_size={block_size}")
     if len(x.shape) != 4:

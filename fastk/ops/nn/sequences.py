@@ -41,9 +41,7 @@ def _ctc_loss_spec(
 
 
 @operation("target output target_length output_length", spec=_ctc_loss_spec, name="CTCLoss")
-def ctc_loss(
-    target: Any, output: Any, target_length: Any, output_length: Any, mask_index: int = 0
-) -> torch.Tensor:
+def ctc_loss(target: Any, output: Any, target_length: Any, output_length: Any, mask_index: int = 0) -> torch.Tensor:
     """The negative logarithm of the probability of the target sequences.
 
     Args:

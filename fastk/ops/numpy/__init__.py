@@ -1,6 +1,17 @@
 """`keras.ops.numpy`: NumPy's functions on torch tensors, with Keras's dtypes."""
 
-from fastk.ops.numpy import creation, elementwise, indexing, nan_reductions, products, reductions, shaping, sorting, statistics, vectorization
+from fastk.ops.numpy import (
+    creation,
+    elementwise,
+    indexing,
+    nan_reductions,
+    products,
+    reductions,
+    shaping,
+    sorting,
+    statistics,
+    vectorization,
+)
 from fastk.ops.numpy.creation import *  # noqa: F403
 from fastk.ops.numpy.elementwise import *  # noqa: F403
 from fastk.ops.numpy.indexing import *  # noqa: F403

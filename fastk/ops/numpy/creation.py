@@ -273,7 +273,9 @@ def _view_spec(x: Any, dtype: Any = None) -> KerasTensor:
     old, new = (dtypes.to_torch_dtype(name).itemsize for name in (x.dtype, target))
     last = x.shape[-1]
     if last is not None and last * old % new:
-        raise ValueError(f"Cannot view the last dimension ({last} of {x.dtype}) as {target}: it is not a whole number of elements.")
+        raise ValueError(
+            f"Cannot view the last dimension ({last} of {x.dtype}) as {target}: it is not a whole number of elements."
+        )
     return KerasTensor((*x.shape[:-1], None if last is None else last * old // new), dtype=target)
 
 
@@ -285,5 +287,7 @@ def view(x: Any, dtype: Any = None) -> torch.Tensor:
         return x
     name = dtypes.standardize_dtype(dtype)
     if name in ("uint16", "uint32"):
-        raise ValueError(f"Bytes cannot be viewed as {name}: values of it are held in a wider dtype. Received: dtype={dtype}")
+        raise ValueError(
+            f"Bytes cannot be viewed as {name}: values of it are held in a wider dtype. Received: dtype={dtype}"
+        )
     return x.view(dtypes.to_torch_dtype(name))

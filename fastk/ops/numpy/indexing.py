@@ -122,7 +122,7 @@ def _take_spec(x: Any, indices: Any, axis: int | None = None) -> KerasTensor:
 
 @operation("x indices", spec=_take_spec)
 def take(x: Any, indices: Any, axis: int | None = None) -> torch.Tensor:
-    """The elements of `x` at `indices` along `axis`, by default of the flat tensor. Negative indices count from the end.
+    """The elements of `x` at `indices` along `axis`, by default of the flat tensor; negative ones count from the end.
 
     >>> from fastk import ops
     >>> ops.take([10, 20, 30], [0, -1]).tolist()
@@ -180,7 +180,7 @@ def _where_spec(condition: Any, x1: Any = None, x2: Any = None) -> KerasTensor:
 
 @operation("condition x1 x2", spec=_where_spec)
 def where(condition: Any, x1: Any = None, x2: Any = None) -> torch.Tensor:
-    """`x1` where `condition` is true, else `x2`; without them, the indices where it is true, one row for each dimension.
+    """`x1` where `condition` is true, else `x2`; without them, the indices where it is true, a row for each axis.
 
     >>> from fastk import ops
     >>> ops.where([True, False], [1.0, 2.0], 0.0)

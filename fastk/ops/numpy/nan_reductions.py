@@ -118,8 +118,12 @@ def _position(name: str, function: Callable, least: float, doc: str) -> Callable
     return operation("x")(reduce)
 
 
-nanmax = _extreme("nanmax", reductions.amax, -torch.inf, "`amax` of the elements that are not NaN; NaN where there are none.")
-nanmin = _extreme("nanmin", reductions.amin, torch.inf, "`amin` of the elements that are not NaN; NaN where there are none.")
+nanmax = _extreme(
+    "nanmax", reductions.amax, -torch.inf, "`amax` of the elements that are not NaN; NaN where there are none."
+)
+nanmin = _extreme(
+    "nanmin", reductions.amin, torch.inf, "`amin` of the elements that are not NaN; NaN where there are none."
+)
 nanargmax = _position(
     "nanargmax", reductions.argmax, -torch.inf, "`argmax` of the elements that are not NaN; -1 where there are none."
 )

@@ -226,7 +226,8 @@ def _concatenate_spec(xs: Any, axis: int = 0) -> KerasTensor:
     others = {shape[:position] + shape[position + 1 :] for shape in filled}
     if len(others) > 1:
         raise ValueError(
-            f"Every value in `xs` must have the same shape except on the `axis` dim. But found element of shapes {shapes}, "
+            "Every value in `xs` must have the same shape except on the `axis` dim. But found element of shapes "
+            f"{shapes}, "
             f"which cannot be joined along axis {axis}."
         )
     sizes = [shape[position] for shape in filled]
@@ -403,7 +404,9 @@ def _repeat_spec(x: Any, repeats: Any, axis: int | None = None) -> KerasTensor:
     size = shape[position]
     if not isinstance(counts, int):
         if size is not None and len(counts) != size:
-            raise ValueError(f"`repeats` must have one count for each of the {size} elements. Received: repeats={repeats}")
+            raise ValueError(
+                f"`repeats` must have one count for each of the {size} elements. Received: repeats={repeats}"
+            )
         shape[position] = None if size is None else sum(counts)
     elif shape[position] is not None:
         shape[position] *= counts  # type: ignore[operator]
@@ -468,7 +471,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = N
 
     Args:
         x: tensor.
-        pad_width: how many elements are added: a pair (before, after) for each dimension, one pair for all, or a number.
+        pad_width: how many elements are added: a pair (before, after) for each dimension or for all, or a number.
         mode: `"constant"`, `"edge"` (the last element), `"reflect"` (mirrored, the last element not repeated),
             `"symmetric"` (mirrored, with the last element) or `"wrap"`.
         constant_values: what is added with `"constant"`; 0 by default.

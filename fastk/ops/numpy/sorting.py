@@ -156,7 +156,8 @@ def histogram(x: Any, bins: int = 10, range: Any = None) -> tuple[torch.Tensor, 
         raise ValueError(f"Argument `bins` should be a non-negative integer. Received: bins={bins}")
     if range is not None and (len(range) != 2 or range[1] < range[0]):
         raise ValueError(
-            "Argument `range` must be a tuple of two elements. The second element of `range` must be greater than the first. "
+            "Argument `range` must be a tuple of two elements. The second element of `range` must be greater than "
+            "the first. "
             f"Received: range={range}"
         )
     x = convert_to_tensor(x)
@@ -240,5 +241,3 @@ def _resized(x: torch.Tensor, axis: int, size: int, fill: Any) -> torch.Tensor:
         return torch.narrow(x, axis, 0, size)
     widths = [0, 0] * (x.ndim - 1 - axis) + [0, size - x.shape[axis]]
     return F.pad(x, widths, value=fill)
-
-

@@ -26,7 +26,9 @@ def _core_ranks(signature: str, count: int) -> list[int]:
     return [len(re.findall(r"\w+", group)) for group in groups]
 
 
-def vectorize(pyfunc: Callable, *, excluded: Iterable[int | str] | None = None, signature: str | None = None) -> Callable:
+def vectorize(
+    pyfunc: Callable, *, excluded: Iterable[int | str] | None = None, signature: str | None = None
+) -> Callable:
     """`pyfunc` over arrays that broadcast, all at once (`torch.vmap`).
 
     Args:
