@@ -193,6 +193,13 @@ class Trainer(Loops):
         return list(own.values())
 
     @property
+    def metrics_variables(self) -> list[Any]:
+        """The variables of all metrics, with those of the means of the loss and of each output's loss."""
+        trackers = [] if self._loss_tracker is None else [self._loss_tracker]
+        every = {id(m): m for m in (*trackers, *self.metrics, *self._output_losses())}
+        return [variable for metric in every.values() for variable in metric.variables]
+
+    @property
     def metrics_names(self) -> list[str]:
         """The names of the metrics."""
         return [metric.name for metric in self.metrics]
