@@ -271,14 +271,16 @@ class Trainer(Loops):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Updates the compiled metrics with one batch, and returns all results so far."""
-        self._update_metrics(y, y_pred, sample_weight)
+        with torch.no_grad():
+            self._update_metrics(y, y_pred, sample_weight)
         return self.get_metrics_result()
 
     def _update_metrics(self, y: Any, y_pred: Any, sample_weight: Any) -> None:
-        if self._compile_metrics is not None:
-            detached = tree.map_structure(_detached, y_pred) if tree.is_nested(y_pred) else _detached(y_pred)
-            with torch.no_grad():
-                self._compile_metrics.update_state(y, detached, sample_weight)
+        compiled = self._compile_metrics
+        if compiled is not None:
+            is_one = isinstance(y_pred, torch.Tensor)
+            detached = _detached(y_pred) if is_one else tree.map_structure(_detached, y_pred)
+            compiled.update_state(y, detached, sample_weight)
 
     # ------------------------------------------------------------ steps
 
@@ -298,35 +300,36 @@ class Trainer(Loops):
         y_pred = self(x, training=True) if self._call_has_training else self(x)
         trained = self._find_trained() if self._trained is None else self._trained
         loss = self._loss_of(x, y, y_pred, sample_weight, training=True)
-        self._loss_tracker.update_state(loss.detach(), sample_weight=_batch_size(x))
-        if trained:
-            self._minimize(loss, trained)
-        else:
-            warn_user("The model does not have any trainable weights.")
-        return self._logs_of(x, y, y_pred, sample_weight)
+        gradients = self._gradients(loss, trained)
+        with torch.no_grad():
+            self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
+            if gradients is not None:
+                self.optimizer.apply(gradients, trained)
+            if type(self).compute_metrics is Trainer.compute_metrics:
+                self._update_metrics(y, y_pred, sample_weight)
+                return None
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
-    def _minimize(self, loss: torch.Tensor, trained: tuple[Any, ...]) -> None:
+    def _gradients(self, loss: torch.Tensor, trained: tuple[Any, ...]) -> Any:
+        if not trained:
+            warn_user("The model does not have any trainable weights.")
+            return None
         if loss.ndim:
             raise ValueError(
                 f"The loss to minimize must be a scalar. Received: a tensor of shape {tuple(loss.shape)}. A compiled loss "
                 "must reduce: leave out `reduction='none'`; `compute_loss()` must return a mean or a sum."
             )
-        optimizer = self.optimizer
-        gradients = torch.autograd.grad(optimizer.scale_loss(loss), [v.value for v in trained], allow_unused=True)
-        with torch.no_grad():
-            optimizer.apply(gradients, trained)
+        return torch.autograd.grad(self.optimizer.scale_loss(loss), [v.value for v in trained], allow_unused=True)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One step of `evaluate` on one batch; override it to evaluate in another way."""
         return self._test_on(*unpack_x_y_sample_weight(data)) or self.get_metrics_result()
 
     def _test_on(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any] | None:
+        """Evaluates one batch; returns logs only where `compute_metrics` is the user's."""
         y_pred = self(x, training=False) if self._call_has_training else self(x)
         loss = self._loss_of(x, y, y_pred, sample_weight, training=False)
         self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
-        return self._logs_of(x, y, y_pred, sample_weight)
-
-    def _logs_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any] | None:
         if type(self).compute_metrics is not Trainer.compute_metrics:
             return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
         self._update_metrics(y, y_pred, sample_weight)
