@@ -10,7 +10,7 @@ None is a leaf, and a dict is walked in the order of its sorted keys, as in Kera
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import optree
 
@@ -25,12 +25,12 @@ def register_list(cls: type) -> None:
 def register_dict(cls: type) -> None:
     """Makes instances of `cls`, a subclass of dict, be walked like dicts; what is made of one is a plain dict."""
 
-    def children(x: dict) -> tuple:
+    def children(x: Any) -> tuple:
         keys = sorted(x)
         return [x[key] for key in keys], keys, keys
 
     optree.register_pytree_node(
-        cls, children, lambda keys, items: dict(zip(keys, items, strict=True)), namespace="fastk"
+        cls, children, lambda keys, items: dict(zip(cast(list, keys), items, strict=True)), namespace="fastk"
     )
 
 
@@ -126,3 +126,22 @@ def traverse(func: Callable, structure: Any, top_down: bool = True) -> Any:
 
 class MAP_TO_NONE:  # noqa: N801 - Keras's name
     """Returned by the function given to `traverse` to put None in a subtree's place."""
+
+
+def is_shape(value: Any) -> bool:
+    """Whether `value` is one shape, not a structure of shapes."""
+    return isinstance(value, (list, tuple)) and all(size is None or isinstance(size, int) for size in value)
+
+
+def map_shape_structure(func: Callable, structure: Any) -> Any:
+    """`func` over the shapes of a structure of shapes; None counts as a shape that is not known.
+
+    >>> from fastk import tree
+    >>> tree.map_shape_structure(len, {"a": (2, None), "b": [(3,), ()]})
+    {'a': 2, 'b': [1, 0]}
+    """
+    if structure is None or is_shape(structure):
+        return func(structure)
+    if isinstance(structure, dict):
+        return {key: map_shape_structure(func, structure[key]) for key in sorted(structure)}
+    return type(structure)(map_shape_structure(func, item) for item in structure)

@@ -20,7 +20,7 @@ from fastk.kernels.activation.aten import ACTIVATIONS
 Activation = str | Callable[[Tensor], Tensor]
 
 
-def function(activation: Activation) -> Callable[[Tensor], Tensor]:
+def as_function(activation: Activation) -> Callable[[Tensor], Tensor]:
     """The function behind an activation's name; a function is itself."""
     return ACTIVATIONS[activation] if isinstance(activation, str) else activation
 

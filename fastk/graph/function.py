@@ -61,7 +61,8 @@ class Function(Operation):
             for x in flat:
                 if not isinstance(x, KerasTensor):
                     raise ValueError(
-                        f"All `{what}` values must be KerasTensors. Received: {what}={given} including invalid value {x} "
+                        f"All `{what}` values must be KerasTensors. Received: {what}={given} including invalid value "
+                        f"{x} "
                         f"of type {type(x)}"
                     )
         topology = map_graph(flat_inputs, flat_outputs)
@@ -149,22 +150,8 @@ def _copied(structure: Any) -> Any:
     return tree.map_structure(lambda x: x, structure)
 
 
-def is_shape(value: Any) -> bool:
-    """Whether `value` is one shape, not a structure of shapes."""
-    return isinstance(value, (list, tuple)) and all(size is None or isinstance(size, int) for size in value)
-
-
 def flatten_shapes(structure: Any) -> list[tuple]:
     """The shapes in a structure of shapes."""
-    return [tuple(s) for s in map_shapes(lambda shape: [shape], structure, collect=True)]
-
-
-def map_shapes(function: Callable, structure: Any, collect: bool = False) -> Any:
-    """`function` over the shapes of a structure of shapes; with `collect`, its lists joined into one."""
-    if structure is None or is_shape(structure):
-        return function(structure)
-    if isinstance(structure, dict):
-        parts = {key: map_shapes(function, structure[key], collect) for key in sorted(structure)}
-        return sum(parts.values(), []) if collect else parts
-    parts = [map_shapes(function, item, collect) for item in structure]
-    return sum(parts, []) if collect else type(structure)(parts)
+    found: list[tuple] = []
+    tree.map_shape_structure(lambda shape: found.append(tuple(shape)), structure)
+    return found

@@ -114,7 +114,9 @@ class KerasTensor:
         raise TypeError(_NO_VALUES.format(given, "be passed to a torch function"))
 
     def __iter__(self) -> Any:
-        raise NotImplementedError("Iterating over a symbolic KerasTensor is not supported: its length is not a Python value.")
+        raise NotImplementedError(
+            "Iterating over a symbolic KerasTensor is not supported: its length is not a Python value."
+        )
 
     def __bool__(self) -> bool:
         raise TypeError("A symbolic KerasTensor cannot be used as a boolean: its value is not known yet.")

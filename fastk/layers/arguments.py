@@ -53,7 +53,8 @@ def checked_rate(name: str, value: Any) -> Any:
     """`value`, if it is a number between 0 and 1."""
     if not 0 <= value <= 1:
         raise ValueError(
-            f"Invalid value received for argument `{name}`. Expected a float value between 0 and 1. Received: {name}={value}"
+            f"Invalid value received for argument `{name}`. Expected a float value between 0 and 1. Received: "
+            f"{name}={value}"
         )
     return value
 

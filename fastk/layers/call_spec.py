@@ -104,11 +104,19 @@ class CallSpec:
         if len(names) == 1:
             return {names[0]: next(iter(shapes.values()), None)}
         for name in names:
-            if name.removesuffix("_shape") not in self.arguments or not name.endswith("_shape"):
-                raise ValueError(
-                    f"For a `{method.__name__}()` method with more than one argument, all arguments should have a `_shape` "
-                    f"suffix and match an argument from `call()`. E.g. `{method.__name__}(self, foo_shape, bar_shape)`. "
-                    f"For layer '{class_name}', received `{method.__name__}()` argument `{name}`; "
-                    f"the arguments of `call()` are {list(self.arguments)}."
-                )
+            argument = name.removesuffix("_shape")
+            if argument == name:
+                problem = "which does not end in `_shape`"
+            elif argument not in self.arguments:
+                problem = f"but `call()` does not have argument `{argument}`"
+            else:
+                continue
+            method_name = method.__name__
+            raise ValueError(
+                f"For a `{method_name}()` method with more than one argument, all arguments should have a `_shape` "
+                "suffix and "
+                f"match an argument from `call()`. E.g. `{method_name}(self, foo_shape, bar_shape)`. For layer "
+                f"'{class_name}', received `{method_name}()` argument `{name}`, {problem}. "
+                f"The arguments of `call()` are {list(self.arguments)}."
+            )
         return {name: shapes[name] for name in names if name in shapes}

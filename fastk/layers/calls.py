@@ -56,9 +56,9 @@ class LayerCalls:
         self._default_training = None if default is inspect.Parameter.empty else default
         self._call_has_mask = "mask" in parameters
         self._call_context_args: set[str] = {"training"}
-        # Whether outputs have masks that the inputs' do not account for.
-        self._supports_mask_making = cls.compute_mask is not LayerCalls.compute_mask
-        self._supports_masking = self._supports_mask_making
+        # Whether outputs may have a mask where the inputs have none; such layers always take the full path.
+        self._makes_masks = cls.compute_mask is not LayerCalls.compute_mask
+        self._supports_masking = self._makes_masks
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's computation."""
@@ -71,6 +71,7 @@ class LayerCalls:
         return self.call(*args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the layer on tensors, arrays or KerasTensors; builds it first where it is not."""
         context = current.context
         if len(args) == 1 and type(args[0]) is torch.Tensor and self._is_short(args[0], kwargs):
             run: Callable = self._call_short
@@ -97,12 +98,12 @@ class LayerCalls:
         return (
             self.built
             and not state.active
-            and not self._supports_mask_making
+            and not self._makes_masks
             and self.activity_regularizer is None
             and (not kwargs or (len(kwargs) == 1 and "training" in kwargs))
             and not hasattr(x, "_keras_mask")
             and (
-                x.dtype is dtypes.TORCH_DTYPES[self._dtype_policy.compute_dtype]
+                x.dtype is self._torch_input_dtype()
                 or not self._convert_input_args
                 or not self.autocast
                 or not x.is_floating_point()
@@ -126,6 +127,9 @@ class LayerCalls:
         finally:
             context.values["training"] = before
 
+    def _torch_input_dtype(self) -> torch.dtype:
+        return dtypes.TORCH_DTYPES[self._dtype_policy.compute_dtype]
+
     def _training_argument(self, training: Any) -> dict:
         return {"training": training} if self._call_has_training and training is not None else _NO_ARGUMENTS
 
@@ -137,7 +141,8 @@ class LayerCalls:
             for x in tree.flatten(args):
                 if x is not None and not is_tensor_like(x):
                     raise ValueError(
-                        "Only input tensors may be passed as positional arguments. The following argument value should be "
+                        "Only input tensors may be passed as positional arguments. The following argument value should "
+                        "be "
                         f"passed as a keyword argument: {x!r} (of type {type(x)})"
                     )
         # Context arguments that this layer's call() does not take are only handed down.
@@ -258,7 +263,8 @@ class LayerCalls:
         if not self._supports_masking:
             if any(mask is not None for mask in tree.flatten(previous_mask)):
                 warnings.warn(
-                    f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a mask attached to it. "
+                    f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a mask attached to "
+                    "it. "
                     "However, this layer does not support masking and will therefore destroy the mask information. "
                     "Downstream layers will not see the mask.",
                     stacklevel=4,

@@ -1,7 +1,7 @@
 """`Layer`: the base of all layers and models, a `torch.nn.Module` with Keras's interface.
 
-Its parts: `state` (variables and sub-layers), `calls` (what a call does), `weight_options` (initializers and their like);
-here are construction, building, shapes, losses and configuration.
+Its parts: `state` (variables and sub-layers), `calls` (what a call does), `weight_options` (initializers and their
+like); here are construction, building, shapes, losses and configuration.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch
 
 from fastk import constraints, dtype_policies, dtypes, initializers, regularizers, tree
 from fastk.graph import KerasTensor, Operation, compute_output_spec
-from fastk.graph.function import map_shapes
 from fastk.graph.operation import inferred
 from fastk.layers.call_spec import CallContext, CallSpec, current
 from fastk.layers.calls import LayerCalls
@@ -67,7 +66,8 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         input_shape = kwargs.pop("input_shape", None) if input_dim is None else (input_dim,)
         if input_shape is not None:
             warnings.warn(
-                "Do not pass an `input_shape`/`input_dim` argument to a layer. When using Sequential models, prefer using an "
+                "Do not pass an `input_shape`/`input_dim` argument to a layer. When using Sequential models, prefer "
+                "using an "
                 "`Input(shape)` object as the first layer in the model instead.",
                 stacklevel=2,
             )
@@ -107,9 +107,12 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         """Makes the layer's variables for inputs of `input_shape`."""
         if type(self).build is Layer.build and any(not layer.built for layer in self._layers):
             warnings.warn(
-                f"`build()` was called on layer '{self.name}', however the layer does not have a `build()` method implemented "
-                "and it looks like it has unbuilt state. This will cause the layer to be marked as built, despite not being "
-                "actually built, which may cause failures down the line. Make sure to implement a proper `build()` method.",
+                f"`build()` was called on layer '{self.name}', however the layer does not have a `build()` method "
+                "implemented "
+                "and it looks like it has unbuilt state. This will cause the layer to be marked as built, despite not "
+                "being "
+                "actually built, which may cause failures down the line. Make sure to implement a proper `build()` "
+                "method.",
                 stacklevel=2,
             )
         with self._open_name_scope():
@@ -152,9 +155,11 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
                 if spec.eager:
                     return
                 warnings.warn(
-                    f"Layer '{self.name}' looks like it has unbuilt state, but its `call()` cannot be traced in order to build "
+                    f"Layer '{self.name}' looks like it has unbuilt state, but its `call()` cannot be traced in order "
+                    "to build "
                     "it automatically. Either `call()` fails (try it on some input first), or the layer needs a "
-                    "`def build(self, input_shape)` that creates all variables, for example by calling `build()` on all its "
+                    "`def build(self, input_shape)` that creates all variables, for example by calling `build()` on "
+                    "all its "
                     f"children. Exception encountered: '{error}'",
                     stacklevel=3,
                 )
@@ -162,6 +167,7 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
 
     def add_weight(
         self,
+        *args: Any,
         shape: Any = None,
         initializer: Any = None,
         dtype: Any = None,
@@ -176,6 +182,7 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         """Makes a variable that belongs to the layer.
 
         Args:
+            *args: `shape`, `initializer` and `dtype` may be passed by position.
             shape: fully defined sizes; None is a scalar.
             initializer: its first values; by default Glorot uniform for floats, zeros for integers.
             dtype: by default the layer's variable dtype.
@@ -188,11 +195,8 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
             name: one path element.
         """
         self._require_super_init()
-        if isinstance(shape, str):
-            raise ValueError(
-                f"`name` must be passed as a keyword argument. Received: add_weight('{shape}', ...). "
-                f"Use: add_weight(shape=..., name='{shape}')."
-            )
+        if args:
+            shape, initializer, dtype = _by_position(args, shape=shape, initializer=initializer, dtype=dtype)
         dtype = self.variable_dtype if dtype is None else dtypes.standardize_dtype(dtype)
         if initializer is None:
             initializer = "glorot_uniform" if "float" in dtype else "zeros"
@@ -254,12 +258,14 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         kwargs = {name: value for name, value in kwargs.items() if name in self._signature.parameters}
         spec = CallSpec(self._signature, args, kwargs)
         shapes = self.compute_output_shape(**spec.shapes_for(self.compute_output_shape, type(self).__name__))
-        return map_shapes(lambda shape: KerasTensor(shape, dtype=self.compute_dtype), shapes)
+        return tree.map_shape_structure(lambda shape: KerasTensor(shape, dtype=self.compute_dtype), shapes)
 
     def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
-        """The shape of the outputs for inputs of the given shapes; by default found by running `call` without values."""
+        """The outputs' shape for inputs of the given shapes; by default found by running `call` without values."""
         given = [*args, *kwargs.values()]
-        tensors = [map_shapes(lambda s: KerasTensor(s, dtype=self.compute_dtype), shape) for shape in given]
+        tensors = [
+            tree.map_shape_structure(lambda s: KerasTensor(s, dtype=self.compute_dtype), shape) for shape in given
+        ]
         names = [name.removesuffix("_shape") for name in kwargs]
         positional, named = tensors[: len(args)], dict(zip(names, tensors[len(args) :], strict=True))
         if len(named) == 1 and next(iter(named)) not in self._signature.parameters:
@@ -331,7 +337,8 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         """
         if not self.built:
             raise ValueError(
-                f"To call stateless_call, {type(self).__name__} must be built (i.e. its variables must have been already "
+                f"To call stateless_call, {type(self).__name__} must be built (i.e. its variables must have been "
+                "already "
                 "created). You can build it by calling it on some data."
             )
         own, fixed = self.trainable_variables, self.non_trainable_variables
@@ -375,9 +382,24 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
     __str__ = __repr__
 
 
+def _by_position(args: tuple, **named: Any) -> list[Any]:
+    """The values of `named` arguments, the first of them passed by position."""
+    if isinstance(args[0], str):
+        raise ValueError(
+            f"`name` must be passed as a keyword argument. Received: add_weight('{args[0]}', ...). "
+            f"Use: add_weight(shape=..., name='{args[0]}')."
+        )
+    if len(args) > len(named):
+        raise TypeError(f"add_weight() takes at most {len(named)} positional arguments but {len(args)} were given.")
+    for name in list(named)[: len(args)]:
+        if named[name] is not None:
+            raise ValueError(f"`{name}` was passed both positionally and as a keyword argument.")
+    return [*args, *list(named.values())[len(args) :]]
+
+
 def _as_shape(shape: Any) -> Any:
     """A shape read from a file, its lists made tuples."""
-    return map_shapes(lambda s: None if s is None else tuple(s), shape)
+    return tree.map_shape_structure(lambda s: None if s is None else tuple(s), shape)
 
 
 def _recording_build(build: Callable) -> Callable:

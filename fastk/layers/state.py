@@ -81,7 +81,8 @@ class LayerState(torch.nn.Module):
     def _require_super_init(self) -> None:
         if "_state_locked" not in self.__dict__:
             raise RuntimeError(
-                f"In layer '{type(self).__name__}', you forgot to call `super().__init__()` as the first statement in the "
+                f"In layer '{type(self).__name__}', you forgot to call `super().__init__()` as the first statement in "
+                "the "
                 "`__init__()` method. Go add it!"
             )
 
@@ -259,14 +260,16 @@ class LayerState(torch.nn.Module):
         own = self.weights
         if len(own) != len(weights):
             raise ValueError(
-                f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of length {len(weights)}, but "
+                f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of length "
+                f"{len(weights)}, but "
                 f"the layer was expecting {len(own)} weights: {[(v.path, v.shape) for v in own]}."
             )
         for variable, value in zip(own, weights, strict=True):
             shape = tuple(np.shape(value))
             if variable.shape != shape:
                 raise ValueError(
-                    f"Layer {self.name} weight shape {variable.shape} ('{variable.path}') is not compatible with provided "
+                    f"Layer {self.name} weight shape {variable.shape} ('{variable.path}') is not compatible with "
+                    "provided "
                     f"weight shape {shape}."
                 )
         for variable, value in zip(own, weights, strict=True):
@@ -294,8 +297,10 @@ class LayerState(torch.nn.Module):
         if len(store.keys()) != len(own):
             if not own and not self.built:
                 raise ValueError(
-                    f"Layer '{self.name}' was never built and thus it doesn't have any variables. However the weights file "
-                    f"lists {len(store.keys())} variables for this layer. Its parent's `build()` must build it too, or it "
+                    f"Layer '{self.name}' was never built and thus it doesn't have any variables. However the weights "
+                    "file "
+                    f"lists {len(store.keys())} variables for this layer. Its parent's `build()` must build it too, or "
+                    "it "
                     "must say in `get_build_config()` and `build_from_config()` how it is built."
                 )
             raise ValueError(

@@ -61,7 +61,8 @@ def windows_shape(
     spatial, _ = split_shape(shape, data_format)
     if len(spatial) != len(window):
         raise ValueError(
-            f"Expected inputs of rank {len(window) + 2} for a window of {len(window)} axes. Received: input shape {shape}, "
+            f"Expected inputs of rank {len(window) + 2} for a window of {len(window)} axes. Received: input shape "
+            f"{shape}, "
             f"window {window}."
         )
     dilation = dilation or (1,) * len(window)

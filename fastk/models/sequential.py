@@ -7,7 +7,6 @@ from typing import Any
 
 from fastk import serialization, tree
 from fastk.graph import KerasTensor
-from fastk.graph.function import is_shape
 from fastk.layers.core.input_layer import InputLayer
 from fastk.layers.layer import Layer
 from fastk.models.functional import Functional
@@ -51,11 +50,13 @@ class Sequential(Model):
             layer = history.operation
         if not isinstance(layer, Layer):
             raise ValueError(
-                f"Only instances of `keras.Layer` can be added to a Sequential model. Received: {layer} (of type {type(layer)})"
+                f"Only instances of `keras.Layer` can be added to a Sequential model. Received: {layer} (of type "
+                f"{type(layer)})"
             )
         if any(layer.name == known.name and known is not layer for known in self._layers):
             raise ValueError(
-                f"All layers added to a Sequential model should have unique names. Name '{layer.name}' is already the name of "
+                f"All layers added to a Sequential model should have unique names. Name '{layer.name}' is already the "
+                "name of "
                 "a layer in this model. Update the `name` argument to pass a unique name."
             )
         if isinstance(layer, InputLayer) and self._layers and isinstance(self._layers[0], InputLayer):
@@ -105,8 +106,10 @@ class Sequential(Model):
     def build(self, input_shape: Any = None) -> None:
         """Builds the layers for inputs of `input_shape` (batch included)."""
         if not self._layers:
-            raise ValueError(f"Sequential model {self.name} cannot be built because it has no layers. Call `model.add(layer)`.")
-        if not is_shape(input_shape):
+            raise ValueError(
+                f"Sequential model {self.name} cannot be built because it has no layers. Call `model.add(layer)`."
+            )
+        if not tree.is_shape(input_shape):
             return
         input_shape = tuple(input_shape)
         first = self._layers[0]
@@ -116,7 +119,8 @@ class Sequential(Model):
             self._register_layers()
         elif first.batch_shape != input_shape:
             raise ValueError(
-                f"Sequential model '{self.name}' has already been configured to use input shape {first.batch_shape}. You "
+                f"Sequential model '{self.name}' has already been configured to use input shape {first.batch_shape}. "
+                "You "
                 f"cannot build it with input_shape {input_shape}"
             )
         x = first.output
@@ -149,7 +153,8 @@ class Sequential(Model):
     @layers.setter
     def layers(self, _: Any) -> None:
         raise AttributeError(
-            "`Sequential.layers` attribute is reserved and should not be used. Use `add()` and `pop()` to change the layers in "
+            "`Sequential.layers` attribute is reserved and should not be used. Use `add()` and `pop()` to change the "
+            "layers in "
             "this model."
         )
 
@@ -172,7 +177,8 @@ class Sequential(Model):
     def _of_graph(self, attribute: str) -> Any:
         if not self._built_graph:
             raise AttributeError(
-                f"Sequential model '{self.name}' has no defined {attribute.replace('_', ' ')} yet: add an `Input` first, or "
+                f"Sequential model '{self.name}' has no defined {attribute.replace('_', ' ')} yet: add an `Input` "
+                "first, or "
                 "call the model on data."
             )
         return getattr(self._built_graph[0], attribute)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastk import dtypes
-from fastk.graph.function import map_shapes
+from fastk.tree import map_shape_structure
 
 GAP = 2
 """Spaces between columns."""
@@ -120,7 +120,9 @@ def _in_range(layers: list[Any], layer_range: Any) -> list[Any]:
     return layers[start : end + 1]
 
 
-def _rows(layer: Any, model: Any, linear: bool, expand_nested: bool, show_trainable: bool, level: int = 0) -> list[list[str]]:
+def _rows(
+    layer: Any, model: Any, linear: bool, expand_nested: bool, show_trainable: bool, level: int = 0
+) -> list[list[str]]:
     """The row of a layer, and those of the layers in it."""
     prefix = f"{'   ' * level}└ " if level else ""
     built, weights = getattr(layer, "built", True), getattr(layer, "weights", [])
@@ -163,7 +165,7 @@ def _output_shape(layer: Any, model: Any) -> str:
         found = layer.compute_output_shape(*shapes.values())
     except _UNKNOWN_SHAPE:
         return "?"
-    return str(map_shapes(tuple, found))
+    return str(map_shape_structure(tuple, found))
 
 
 def _connections(layer: Any, model: Any) -> str:
@@ -263,7 +265,9 @@ def _wrapped(cells: list[str], widths: list[int]) -> list[str]:
         columns.append([indent + line for line in _lines(cell, room)])
     height = max(map(len, columns))
     return [
-        "".join((column[k] if k < len(column) else "").ljust(width) for column, width in zip(columns, widths, strict=True))
+        "".join(
+            (column[k] if k < len(column) else "").ljust(width) for column, width in zip(columns, widths, strict=True)
+        )
         for k in range(height)
     ]
 

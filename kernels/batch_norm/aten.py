@@ -28,7 +28,11 @@ def batch_norm(
     last = axis == x.dim() - 1
     moved = x if last else x.movedim(axis, -1)
     wide = x.dtype if x.dtype.itemsize > 2 else torch.float32
-    gamma, beta, mean, variance = (v if v is None else v.to(wide) for v in (gamma, beta, mean, variance))
+    if training:
+        mean = variance = None  # torch would write to them
+    gamma, beta, mean, variance = (
+        v if v is None or v.dtype == wide else v.to(wide) for v in (gamma, beta, mean, variance)
+    )
     if training and mask is not None:
         y, mean, variance = _masked(moved, gamma, beta, epsilon, mask, wide)
         return (y if last else y.movedim(-1, axis)), mean, variance

@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from fastk.kernels.gru.aten_scan import Scan
-from fastk.kernels.recurrence import Activation, Compact, arrange, function, outputs, project, recur, scan
+from fastk.kernels.recurrence import Activation, Compact, arrange, as_function, outputs, project, recur, scan
 
 # Added to a gate's input it makes the sigmoid exactly 1 in every dtype.
 _SATURATE = 1e4
@@ -95,7 +95,7 @@ class _Step:
         mask: Tensor | None,
     ):
         units = recurrent_kernel.size(0)
-        self.act, self.rec, self.reset_after = function(activation), function(recurrent_activation), reset_after
+        self.act, self.rec, self.reset_after = as_function(activation), as_function(recurrent_activation), reset_after
         self.kernel_zr, self.kernel_h = recurrent_kernel.split((2 * units, units), 1)
         self.mask_zr = self.mask_h = mask
         if mask is not None and mask.dim() == 3:

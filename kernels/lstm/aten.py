@@ -1,6 +1,6 @@
 """LSTM by torch's fused one (oneDNN on the CPU, cuDNN on a GPU) where nothing forbids it, else step by step.
 
-Forward + backward on one thread, B=32, T=50, I=16, H=64: fused 3.1 ms, step by step 7.9 ms.
+Forward + backward on one thread, B=32, T=50, I=16, H=64: fused 3.5 ms, step by step 8.3 ms; with a mask 4.1 and 9.9.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fastk.kernels.recurrence import Activation, Compact, arrange, function, outputs, project, recur, scan
+from fastk.kernels.recurrence import Activation, Compact, arrange, as_function, outputs, project, recur, scan
 
 # Added to a gate's input it makes the sigmoid exactly 0 or 1 in every dtype.
 _SATURATE = 1e4
@@ -47,7 +47,7 @@ def lstm(
             sequence, h, c = _fused(x, h, c, kernel, recurrent_kernel, bias)
             return (sequence if return_sequences else None), h, [h, c]
         return _fused_masked(x, h, c, kernel, recurrent_kernel, bias, mask, return_sequences, zero_output_for_mask)
-    act, rec = function(activation), function(recurrent_activation)
+    act, rec = as_function(activation), as_function(recurrent_activation)
 
     def step(projected: Tensor, h: Tensor, c: Tensor) -> State:
         return _step(projected, h, c, recurrent_kernel, recurrent_dropout_mask, act, rec)
@@ -71,7 +71,7 @@ def lstm_cell(
 ) -> tuple[Tensor, list[Tensor]]:
     """One step of x [B, I]: (h, [h, c])."""
     projected = project(x, kernel, bias, dropout_mask)
-    act, rec = function(activation), function(recurrent_activation)
+    act, rec = as_function(activation), as_function(recurrent_activation)
     h, c = _step(projected, h, c, recurrent_kernel, recurrent_dropout_mask, act, rec)
     return h, [h, c]
 

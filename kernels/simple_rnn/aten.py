@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fastk.kernels.recurrence import Activation, arrange, function, outputs, project, recur, scan
+from fastk.kernels.recurrence import Activation, arrange, as_function, outputs, project, recur, scan
 
 Result = tuple[Tensor | None, Tensor, list[Tensor]]
 
@@ -33,7 +33,7 @@ def simple_rnn(
     if x.is_meta:
         return (x.new_empty(batch, steps, units) if return_sequences else None), h, [h]
     x, mask = arrange(x, mask, reverse)
-    act = function(activation)
+    act = as_function(activation)
 
     def step(projected: Tensor, h: Tensor) -> tuple[Tensor]:
         return (_step(projected, h, recurrent_kernel, recurrent_dropout_mask, act),)
@@ -55,7 +55,7 @@ def simple_rnn_cell(
 ) -> tuple[Tensor, list[Tensor]]:
     """One step of x [B, I]: (h, [h])."""
     projected = project(x, kernel, bias, dropout_mask)
-    h = _step(projected, h, recurrent_kernel, recurrent_dropout_mask, function(activation))
+    h = _step(projected, h, recurrent_kernel, recurrent_dropout_mask, as_function(activation))
     return h, [h]
 
 

@@ -67,5 +67,5 @@ def test_infinity():
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="Unknown activation of activation: 'swish2'. Expected None or one of linear"):
+    with pytest.raises(ValueError, match=r"Unknown activation of activation: 'swish2'. Expected None or one of linear"):
         autograd.activation(torch.ones(1), "swish2")

@@ -8,8 +8,8 @@ import torch
 from fastk import autograd
 
 
-def pads_of(padding, length, window, stride, dilation):
-    """(before, after, outputs) from the definition: 'same' covers ceil(length / stride) outputs."""
+def pads_of(padding, length: int, window: int, stride: int, dilation: int) -> tuple[int, int, int]:
+    """(before, after) and the number of outputs by definition: 'same' covers ceil(length / stride) of them."""
     reach = (window - 1) * dilation + 1
     if padding == "valid":
         return 0, 0, (length - reach) // stride + 1
@@ -24,7 +24,7 @@ def pads_of(padding, length, window, stride, dilation):
 def oracle(x, kernel, strides, padding, dilation, groups):
     """The definition, one output at a time."""
     x, kernel = x.numpy(), kernel.numpy()
-    batch, height, width, channels = x.shape
+    batch, height, width, _ = x.shape
     kh, kw, inner, filters = kernel.shape
     vertical, horizontal = (padding, padding) if isinstance(padding, str) else padding
     top, bottom, rows = pads_of(vertical, height, kh, strides[0], dilation[0])
@@ -71,7 +71,8 @@ def test_forward(case, normal, close):
 def test_gradient(case, normal, gradcheck):
     _, window, strides, padding, dilation, groups = case
     inputs = normal(1, 5, 4, 2), normal(*window, 2 // groups, 2), normal(2)
-    gradcheck(lambda *a: autograd.conv2d(*a, strides, padding, dilation, groups, "tanh"), *inputs)
+    options = {"strides": strides, "padding": padding, "dilation_rate": dilation, "groups": groups}
+    gradcheck(lambda *a: autograd.conv2d(*a, **options, activation="tanh"), *inputs)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -88,7 +89,7 @@ def test_float32_gradients_follow_float64(normal, close):
     wide = [tensor.clone().requires_grad_() for tensor in inputs]
     narrow = [tensor.float().requires_grad_() for tensor in inputs]
     for tensors in (wide, narrow):
-        autograd.conv2d(*tensors, 2, "same", activation="sigmoid").sum().backward()
+        autograd.conv2d(*tensors, strides=2, padding="same", activation="sigmoid").sum().backward()
     for a, b, terms in zip(narrow, wide, (9 * 16, 8 * 49, 8 * 49), strict=True):
         close(a.grad, b.grad, terms=terms)
 
@@ -161,7 +162,7 @@ def test_depthwise(strides, padding, normal, close):
 
 def test_depthwise_gradient(normal, gradcheck):
     inputs = normal(1, 5, 4, 2), normal(3, 3, 2, 2), normal(4)
-    gradcheck(lambda *a: autograd.depthwise_conv2d(*a, 2, "same", activation="gelu"), *inputs)
+    gradcheck(lambda *a: autograd.depthwise_conv2d(*a, strides=2, padding="same", activation="gelu"), *inputs)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_activation_follows(name, normal, close):
 @pytest.mark.parametrize("name", [None, "relu", "tanh", "gelu"])
 @pytest.mark.parametrize("leading", [(3,), (2, 2)])
 def test_gradient(name, leading, normal, gradcheck):
-    gradcheck(lambda *a: autograd.dense(*a, name), normal(*leading, 4), normal(4, 5), normal(5))
+    gradcheck(lambda *a: autograd.dense(*a, activation=name), normal(*leading, 4), normal(4, 5), normal(5))
     gradcheck(lambda x, kernel: autograd.dense(x, kernel, None, name), normal(*leading, 4), normal(4, 5))
 
 

@@ -60,8 +60,8 @@ def test_noise_shape():
 
 def test_gradient_is_the_scaled_mask():
     x = torch.randn(40, dtype=torch.float64, requires_grad=True)
-    autograd.dropout(x, 0.25, (1, 2)).sum().backward()
-    assert torch.equal(x.grad, kept((40,), 0.25, (1, 2)).double() / 0.75)
+    (gradient,) = torch.autograd.grad(autograd.dropout(x, 0.25, (1, 2)).sum(), x)
+    assert torch.equal(gradient, kept((40,), 0.25, (1, 2)).double() / 0.75)
 
 
 def test_non_contiguous():
@@ -75,6 +75,8 @@ def test_non_contiguous():
         (1.5, (1, 2), None, r"dropout must be in \[0, 1\]. Received: 1.5"),
         (-0.1, (1, 2), None, "Received: -0.1"),
         (0.5, None, None, "needs `seed`"),
+        (0.5, torch.ones(2), None, r"an int64 tensor \(seed, offset\). Received shape \(2,\) and dtype torch.float32"),
+        (0.5, torch.tensor([1, 2, 3]), None, r"Received shape \(3,\)"),
         (0.5, (1, 2), (2,), r"Received noise_shape=\(2,\) for x of shape \(2, 3\)"),
         (0.5, (1, 2), (2, 2), "the size 1 or that of x"),
     ],

@@ -20,11 +20,12 @@ def normalised(x, axes, gamma, beta, epsilon):
 def test_batch_norm_training(shape, axis, affine, normal, close):
     x = normal(*shape) * 3 + 5
     channels = shape[axis]
-    gamma, beta = (normal(channels), normal(channels)) if affine else (None, None)
+    gamma, beta = normal(channels), normal(channels)
     axes = tuple(a for a in range(len(shape)) if a != axis % len(shape))
     view = [channels if a == axis % len(shape) else 1 for a in range(len(shape))]
     spread = (gamma.numpy().reshape(view), beta.numpy().reshape(view)) if affine else (1, 0)
-    y, mean, variance = autograd.batch_norm(x, gamma, beta, None, None, axis, 1e-3, training=True)
+    weights = (gamma, beta) if affine else (None, None)
+    y, mean, variance = autograd.batch_norm(x, *weights, None, None, axis, 1e-3, training=True)
     expected = normalised(x.numpy(), axes, *spread, 1e-3)
     for actual, value in zip((y, mean.view(view), variance.view(view)), expected, strict=True):
         close(actual, value, terms=x.numel() / channels, scale=25)
@@ -100,6 +101,12 @@ def test_batch_norm_statistics_are_wide(dtype, normal, close):
     close(y, expected[0], terms=4096 if dtype == torch.float32 else 1, scale=100 if dtype == torch.float32 else 8)
 
 
+def test_batch_norm_leaves_the_moving_statistics_alone():
+    mean, variance = torch.zeros(2), torch.ones(2)
+    autograd.batch_norm(torch.full((3, 2), torch.nan), None, None, mean, variance, training=True)
+    assert mean.tolist() == [0, 0] and variance.tolist() == [1, 1]
+
+
 def test_batch_norm_of_a_constant_and_of_nothing():
     y, mean, variance = autograd.batch_norm(torch.full((8, 2), 3.0), None, None, None, None, training=True)
     assert (mean == 3).all() and (variance >= 0).all() and (variance < 1e-9).all()
@@ -111,6 +118,8 @@ def test_batch_norm_errors(normal):
     x, c = normal(2, 3, 4), normal(4)
     with pytest.raises(ValueError, match="rank 2 or more"):
         autograd.batch_norm(normal(3), None, None, None, None, training=True)
+    with pytest.raises(ValueError, match=r"at least one position. Received x of shape \(0, 4\)"):
+        autograd.batch_norm(normal(0, 4), None, None, None, None, training=True)
     with pytest.raises(ValueError, match="axis=3"):
         autograd.batch_norm(x, None, None, None, None, axis=3, training=True)
     with pytest.raises(ValueError, match=r"`gamma` of shape \(3,\). Received shape \(4,\)"):
@@ -118,7 +127,7 @@ def test_batch_norm_errors(normal):
     with pytest.raises(ValueError, match="needs `mean` and `variance` unless training"):
         autograd.batch_norm(x, None, None, None, None)
     for mask in (torch.ones(2, 3), torch.ones(2, 4, dtype=torch.bool)):
-        with pytest.raises(ValueError, match="`mask` of dtype torch.bool"):
+        with pytest.raises(ValueError, match=r"`mask` of dtype torch.bool"):
             autograd.batch_norm(x, None, None, None, None, training=True, mask=mask)
 
 
@@ -130,17 +139,20 @@ def test_batch_norm_errors(normal):
 def test_layer_norm(shape, axis, affine, normal, close):
     axes = tuple(sorted(a % len(shape) for a in ((axis,) if isinstance(axis, int) else axis)))
     sizes = [shape[a] for a in axes]
-    x, gamma, beta = normal(*shape), normal(*sizes) if affine else None, normal(*sizes) if affine else None
+    x, gamma, beta = normal(*shape), normal(*sizes), normal(*sizes)
     view = [size if a in axes else 1 for a, size in enumerate(shape)]
     spread = (gamma.numpy().reshape(view), beta.numpy().reshape(view)) if affine else (1, 0)
-    y = autograd.layer_norm(x, gamma, beta, axis, 1e-3)
+    weights = (gamma, beta) if affine else (None, None)
+    y = autograd.layer_norm(x, *weights, axis, 1e-3)
     close(y, normalised(x.numpy(), axes, *spread, 1e-3)[0], terms=np.prod(sizes))
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((3, 4), -1), ((2, 3, 2), (0, 2))])
 def test_layer_norm_gradient(shape, axis, normal, gradcheck):
     sizes = [shape[a] for a in sorted(a % len(shape) for a in ((axis,) if isinstance(axis, int) else axis))]
-    gradcheck(lambda *a: autograd.layer_norm(*a, axis, 1e-3), normal(*shape), normal(*sizes), normal(*sizes))
+    gradcheck(
+        lambda *a: autograd.layer_norm(*a, axis=axis, epsilon=1e-3), normal(*shape), normal(*sizes), normal(*sizes)
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

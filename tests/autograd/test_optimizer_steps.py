@@ -13,6 +13,16 @@ STEPS = 5
 RATES = [0.1, 0.05, 0.05, 0.2, 0.01]  # a schedule: the learning rate must enter where the equation has it
 
 
+NAMES = ("param", "gradient", "state")
+STEP_FUNCTIONS = {
+    "adam": lambda p, g, s: autograd.adam_(p, g, s, [t.clone() for t in s], None, 1, 0.1),
+    "sgd": lambda p, g, s: autograd.sgd_(p, g, None, 0.1),
+    "momentum": lambda p, g, s: autograd.sgd_(p, g, s, 0.1, 0.9),
+    "nesterov": lambda p, g, s: autograd.sgd_(p, g, s, 0.1, 0.9, True),
+    "rmsprop": lambda p, g, s: autograd.rmsprop_(p, g, s, None, None, 0.1),
+}
+
+
 def lists(normal, dtype):
     params = [normal(*shape, dtype=dtype) for shape in SHAPES]
     grads = [[normal(*shape, dtype=dtype) for shape in SHAPES] for _ in range(STEPS)]
@@ -100,11 +110,7 @@ def test_rmsprop(kind, momentum, centered, dtype, normal, close):
 
 
 def test_variables_that_require_gradients(normal):
-    for step in (
-        lambda p, g, z: autograd.adam_(p, g, z, z, None, 1, 0.1),
-        lambda p, g, z: autograd.sgd_(p, g, z, 0.1, 0.9),
-        lambda p, g, z: autograd.rmsprop_(p, g, z, None, None, 0.1),
-    ):
+    for step in STEP_FUNCTIONS.values():
         param = normal(3).requires_grad_()
         before = param.detach().clone()
         step([param], [torch.ones_like(before)], [torch.zeros_like(before)])
@@ -119,6 +125,17 @@ def test_gradients_are_left_alone(normal):
     autograd.sgd_([normal(4)], grads, state, 0.1, 0.9, True)
     autograd.rmsprop_([normal(4)], grads, state, None, None, 0.1)
     assert torch.equal(grads[0], copy)
+
+
+@pytest.mark.parametrize("step", STEP_FUNCTIONS.values(), ids=STEP_FUNCTIONS)
+@pytest.mark.parametrize("transposed", NAMES)
+def test_memory_may_lie_in_any_order(transposed, step, normal, close):
+    plain = [normal(3, 4), normal(3, 4), torch.zeros(3, 4, dtype=torch.float64)]
+    other = [t.t().contiguous().t() if name == transposed else t.clone() for name, t in zip(NAMES, plain, strict=True)]
+    for param, gradient, state in (plain, other):
+        step([param], [gradient], [state])
+    close(other[0], plain[0].numpy())
+    close(other[2], plain[2].numpy())
 
 
 def test_nothing_to_do():

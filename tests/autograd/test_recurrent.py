@@ -8,7 +8,7 @@ import torch
 
 from fastk import autograd
 
-B, T, I, H = 3, 5, 2, 4
+B, T, I, H = 3, 5, 2, 4  # noqa: E741 - the sizes as the contracts name them
 
 
 def sigmoid(x):
@@ -89,8 +89,8 @@ def numpy_of(value):
 def oracle(kind, x, weights, states, mask, options):
     """(outputs, last output, final states) from the definition of masked steps."""
     step = KINDS[kind][2]
-    options = {name: numpy_of(value) for name, value in options.items()}
     act, rec = FUNCTIONS[options.get("activation", "tanh")], FUNCTIONS[options.get("recurrent_activation", "sigmoid")]
+    options = {name: numpy_of(value) for name, value in options.items()}
     x, weights = numpy_of(x), {name: numpy_of(value) for name, value in weights.items()}
     states = [np.zeros((len(x), H)) for _ in range(KINDS[kind][4])] if states is None else list(map(numpy_of, states))
     mask = np.ones(x.shape[:2], bool) if mask is None else np.asarray(mask)

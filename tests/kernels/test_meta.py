@@ -47,5 +47,6 @@ def test_shapes_without_data(case, dtype):
 
 def test_masked_sequences_without_data():
     x, mask = torch.ones(2, 5, 3, device="meta"), torch.ones(2, 5, dtype=torch.bool, device="meta")
-    weights = [torch.ones(shape, device="meta") for shape in ((3, 16), (4, 16))]
-    assert autograd.lstm(x, *weights, mask=mask, reverse=True)[0].shape == (2, 5, 4)
+    kernel, recurrent_kernel = torch.ones(3, 16, device="meta"), torch.ones(4, 16, device="meta")
+    outputs, last, _ = autograd.lstm(x, kernel, recurrent_kernel, mask=mask, reverse=True)
+    assert outputs is not None and outputs.shape == (2, 5, 4) and last.shape == (2, 4)

@@ -8,7 +8,7 @@ from fastk.kernels.gru.aten_scan import Scan
 from fastk.kernels.lstm import aten as lstm
 from fastk.kernels.recurrence import Compact, gate_products
 
-B, T, I, H = 4, 6, 3, 5
+B, T, I, H = 4, 6, 3, 5  # noqa: E741 - the sizes as the contracts name them
 MASK = torch.tensor([[1, 1, 1, 1, 0, 0], [0, 0, 1, 0, 1, 1], [0] * 6, [1] * 6], dtype=torch.bool)
 
 
@@ -42,11 +42,11 @@ def test_products_of_gates():
 @pytest.mark.parametrize("mask", [None, MASK], ids=["unmasked", "masked"])
 @pytest.mark.parametrize("zero", [False, True])
 def test_fused_lstm_is_the_loop(mask, zero, dtype):
-    x, weights = normal(B, T, I, dtype=dtype), [normal(n, 4 * H, dtype=dtype) for n in (I, H)]
+    x, kernel, recurrent = normal(B, T, I, dtype=dtype), normal(I, 4 * H, dtype=dtype), normal(H, 4 * H, dtype=dtype)
     bias, states = normal(4 * H, dtype=dtype), (normal(B, H, dtype=dtype), normal(B + 1, H, dtype=dtype)[1:])
 
     def run(activation):
-        return lstm.lstm(x, *weights, bias, states, mask, activation, "sigmoid", None, None, True, True, zero)
+        return lstm.lstm(x, kernel, recurrent, bias, states, mask, activation, "sigmoid", None, None, True, True, zero)
 
     torch.testing.assert_close(run("tanh"), run(torch.tanh))
 
@@ -55,16 +55,16 @@ def test_fused_lstm_is_the_loop(mask, zero, dtype):
 @pytest.mark.parametrize("zero", [False, True])
 @pytest.mark.parametrize("with_bias", [True, False])
 def test_torch_gru_and_scan_are_the_loop(mask, zero, with_bias):
-    x, weights = normal(B, T, I), [normal(n, 3 * H) for n in (I, H)]
+    x, kernel, recurrent = normal(B, T, I), normal(I, 3 * H), normal(H, 3 * H)
     bias, h = normal(2, 3 * H) if with_bias else None, normal(B, H)
 
     def run(activation):
-        return gru.gru(x, *weights, bias, h, mask, activation, "sigmoid", True, None, None, False, True, zero)
+        return gru.gru(x, kernel, recurrent, bias, h, mask, activation, "sigmoid", True, None, None, False, True, zero)
 
     loop = run(torch.tanh)
     torch.testing.assert_close(run("tanh"), loop)
     clean = x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0)
-    torch.testing.assert_close(gru._fused(clean, h, *weights, bias, mask, True, zero), loop)  # what a GPU runs
+    torch.testing.assert_close(gru._fused(clean, h, kernel, recurrent, bias, mask, True, zero), loop)  # a GPU
 
 
 def test_the_derivative_of_scan():

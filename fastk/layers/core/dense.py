@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastk import activations, autograd
+from fastk.layers.arguments import require_none
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
 
@@ -20,7 +21,7 @@ class Dense(Layer):
         kernel_regularizer, bias_regularizer: penalties added to the loss.
         activity_regularizer: a penalty of the output.
         kernel_constraint, bias_constraint: projections after each step.
-        quantization_config: not supported; must be None.
+        lora_rank, lora_alpha, quantization_config: not supported; must be None.
 
     Input `(batch, ..., K)`, output `(batch, ..., units)`.
 
@@ -41,17 +42,19 @@ class Dense(Layer):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
+        lora_rank: None = None,
+        lora_alpha: None = None,
         quantization_config: None = None,
         **kwargs: Any,
     ):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        require_none(lora_rank=lora_rank, lora_alpha=lora_alpha, quantization_config=quantization_config)
         if not isinstance(units, int) or isinstance(units, bool) or units <= 0:
             raise ValueError(
                 f"Received an invalid value for `units`, expected a positive integer. Received: units={units}"
             )
         self.units = units
         self.activation = activations.get(activation)
-        self._fused_activation = activations.fused_name(self.activation)
         self.use_bias = use_bias
         self._set_weight_options(
             kernel_initializer=kernel_initializer,
@@ -61,8 +64,6 @@ class Dense(Layer):
             kernel_constraint=kernel_constraint,
             bias_constraint=bias_constraint,
         )
-        if quantization_config is not None:
-            raise ValueError(f"Quantization is not supported. Received: quantization_config={quantization_config}")
         self.input_spec = InputSpec(min_ndim=2)
         self.supports_masking = True
 
@@ -76,9 +77,9 @@ class Dense(Layer):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The layer's output for `inputs`."""
         bias = None if self.bias is None else self.bias.value
-        if self._fused_activation is None:
-            return self.activation(autograd.dense(inputs, self.kernel.value, bias))
-        return autograd.dense(inputs, self.kernel.value, bias, activation=self._fused_activation)
+        fused = activations.fused_name(self.activation)
+        outputs = autograd.dense(inputs, self.kernel.value, bias, activation=fused)
+        return outputs if fused is not None else self.activation(outputs)
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """`input_shape` with `units` as its last size."""

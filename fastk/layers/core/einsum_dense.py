@@ -136,7 +136,7 @@ def analyze_equation(equation: str, bias_axes: str | None, input_shape: Any, out
     inputs, kernel, outputs = found[2], found[4], found[6]
     shape = tuple(input_shape)
     elided_count = len(shape) - len(inputs)
-    if elided_count < 0 or (elided_count and not (found[1] or found[3])):
+    if elided_count < 0:
         raise ValueError(
             f"The equation '{equation}' does not fit inputs of rank {len(shape)}. Received: input_shape={shape}"
         )
@@ -172,7 +172,7 @@ def analyze_equation(equation: str, bias_axes: str | None, input_shape: Any, out
             )
         kernel_shape.append(sizes[letter] if letter in sizes else output_sizes[letter])
     full_output = (*elided, *full) if found[1] else (*full, *elided)
-    return tuple(kernel_shape), _bias_shape(bias_axes, outputs, output_sizes, len(elided) if found[3] else 0), full_output
+    return tuple(kernel_shape), _bias_shape(bias_axes, outputs, output_sizes, 0 if found[1] else len(elided)), full_output
 
 
 def _bias_shape(bias_axes: str | None, outputs: str, sizes: dict, trailing: int) -> tuple | None:

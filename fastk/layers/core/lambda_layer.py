@@ -9,7 +9,6 @@ from typing import Any
 
 from fastk import lambdas, serialization, tree
 from fastk.graph import KerasTensor, compute_output_spec
-from fastk.graph.function import map_shapes
 from fastk.layers.layer import Layer
 
 
@@ -65,7 +64,7 @@ class Lambda(Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The output's shape."""
         if self._output_shape is None:
-            inputs = map_shapes(lambda shape: KerasTensor(shape, dtype=self.compute_dtype), input_shape)
+            inputs = tree.map_shape_structure(lambda shape: KerasTensor(shape, dtype=self.compute_dtype), input_shape)
             try:
                 outputs = compute_output_spec(self.call, inputs)
             except Exception as error:
@@ -77,7 +76,7 @@ class Lambda(Layer):
         if callable(self._output_shape):
             return self._output_shape(input_shape)
         batch = tree.flatten(input_shape)[0]
-        return map_shapes(lambda shape: (batch, *shape), self._output_shape)
+        return tree.map_shape_structure(lambda shape: (batch, *shape), self._output_shape)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, functions serialized."""

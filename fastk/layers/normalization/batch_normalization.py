@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fastk import autograd
+from fastk import autograd, config
 from fastk.layers.arguments import checked_axes
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
@@ -129,18 +129,22 @@ class BatchNormalization(Layer):
         gamma = None if self.gamma is None else self.gamma.value
         beta = None if self.beta is None else self.beta.value
         if not (training and self.trainable):
-            return self._normalize(inputs, gamma, beta, self.moving_mean.value, self.moving_variance.value)[0]
-        if mask is not None and mask.dtype is not torch.bool:
-            mask = mask.to(torch.bool)
+            mean, variance = self.moving_mean.value, self.moving_variance.value
+            return autograd.batch_norm(inputs, gamma, beta, mean, variance, self.axis, self.epsilon)[0]
         if self.renorm:
             return self._renormalize(inputs, gamma, beta, mask)
-        outputs, mean, variance = self._normalize(inputs, gamma, beta, None, None, training=True, mask=mask)
+        outputs, mean, variance = self._normalize_batch(inputs, gamma, beta, mask)
         if not state.symbolic:
             self._move((self.moving_mean, self.moving_variance), (mean, variance), self.momentum)
         return outputs
 
-    def _normalize(self, inputs: Any, gamma: Any, beta: Any, mean: Any, variance: Any, **kwargs: Any) -> Any:
-        return autograd.batch_norm(inputs, gamma, beta, mean, variance, self.axis, self.epsilon, **kwargs)
+    def _normalize_batch(self, inputs: Any, gamma: Any, beta: Any, mask: Any) -> Any:
+        """`(outputs, mean, variance)` by the statistics of this batch, which have no gradient."""
+        if mask is not None:
+            mask = mask.to(torch.bool).expand(inputs.shape[:-1])
+            if self.axis not in (-1, inputs.ndim - 1):
+                return _normalize_masked(inputs, gamma, beta, mask, self.axis, self.epsilon)
+        return autograd.batch_norm(inputs, gamma, beta, None, None, self.axis, self.epsilon, training=True, mask=mask)
 
     def _move(self, variables: tuple, values: tuple, momentum: float) -> None:
         """Moves averages towards `values`: in place and together, unless values of variables are kept elsewhere."""
@@ -154,7 +158,7 @@ class BatchNormalization(Layer):
 
     def _renormalize(self, inputs: Any, gamma: Any, beta: Any, mask: Any) -> Any:
         """The batch's normalisation followed by `r * x + d`, which leads it towards that of the moving averages."""
-        plain, mean, variance = self._normalize(inputs, None, None, None, None, training=True, mask=mask)
+        plain, mean, variance = self._normalize_batch(inputs, None, None, mask)
         limits = self.renorm_clipping
         stddev = torch.sqrt(variance + self.epsilon)
         renorm_stddev = self.renorm_stddev.value.clamp(min=self.epsilon**0.5)
@@ -168,10 +172,7 @@ class BatchNormalization(Layer):
         scale, shift = (r, d) if gamma is None else (r * gamma, d * gamma)
         if beta is not None:
             shift = shift + beta
-        shape = [1] * inputs.ndim
-        shape[self.axis] = -1
-        outputs = torch.addcmul(shift.reshape(shape), plain.to(scale.dtype), scale.reshape(shape))
-        return outputs.to(inputs.dtype)
+        return _scaled(plain.to(scale.dtype), scale, shift, self.axis).to(inputs.dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """`input_shape`."""
@@ -193,6 +194,27 @@ class BatchNormalization(Layer):
             "renorm_clipping": self.renorm_clipping,
             "renorm_momentum": self.renorm_momentum,
         }
+
+
+def _scaled(x: Any, scale: Any, shift: Any, axis: int) -> Any:
+    """`x * scale + shift`, one entry of both for each channel, None for 1 and 0."""
+    shape = [1] * x.ndim
+    shape[axis] = -1
+    x = x if scale is None else x * scale.reshape(shape)
+    return x if shift is None else x + shift.reshape(shape)
+
+
+def _normalize_masked(inputs: Any, gamma: Any, beta: Any, mask: Any, axis: int, epsilon: float) -> Any:
+    """As `autograd.batch_norm`, for channels that are not last: Keras's masks leave out the last axis all the same."""
+    x = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+    counted = mask.unsqueeze(-1).expand(x.shape)
+    reduced = [i for i in range(x.ndim) if i != axis % x.ndim]
+    count = counted.sum(reduced, keepdim=True).to(x.dtype) + config.epsilon()
+    mean = torch.where(counted, x, 0).sum(reduced, keepdim=True) / count
+    centred = x - mean
+    variance = torch.where(counted, centred, 0).square().sum(reduced, keepdim=True) / count
+    outputs = _scaled(centred * torch.rsqrt(variance + epsilon), gamma, beta, axis)
+    return outputs.to(inputs.dtype), mean.detach().flatten(), variance.detach().flatten()
 
 
 def _checked_clipping(limits: dict[str, float]) -> dict[str, float]:

@@ -95,7 +95,8 @@ class LayerNormalization(Layer):
     def _scaled_by_variance(self, inputs: Any, gamma: Any) -> Any:
         x = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
         variance = x.var(self._axes, correction=0, keepdim=True)
-        shape = [size if axis - x.ndim in self._axes or axis in self._axes else 1 for axis, size in enumerate(x.shape)]
+        axes = {axis % x.ndim for axis in self._axes}
+        shape = [size if axis in axes else 1 for axis, size in enumerate(x.shape)]
         return x * torch.rsqrt(variance + self.epsilon) * gamma.reshape(shape)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

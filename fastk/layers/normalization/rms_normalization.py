@@ -32,7 +32,7 @@ class RMSNormalization(Layer):
     def build(self, input_shape: Any) -> None:
         """Makes `scale` of the sizes along the axes."""
         self.axis = sorted(self.axis) if isinstance(self.axis, (list, tuple)) else [self.axis]
-        self._axes = tuple(sorted(axis % len(input_shape) for axis in self.axis))
+        self._axes = tuple(self.axis)
         self.scale = self.add_weight(
             name="scale", shape=tuple(input_shape[axis] for axis in self.axis), initializer="ones"
         )
@@ -41,8 +41,10 @@ class RMSNormalization(Layer):
         """`inputs`, scaled."""
         working = torch.promote_types(inputs.dtype, torch.float32)
         x = inputs if inputs.dtype is working else inputs.to(working)
-        shape = [size if axis in self._axes else 1 for axis, size in enumerate(x.shape)]
-        scale = self.scale.value.to(working).reshape(shape)
+        scale = self.scale.value.to(working)
+        if self._axes != (-1,):
+            axes = {axis % x.ndim for axis in self._axes}
+            scale = scale.reshape([size if axis in axes else 1 for axis, size in enumerate(x.shape)])
         outputs = x * torch.rsqrt(x.square().mean(self._axes, keepdim=True) + self.epsilon) * scale
         return outputs if outputs.dtype is inputs.dtype else outputs.to(inputs.dtype)
 

@@ -145,13 +145,15 @@ def _max_pool3d(x: torch.Tensor, window: Any, strides: Any, padding: str) -> tor
 
 
 def _average_pool3d(x: torch.Tensor, window: Any, strides: Any, padding: str) -> torch.Tensor:
-    x = torch.movedim(x, -1, 1)
+    dtype = x.dtype
+    # Half types are summed in float32, which torch's function for the CPU does not do by itself.
+    x = torch.movedim(x, -1, 1).to(torch.promote_types(dtype, torch.float32))
     if padding == "valid":
-        return torch.movedim(F.avg_pool3d(x, window, strides), 1, -1)
+        return torch.movedim(F.avg_pool3d(x, window, strides), 1, -1).to(dtype)
     # The mean of what lies inside: a mean with zeros around, divided by that of ones.
     inside = torch.ones_like(x[:1, :1])
     sums, counts = (F.avg_pool3d(_zeros_around(v, window, strides, (1, 1, 1)), window, strides) for v in (x, inside))
-    return torch.movedim(sums / counts, 1, -1)
+    return torch.movedim(sums / counts, 1, -1).to(dtype)
 
 
 @operation("inputs", spec=_pool_spec)
