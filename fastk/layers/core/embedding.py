@@ -67,7 +67,7 @@ class Embedding(Layer):
         self.supports_masking = mask_zero
         self.autocast = False
         # The output carries a mask of its own, which the short way of a call does not attach.
-        self._short_call = self._short_call or not mask_zero
+        self._supports_mask_making = mask_zero
         if weights is not None:
             self.build()
             self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
