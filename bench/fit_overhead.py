@@ -3,8 +3,8 @@
     python bench/fit_overhead.py [--model mlp] [--repeats 9] [--json FILE]
 
 The torch loop is what a PyTorch user would write, at its best for this size: tensors made once, `F.cross_entropy` on
-logits, `torch.optim.Adam(fused=True)`, a loss and an accuracy summed as tensors. Times are microseconds a step; the figure
-to quote is the median of the ratios of neighbouring runs, which a machine that drifts disturbs least.
+logits, `torch.optim.Adam(fused=True)`, a loss and an accuracy summed as tensors. Times are microseconds a step; the
+figure to quote is the median of the ratios of neighbouring runs, which a machine that drifts disturbs least.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ def cnn() -> tuple[keras.Model, torch.nn.Module, tuple[int, ...], int]:
         torch.nn.Conv2d(1, 32, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
         torch.nn.Conv2d(32, 64, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
         torch.nn.Flatten(), torch.nn.Linear(1600, 10),
-    ).to(memory_format=torch.channels_last)  # fmt: skip
+    )  # fmt: skip
+    for parameter in rival.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
     return model, rival, (28, 28, 1), 128
 
 
@@ -98,7 +101,7 @@ def torch_epoch(rival: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, batch:
 
 def main() -> None:
     """Runs the comparison and prints one line a model."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", choices=MODELS, action="append")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -133,7 +136,10 @@ def main() -> None:
         ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
         rows.append({"model": name, "batch": batch, "fit_us": statistics.median(ours),
                      "torch_us": statistics.median(theirs), "ratio": ratio})  # fmt: skip
-        print(f"{name:12} batch {batch:4}  fit {rows[-1]['fit_us']:8.1f} us/step  torch loop {rows[-1]['torch_us']:8.1f} us/step  ratio {ratio:.2f}")
+        print(
+            f"{name:12} batch {batch:4}  fit {rows[-1]['fit_us']:8.1f} us/step  torch loop {rows[-1]['torch_us']:8.1f} "
+            f"us/step  ratio {ratio:.2f}"
+        )
     if arguments.json:
         about = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine(),
                  "threads": arguments.threads}  # fmt: skip

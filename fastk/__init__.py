@@ -42,7 +42,7 @@ from fastk.naming import name_scope
 from fastk.optimizers import Optimizer
 from fastk.regularizers import Regularizer
 from fastk.scopes import StatelessScope, SymbolicScope
-from fastk.tensor import Tensor, convert_to_tensor
+from fastk.tensor import Tensor
 from fastk.variable import Variable
 
 __version__ = "0.1.0"
@@ -79,7 +79,6 @@ __all__ = [
     "callbacks",
     "config",
     "constraints",
-    "convert_to_tensor",
     "device",
     "dtype_policies",
     "initializers",

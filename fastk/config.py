@@ -142,6 +142,6 @@ def set_kernels(name: str) -> None:
 
 
 def public(function: Callable) -> Callable:
-    """A decorator for modules above this one: their setting is reached here too, under Keras's name `keras.config.<name>`."""
+    """A decorator for modules above this one: their setting is reached here too, as `keras.config.<name>`."""
     globals()[function.__name__] = function
     return function

@@ -5,7 +5,7 @@ or `fastk.device(...)` says otherwise.
 
 >>> import fastk
 >>> with fastk.device("cpu"):
-...     print(fastk.convert_to_tensor([1.0]).device)
+...     print(fastk.ops.convert_to_tensor([1.0]).device)
 cpu
 """
 

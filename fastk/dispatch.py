@@ -102,10 +102,14 @@ def _decide(op: str, request: str, device_type: str, arguments: tuple) -> Choice
     if request not in config.IMPLEMENTATIONS:
         names = ", ".join(map(repr, config.IMPLEMENTATIONS))
         raise ValueError(f"Unknown `implementation` of {op}: {request!r}. Expected one of {names}.")
+    if _why_not(op, "aten", device_type) is not None:
+        raise ValueError(f"Unknown op: {op!r}. Expected the name of a function in a folder of `kernels/`.")
     if device_type == "meta":  # shapes are the same whoever computes them
         return _settle(op, request, device_type, "aten", "a meta tensor has a shape and no data")
+    if request == "auto" and device_type != "cuda":
+        return _settle(op, request, device_type, "aten", f"the other kernels run on CUDA, and this is {device_type!r}")
     if request == "auto":
-        return _decide_best(op, device_type, arguments)
+        return _decide_best(op, arguments)
     refusal = _why_not(op, request, device_type) or _refusal(op, request, arguments)
     if refusal is not None:
         raise ImplementationUnavailable(
@@ -115,24 +119,24 @@ def _decide(op: str, request: str, device_type: str, arguments: tuple) -> Choice
     return _settle(op, request, device_type, request, "asked for by name")
 
 
-def _decide_best(op: str, device_type: str, arguments: tuple) -> Choice:
-    """The first implementation, best first, that does not refuse; its reason names those that did."""
+def _decide_best(op: str, arguments: tuple) -> Choice:
+    """On a GPU the first implementation, best first, that does not refuse; its reason names those that did."""
     refusals: list[str] = []
     by_arguments = False
     for name in _BEST_FIRST:
-        refusal = _why_not(op, name, device_type)
+        refusal = _why_not(op, name, "cuda")
         if refusal is None:
             by_arguments = by_arguments or _checks_arguments(op, name)
             refusal = _refusal(op, name, arguments)
         if refusal is None:
             reason = "; ".join(refusals) or "the fastest that there is"
-            if device_type == "cuda" and refusals:
+            if refusals:
                 _log_once(op, reason)
             if by_arguments:
                 return Choice(op, name, reason, _function(op, name))
-            return _settle(op, "auto", device_type, name, reason)
+            return _settle(op, "auto", "cuda", name, reason)
         refusals.append(refusal)
-    raise ImplementationUnavailable(f"No implementation of {op} can run this call: {'; '.join(refusals)}.")
+    raise ImplementationUnavailable(f"No implementation of {op} takes this call: {'; '.join(refusals)}.")
 
 
 def _settle(op: str, request: str, device_type: str, name: str, reason: str) -> Choice:
@@ -153,18 +157,16 @@ def _log_once(op: str, reason: str) -> None:
 def _why_not(op: str, name: str, device_type: str) -> str | None:
     """None, or why `name` cannot run `op` on such a device, whatever the arguments."""
     title = _TITLES[name]
+    missing = f"there is no {title} kernel for {op} yet"
     if not _exists(op, name):
-        return f"there is no {title} kernel for {op} yet"
-    if name == "aten":
-        return None
-    if device_type != "cuda":
-        return f"{title} kernels run on CUDA tensors, and this one is on {device_type!r}"
-    library = _why_no_library(name)
-    if library is not None:
-        return library
-    if not hasattr(_module(op, name), op):
-        return f"there is no {title} kernel for {op} yet"
-    return None
+        return missing
+    if name != "aten":
+        if device_type != "cuda":
+            return f"{title} kernels run on CUDA tensors, and this one is on {device_type!r}"
+        library = _why_no_library(name)
+        if library is not None:
+            return library
+    return None if hasattr(_module(op, name), op) else missing
 
 
 @functools.cache
@@ -185,9 +187,10 @@ def _module_name(op: str, name: str) -> str:
 
 @functools.cache
 def _exists(op: str, name: str) -> bool:
-    if importlib.util.find_spec(f"fastk.kernels.{folder(op)}") is None:
-        raise ValueError(f"Unknown op: {op!r}. Expected the name of a function in a folder of `kernels/`.")
-    return importlib.util.find_spec(_module_name(op, name)) is not None
+    package = f"fastk.kernels.{folder(op)}"
+    return (
+        importlib.util.find_spec(package) is not None and importlib.util.find_spec(_module_name(op, name)) is not None
+    )
 
 
 def _module(op: str, name: str) -> ModuleType:

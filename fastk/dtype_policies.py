@@ -58,7 +58,7 @@ class DTypePolicy:
         return self._variable_dtype
 
     def convert_input(self, x: Any, autocast: bool, dtype: Any) -> Any:
-        """`x` as a tensor, floating-point values in `dtype` where `autocast` is set; what is no array stays as it is."""
+        """`x` as a tensor, floats in `dtype` where `autocast` is set; what is no array stays as it is."""
         from fastk import ops, tensor
         from fastk.graph import KerasTensor
 
@@ -135,7 +135,8 @@ def get(identifier: Any) -> DTypePolicy:
         return DTypePolicy(dtypes.standardize_dtype(identifier))
     except ValueError:
         raise ValueError(
-            f"Cannot interpret `dtype` argument. Expected a string or an instance of DTypePolicy. Received: dtype={identifier}"
+            "Cannot interpret `dtype` argument. Expected a string or an instance of DTypePolicy. Received: "
+            f"dtype={identifier}"
         ) from None
 
 

@@ -23,3 +23,7 @@ class FileFormatError(FastkError, ValueError):
 
 class FileMissing(FastkError, FileNotFoundError, ValueError):
     """A file to load, or the folder to save into, does not exist. Also a `ValueError`, which Keras raises here."""
+
+
+class DeserializationError(FastkError, TypeError):
+    """A configuration names a class that is not known, or does not fit its class."""

@@ -126,13 +126,15 @@ class StatelessScope(_Scope):
         for variable, value in state_mapping or {}:
             if not isinstance(variable, Variable):
                 raise ValueError(
-                    f"Keys of `state_mapping` must be of type `Variable`. Received: {variable!r} (of type {type(variable)})."
+                    f"Keys of `state_mapping` must be of type `Variable`. Received: {variable!r} (of type "
+                    f"{type(variable)})."
                 )
             if value is not None:
                 value = convert_to_tensor(value, dtype=variable.dtype)
                 if tuple(value.shape) != tuple(variable.shape):
                     raise ValueError(
-                        f"Invalid shape for variable '{variable.path}': expected {variable.shape}, received {tuple(value.shape)}."
+                        f"Invalid shape for variable '{variable.path}': expected {variable.shape}, received "
+                        f"{tuple(value.shape)}."
                     )
                 self.state_mapping[id(variable)] = value
 

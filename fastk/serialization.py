@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from fastk import config, dtypes, lambdas
+from fastk.errors import DeserializationError
 from fastk.naming import to_snake_case
 from fastk.tensor import convert_to_numpy, convert_to_tensor
 
@@ -32,26 +33,48 @@ PUBLIC_MODULES = {
     "fastk.variable": "keras",
     **{
         f"fastk.{name}": f"keras.{name}"
-        for name in (
-            "activations callbacks constraints initializers layers losses metrics optimizers "
-            "optimizers.schedules random regularizers utils"
-        ).split()
+        for name in [
+            "activations",
+            "callbacks",
+            "constraints",
+            "initializers",
+            "layers",
+            "losses",
+            "metrics",
+            "optimizers",
+            "optimizers.schedules",
+            "random",
+            "regularizers",
+            "utils",
+        ]
     },
 }
 # The packages whose public functions a name alone may mean, in this order.
-FUNCTION_PACKAGES = "activations losses metrics initializers regularizers constraints ops".split()
+FUNCTION_PACKAGES = ["activations", "losses", "metrics", "initializers", "regularizers", "constraints", "ops"]
 # The packages whose public classes a private Keras module may mean.
-CLASS_PACKAGES = (
-    "layers models optimizers optimizers.schedules losses metrics initializers regularizers constraints "
-    "dtype_policies callbacks random utils ops"
-).split()
+CLASS_PACKAGES = [
+    "layers",
+    "models",
+    "optimizers",
+    "optimizers.schedules",
+    "losses",
+    "metrics",
+    "initializers",
+    "regularizers",
+    "constraints",
+    "dtype_policies",
+    "callbacks",
+    "random",
+    "utils",
+    "ops",
+]
 
 CUSTOM_OBJECTS: dict[str, Any] = {}
 _custom_names: dict[Any, str] = {}
 
 
 class _State(threading.local):
-    scope: dict[str, Any] = {}
+    scope: dict[str, Any] = {}  # noqa: RUF012 - never changed in place
     safe_mode: bool | None = None
     shared_configs: dict[int, dict] | None = None
     shared_objects: dict[int, Any] | None = None
@@ -209,7 +232,8 @@ def _serialize_value(obj: Any) -> dict | None:
         return None
     if isinstance(obj, types.FunctionType) and obj.__name__ == "<lambda>":
         warnings.warn(
-            "The object being serialized includes a `lambda`, which is stored as Python code: to load it, `safe_mode=False` "
+            "The object being serialized includes a `lambda`, which is stored as Python code: to load it, "
+            "`safe_mode=False` "
             "has to be passed. Prefer a named function registered with `register_keras_serializable`.",
             stacklevel=4,
         )
@@ -278,7 +302,10 @@ def _shared_config(obj: Any, config: dict) -> dict:
 
 
 def deserialize_keras_object(
-    config: Any, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True, module_objects: dict | None = None
+    config: Any,
+    custom_objects: dict[str, Any] | None = None,
+    safe_mode: bool = True,
+    module_objects: dict | None = None,
 ) -> Any:
     """The object that `serialize_keras_object` described.
 
@@ -303,15 +330,15 @@ def deserialize_keras_object(
 
 
 def _from_module_objects(config: Any, objects: dict[str, Any]) -> Any:
-    name = config.get("class_name") if isinstance(config, dict) else config
-    if isinstance(config, dict) and name is None:
-        raise ValueError(f"Unknown `config` as a `dict`, config={config}")
-    if isinstance(config, dict) and name == "function":
-        name = config["config"]
-    custom = _custom(name) if isinstance(name, str) else None
     if isinstance(config, str):
-        found = objects.get(config, config)
-        return custom if custom is not None else found() if isinstance(found, type) else found
+        found = _custom(config) or objects.get(config, config)
+        return found() if isinstance(found, type) else found
+    name = config.get("class_name")
+    if name is None:
+        raise ValueError(f"Unknown `config` as a `dict`, config={config}")
+    if name == "function":
+        name = config["config"]
+    custom = _custom(name)
     if custom is not None or config.get("registered_name") in {**CUSTOM_OBJECTS, **_state.scope}:
         return _deserialize(config)
     found = objects.get(name)
@@ -359,10 +386,13 @@ def _instantiate(cls: Any, config: dict) -> Any:
         )
     try:
         instance = cls.from_config(dict(config["config"] or {}))
+    except DeserializationError:  # of an object within this one, which it explains
+        raise
     except TypeError as error:
-        raise TypeError(
+        raise DeserializationError(
             f"{cls} could not be deserialized properly. Ensure that objects (layers, models, etc.) in the result of "
-            f"`get_config()` are deserialized in `from_config()`.\n\nconfig={config}.\n\nException encountered: {error}"
+            f"`get_config()` are deserialized in `from_config()`.\n\nconfig={_shortened(config)}.\n\n"
+            f"Exception encountered: {error}"
         ) from error
     build_config = config.get("build_config")
     if build_config and not instance.built:
@@ -389,12 +419,18 @@ def _find(name: str, config: dict, is_function: bool) -> Any:
         found = _public_function(name) if is_function else _public_class(module, name)
     if found is None:
         kind = "function" if is_function else "class"
-        raise TypeError(
+        raise DeserializationError(
             f"Could not locate {kind} '{registered_name}'. Make sure custom classes and functions are decorated with "
-            "`@keras.saving.register_keras_serializable()` and imported before loading, or pass them in `custom_objects`. "
-            f"Full object config: {config}"
+            "`@keras.saving.register_keras_serializable()` and imported before loading, or pass them in "
+            "`custom_objects`. "
+            f"Full object config: {_shortened(config)}"
         )
     return found
+
+
+def _shortened(config: dict, length: int = 1000) -> str:
+    text = str(config)
+    return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"
 
 
 def _public_function(name: str) -> Any:
@@ -411,7 +447,7 @@ def _public_class(module: str, name: str) -> Any:
     path = module.split(".")[1:]
     private = path[:1] == ["src"]
     if private and path[1:2] == ["ops"]:
-        return getattr(importlib.import_module(f"fastk.{path[1]}"), "operation_class")(name)
+        return importlib.import_module(f"fastk.{path[1]}").operation_class(name)
     packages = CLASS_PACKAGES if private or not path else [".".join(path), *CLASS_PACKAGES]
     for package in packages:
         if package not in CLASS_PACKAGES:
@@ -430,7 +466,8 @@ def add_special(name: str, read: Callable[[dict], Any]) -> None:
 def _read_lambda(config: dict) -> Any:
     if _state.safe_mode:
         raise ValueError(
-            "The configuration holds a Python lambda: loading it would run code from the file, which is refused by default. "
+            "The configuration holds a Python lambda: loading it would run code from the file, which is refused by "
+            "default. "
             "If you trust where it comes from, pass `safe_mode=False` to the loading function, or call "
             "`keras.config.enable_unsafe_deserialization()`."
         )
@@ -505,5 +542,3 @@ class Registry:
         near = difflib.get_close_matches(name, [key for key in self.objects if isinstance(key, str)], n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
         return f"{hint}Register your own with `@keras.saving.register_keras_serializable()` or `custom_object_scope`."
-
-

@@ -77,11 +77,13 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: bool | None = None, rag
         dtype: the result's dtype; by default that of `x` (Python floats: `floatx()`, Python integers: int32).
 
     >>> import fastk
-    >>> fastk.convert_to_tensor([1, 2]).dtype
+    >>> fastk.ops.convert_to_tensor([1, 2]).dtype
     torch.int32
     """
     if sparse or ragged:
-        raise ValueError("Sparse and ragged tensors are not supported: pass a dense tensor, with a mask where it is needed.")
+        raise ValueError(
+            "Sparse and ragged tensors are not supported: pass a dense tensor, with a mask where it is needed."
+        )
     target = None if dtype is None else dtypes.to_torch_dtype(dtype)
     if isinstance(x, torch.Tensor):
         return _moved(x, target)
@@ -90,7 +92,8 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: bool | None = None, rag
         return _moved(value, target)
     if getattr(x, "_keras_history", None) is not None or type(x).__name__ == "KerasTensor":
         raise ValueError(
-            f"A KerasTensor is symbolic and has no values: {x!r}. Use it in layers and `keras.ops`, or wrap the computation "
+            f"A KerasTensor is symbolic and has no values: {x!r}. Use it in layers and `keras.ops`, or wrap the "
+            "computation "
             "in a `Layer`."
         )
     return _from_python(x, target)
@@ -113,7 +116,9 @@ def _from_python(x: Any, dtype: torch.dtype | None) -> torch.Tensor:
         return torch.tensor(x, dtype=dtype, device=device)
     if isinstance(x, (list, tuple)):
         leaves = tree.flatten(x)
-        if any(isinstance(leaf, torch.Tensor) or isinstance(getattr(leaf, "value", None), torch.Tensor) for leaf in leaves):
+        if any(
+            isinstance(leaf, torch.Tensor) or isinstance(getattr(leaf, "value", None), torch.Tensor) for leaf in leaves
+        ):
             stacked = torch.stack([convert_to_tensor(item) for item in x])
             return stacked if dtype is None else stacked.to(dtype)
         if dtype is None and leaves:

@@ -10,7 +10,7 @@ None is a leaf, and a dict is walked in the order of its sorted keys, as in Kera
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import optree
 
@@ -25,12 +25,12 @@ def register_list(cls: type) -> None:
 def register_dict(cls: type) -> None:
     """Makes instances of `cls`, a subclass of dict, be walked like dicts; what is made of one is a plain dict."""
 
-    def children(x: dict) -> tuple:
+    def children(x: Any) -> tuple:
         keys = sorted(x)
         return [x[key] for key in keys], keys, keys
 
     optree.register_pytree_node(
-        cls, children, lambda keys, items: dict(zip(keys, items, strict=True)), namespace="fastk"
+        cls, children, lambda keys, items: dict(zip(cast(list, keys), items, strict=True)), namespace="fastk"
     )
 
 

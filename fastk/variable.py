@@ -84,7 +84,9 @@ class Variable:
     ):
         name = name or auto_name(type(self).__name__)
         if not isinstance(name, str) or "/" in name:
-            raise ValueError(f"Argument `name` must be a string and cannot contain character `/`. Received: name={name}")
+            raise ValueError(
+                f"Argument `name` must be a string and cannot contain character `/`. Received: name={name}"
+            )
         self.name = name
         path = current_path()
         self.path = f"{path}/{name}" if path else name
@@ -118,7 +120,8 @@ class Variable:
                 "Create all variables in `__init__()` or `build()`, before the scope is opened."
             )
         if isinstance(initializer, torch.nn.Parameter) and dtype is None:
-            self._value = initializer.requires_grad_(self._trainable and initializer.is_floating_point())
+            self._value = initializer
+            initializer.requires_grad_(self._trainable and initializer.is_floating_point())
             self._dtype = dtypes.standardize_dtype(initializer.dtype)
         else:
             value = _with_values(lambda: convert_to_tensor(initializer, dtype=dtype))
@@ -153,8 +156,8 @@ class Variable:
     def _set_value(self, value: torch.Tensor) -> None:
         value = value.detach().to(devices.get_device())
         # A value given as a tensor stays the caller's: the parameter has storage of its own.
-        self._value = torch.nn.Parameter(value.clone(memory_format=torch.contiguous_format), requires_grad=False)
-        self._value.requires_grad_(self._trainable and self._value.is_floating_point())
+        trained = self._trainable and value.is_floating_point()
+        self._value = torch.nn.Parameter(value.clone(memory_format=torch.contiguous_format), requires_grad=trained)
 
     @property
     def value(self) -> torch.Tensor:
@@ -183,7 +186,8 @@ class Variable:
         if value.shape != self._shape:
             raise ValueError(
                 "The shape of the target variable and the shape of the target value in `variable.assign(value)` must "
-                f"match. variable.shape={self.shape}, Received: value.shape={tuple(value.shape)}. Target variable: {self.path}"
+                f"match. variable.shape={self.shape}, Received: value.shape={tuple(value.shape)}. Target variable: "
+                f"{self.path}"
             )
         if state.stateless is not None:
             state.stateless.add_update((self, value))
@@ -299,7 +303,7 @@ class Variable:
     def _scalar(self) -> torch.Tensor:
         if self.ndim > 0:
             raise TypeError(f"Only scalar variables can be converted to Python scalars. Received: shape={self.shape}")
-        return self.value
+        return self.value.detach()
 
     def __round__(self, ndigits: int | None = None) -> torch.Tensor:
         return torch.round(self.value, decimals=ndigits or 0)
@@ -355,7 +359,8 @@ def _operator(name: str):
 
     def apply(self: Variable, *operands: Any) -> Any:
         operands = tuple(
-            convert_to_tensor(o) if isinstance(o, (Variable, np.ndarray, np.generic, list, tuple)) else o for o in operands
+            convert_to_tensor(o) if isinstance(o, (Variable, np.ndarray, np.generic, list, tuple)) else o
+            for o in operands
         )
         return method(self.value, *operands)
 
@@ -363,10 +368,40 @@ def _operator(name: str):
     return apply
 
 
-for _name in (
-    "neg pos abs invert eq ne lt le gt ge add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv "
-    "mod rmod pow rpow matmul rmatmul and rand or ror xor rxor"
-).split():
+for _name in [
+    "neg",
+    "pos",
+    "abs",
+    "invert",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "add",
+    "radd",
+    "sub",
+    "rsub",
+    "mul",
+    "rmul",
+    "truediv",
+    "rtruediv",
+    "floordiv",
+    "rfloordiv",
+    "mod",
+    "rmod",
+    "pow",
+    "rpow",
+    "matmul",
+    "rmatmul",
+    "and",
+    "rand",
+    "or",
+    "ror",
+    "xor",
+    "rxor",
+]:
     setattr(Variable, f"__{_name}__", _operator(f"__{_name}__"))
 
 

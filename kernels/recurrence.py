@@ -20,9 +20,18 @@ from fastk.kernels.activation.aten import ACTIVATIONS
 Activation = str | Callable[[Tensor], Tensor]
 
 
-def function(activation: Activation) -> Callable[[Tensor], Tensor]:
+def as_function(activation: Activation) -> Callable[[Tensor], Tensor]:
     """The function behind an activation's name; a function is itself."""
     return ACTIVATIONS[activation] if isinstance(activation, str) else activation
+
+
+def arrange(x: Tensor, mask: Tensor | None, reverse: bool) -> tuple[Tensor, Tensor | None]:
+    """x and mask in the order of the steps, with masked steps 0: whatever stands there reaches no gradient."""
+    if mask is not None:
+        x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+    if not reverse:
+        return x, mask
+    return x.flip(1), None if mask is None else mask.flip(1)
 
 
 def gate_products(x: Tensor, kernel: Tensor, mask: Tensor | None) -> Tensor:
@@ -41,7 +50,7 @@ def project(x: Tensor, kernel: Tensor, bias: Tensor | None, mask: Tensor | None)
     if x.dim() == 3:
         x = x.transpose(0, 1)
     if mask is None and bias is not None:  # one GEMM, the bias in it
-        return torch.addmm(bias, x.reshape(-1, x.size(-1)), kernel).view(*x.shape[:-1], -1)
+        return torch.addmm(bias, x.reshape(-1, x.size(-1)), kernel).view(*x.shape[:-1], kernel.size(1))
     products = gate_products(x, kernel, mask)
     return products if bias is None else products + bias
 
@@ -58,30 +67,26 @@ def scan(
     inputs: Iterable[tuple[Tensor, ...]],
     states: tuple[Tensor, ...],
     mask: Tensor | None,
-) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-    """`states = step(*inputs[t], *states)` over t; the first state after each step, and the last states.
+    return_sequences: bool,
+) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+    """`states = step(*inputs[t], *states)` over t: the first state after each step [B, T, H], and the last states.
 
     mask: [B, T] bool; where it is False the states of the step before are taken back.
     """
     keeps = None if mask is None else mask.t().unsqueeze(-1).unbind(0)
-    outputs = []
+    sequence = []
     for t, values in enumerate(inputs):
         new = step(*values, *states)
         states = new if keeps is None else tuple(map(torch.where, [keeps[t]] * len(new), new, states))
-        outputs.append(states[0])
-    return outputs, states
+        if return_sequences:
+            sequence.append(states[0])
+    return (torch.stack(sequence, 1) if return_sequences else None), states
 
 
-def finish(
-    outputs: list[Tensor],
-    mask: Tensor | None,
-    started_at_zero: bool,
-    return_sequences: bool,
-    zero_output_for_mask: bool,
+def outputs(
+    sequence: Tensor | None, last: Tensor, mask: Tensor | None, started_at_zero: bool, zero_output_for_mask: bool
 ) -> tuple[Tensor | None, Tensor]:
-    """(outputs [B, T, H] or None, last output [B, H]) of a loop's first states."""
-    last = outputs[-1]
-    sequence = torch.stack(outputs, 1) if return_sequences else None
+    """The outputs that go with a loop's states: [B, T, H] or None, and the last one [B, H]."""
     if mask is None or (started_at_zero and not zero_output_for_mask):
         return sequence, last
     shown = mask if zero_output_for_mask else mask.cumsum(1) > 0
@@ -99,11 +104,11 @@ class Compact(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor, mask: Tensor) -> Compact:
-        """Of x [B, T, I] and mask [B, T] bool."""
+        """Of x [B, T, I], 0 where mask [B, T] is False."""
         lengths = mask.sum(1)
         padding = torch.arange(mask.size(1), device=mask.device) >= lengths.unsqueeze(1)
         order = torch.sort(mask.to(torch.uint8), dim=1, descending=True, stable=True).indices
-        return cls(_take_steps(x, order).masked_fill(padding.unsqueeze(-1), 0.0), padding, mask, lengths)
+        return cls(_take_steps(x, order), padding, mask, lengths)
 
     def final_state(self, outputs: Tensor, initial: Tensor) -> Tensor:
         """The output of each row's last unmasked step, [B, H]; `initial` for a row without any."""
@@ -124,6 +129,6 @@ class Compact(NamedTuple):
 
 def _take_steps(x: Tensor, steps: Tensor) -> Tensor:
     """x[b, steps[b, t]]: whole rows are copied, which index_select does faster than gather."""
-    batch, length = x.shape[:2]
+    batch, length, size = x.shape
     rows = steps + torch.arange(0, batch * length, length, device=steps.device).unsqueeze(1)
-    return x.reshape(batch * length, -1).index_select(0, rows.flatten()).view(batch, steps.size(1), -1)
+    return x.reshape(batch * length, size).index_select(0, rows.flatten()).view(batch, steps.size(1), size)

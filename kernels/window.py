@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import functools
-
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 
@@ -31,7 +29,6 @@ def axis_padding(length: int, window: int, stride: int, dilation: int, padding: 
     return total // 2, total - total // 2
 
 
-@functools.lru_cache(maxsize=4096)
 def explicit_padding(size: Pair, window: Pair, strides: Pair, dilation: Pair, padding: str | Padding) -> Padding:
     """((top, bottom), (left, right)) of windows over an image of `size`.
 
@@ -41,13 +38,14 @@ def explicit_padding(size: Pair, window: Pair, strides: Pair, dilation: Pair, pa
     >>> explicit_padding((5, 5), (2, 2), (1, 1), (1, 1), "same")
     ((0, 1), (0, 1))
     """
-    sides = padding if not isinstance(padding, str) else (padding, padding)
-    pads = tuple(map(axis_padding, size, window, strides, dilation, sides))
-    for length, extent, step, (before, after) in zip(size, window, dilation, pads, strict=True):
-        if length + before + after < (extent - 1) * step + 1:
-            raise ValueError(
-                f"The window is larger than the padded image: the output would be empty. Received an image of {size} "
-                f"(height, width), a window of {window}, dilation {dilation}, padding={padding!r}. "
-                "Use a smaller window, or padding='same'."
-            )
-    return pads  # type: ignore[return-value]
+    (height, width), (rows, columns) = size, window
+    vertical, horizontal = (padding, padding) if isinstance(padding, str) else padding
+    top, bottom = axis_padding(height, rows, strides[0], dilation[0], vertical)
+    left, right = axis_padding(width, columns, strides[1], dilation[1], horizontal)
+    if height + top + bottom <= (rows - 1) * dilation[0] or width + left + right <= (columns - 1) * dilation[1]:
+        raise ValueError(
+            f"The window is larger than the padded image: the output would be empty. Received an image of {size} "
+            f"(height, width), a window of {window}, dilation {dilation}, padding={padding!r}. "
+            "Use a smaller window, or padding='same'."
+        )
+    return (top, bottom), (left, right)

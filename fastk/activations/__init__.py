@@ -37,7 +37,7 @@ from fastk.activations.functions import (
     tanh_shrink,
     threshold,
 )
-from fastk.activations.fused import fused_name
+from fastk.activations.fused import fused_name as fused_name  # for layers; not part of the public list
 
 swish = silu
 hard_swish = hard_silu

@@ -57,6 +57,8 @@ def batch_norm(
         check_vector(vector, channels, "batch_norm", name)
     if not training and (mean is None or variance is None):
         raise ValueError("batch_norm needs `mean` and `variance` unless training=True.")
+    if training and x.numel() == 0:
+        raise ValueError(f"batch_norm in training needs at least one position. Received x of shape {tuple(x.shape)}.")
     if mask is not None and (axis != rank - 1 or mask.shape != x.shape[:-1] or mask.dtype != torch.bool):
         raise ValueError(
             "batch_norm expects `mask` of dtype torch.bool and x's shape without the channels, which are last. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from fastk.kernels.activation.aten import ACTIVATIONS
@@ -37,6 +38,11 @@ def check_dropout(rate: float, seed: object, op: str) -> None:
     if seed is None and rate > 0.0:
         raise ValueError(
             f"{op} with a dropout rate of {rate} needs `seed`: an int64 tensor (seed, offset), or two ints."
+        )
+    if isinstance(seed, Tensor) and (seed.dtype != torch.int64 or seed.dim() != 1 or seed.size(0) != 2):
+        raise ValueError(
+            f"`seed` of {op} must be an int64 tensor (seed, offset). Received shape {tuple(seed.shape)} and dtype "
+            f"{seed.dtype}."
         )
 
 

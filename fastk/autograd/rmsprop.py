@@ -37,7 +37,7 @@ def rmsprop_(
         implementation: `"auto"`, `"triton"`, `"cupy"` or `"aten"`.
 
     Raises:
-        ValueError: lists of different lengths, or one that is needed and missing.
+        ValueError: lists of different lengths, or one that is missing, or given and not needed.
 
     >>> import torch
     >>> param = torch.ones(1)
@@ -46,8 +46,8 @@ def rmsprop_(
     tensor([0.8000])
     """
     check_lists("rmsprop_", params, grads=grads, velocities=velocities, momenta=momenta, average_grads=average_grads)
-    if momenta is None and momentum:
-        raise ValueError(f"rmsprop_ with {momentum=} needs `momenta`.")
+    if (momenta is None) != (momentum == 0):
+        raise ValueError(f"rmsprop_ takes `momenta` where momentum is not 0, and not else. Received {momentum=}.")
     if centered != (average_grads is not None):
         raise ValueError(f"rmsprop_ takes `average_grads` with centered=True and not else. Received {centered=}.")
     if params:

@@ -22,14 +22,14 @@ def sgd_(
     Args:
         params: the variables, all on one device.
         grads: like params.
-        momenta: like params; None for plain gradient descent.
+        momenta: like params; None where momentum is 0.
         learning_rate: a float or a 0-d tensor, which is not read on the host if it is on a GPU.
         momentum: the decay of momenta.
         nesterov: look ahead by one more decay of momenta (Sutskever et al. 2013).
         implementation: `"auto"`, `"triton"`, `"cupy"` or `"aten"`.
 
     Raises:
-        ValueError: lists of different lengths, or momentum without momenta.
+        ValueError: lists of different lengths, or momentum without momenta, or momenta without momentum.
 
     >>> import torch
     >>> param = torch.ones(1)
@@ -38,8 +38,8 @@ def sgd_(
     tensor([0.2500])
     """
     check_lists("sgd_", params, grads=grads, momenta=momenta)
-    if momenta is None and (momentum or nesterov):
-        raise ValueError(f"sgd_ with {momentum=}, {nesterov=} needs `momenta`.")
+    if (momenta is None) != (momentum == 0):
+        raise ValueError(f"sgd_ takes `momenta` where momentum is not 0, and not else. Received {momentum=}.")
     if params:
         arguments = (params, grads, momenta, learning_rate, momentum, nesterov)
         choose("sgd_", implementation, params[0], arguments).function(*arguments)

@@ -61,7 +61,8 @@ class Function(Operation):
             for x in flat:
                 if not isinstance(x, KerasTensor):
                     raise ValueError(
-                        f"All `{what}` values must be KerasTensors. Received: {what}={given} including invalid value {x} "
+                        f"All `{what}` values must be KerasTensors. Received: {what}={given} including invalid value "
+                        f"{x} "
                         f"of type {type(x)}"
                     )
         topology = map_graph(flat_inputs, flat_outputs)

@@ -81,14 +81,22 @@ class KerasTensor:
         """`keras.ops.transpose` of this tensor."""
         return _ops().transpose(self)
 
+    # NumPy leaves `array + x` to `__radd__`.
+    __array_ufunc__ = None
+
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise ValueError(_NO_VALUES.format(self, "be converted to a NumPy array"))
 
-    def __torch_function__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(_NO_VALUES.format(self, "be passed to a torch function"))
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # From a tensor's operator this leads to `__radd__` and its like.
+        given = next((x for x in tree.flatten((args, kwargs)) if isinstance(x, KerasTensor)), cls.__name__)
+        raise TypeError(_NO_VALUES.format(given, "be passed to a torch function"))
 
     def __iter__(self) -> Any:
-        raise NotImplementedError("Iterating over a symbolic KerasTensor is not supported: its length is not a Python value.")
+        raise NotImplementedError(
+            "Iterating over a symbolic KerasTensor is not supported: its length is not a Python value."
+        )
 
     def __bool__(self) -> bool:
         raise TypeError("A symbolic KerasTensor cannot be used as a boolean: its value is not known yet.")

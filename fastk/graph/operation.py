@@ -38,7 +38,8 @@ class Node:
         for x in self.outputs:
             if not isinstance(x, KerasTensor):
                 raise ValueError(
-                    f"All operation outputs must be tensors. Operation {operation} returned a non-tensor. Non-tensor received: {x}"
+                    f"All operation outputs must be tensors. Operation {operation} returned a non-tensor. Non-tensor "
+                    f"received: {x}"
                 )
         recorded = all(x.record_history for x in self.input_tensors)
         operation._inbound_nodes.append(self)
@@ -94,6 +95,7 @@ class Operation:
     _init_arguments: tuple[tuple, dict]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Keeps the constructor's arguments."""
         instance = super().__new__(cls)
         # What get_config makes a configuration of, for classes that do not write their own.
         object.__setattr__(instance, "_init_arguments", (args, kwargs))
@@ -104,13 +106,15 @@ class Operation:
             name = auto_name(type(self).__name__)
         if not isinstance(name, str) or "/" in name:
             raise ValueError(
-                f"Argument `name` must be a string and cannot contain character `/`. Received: name={name} (of type {type(name)})"
+                f"Argument `name` must be a string and cannot contain character `/`. Received: name={name} (of type "
+                f"{type(name)})"
             )
         self.name = name
         self._inbound_nodes = []
         self._outbound_nodes = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """`call` on tensors, `symbolic_call` where one of them is symbolic."""
         if any_symbolic_tensors(args, kwargs):
             return self.symbolic_call(*args, **kwargs)
         return self.call(*args, **kwargs)
@@ -184,7 +188,8 @@ class Operation:
             return cls(**config)
         except (TypeError, ValueError) as error:
             raise TypeError(
-                f"Error when deserializing class '{cls.__name__}' using config={config}.\n\nException encountered: {error}"
+                f"Error when deserializing class '{cls.__name__}' using config={config}.\n\nException encountered: "
+                f"{error}"
             ) from error
 
     def __repr__(self) -> str:
@@ -198,7 +203,8 @@ def inferred(operation: Any, function: Callable, args: tuple, kwargs: dict) -> A
     except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, IndexError, KeyError) as error:
         kind = type(operation).__name__
         message = (
-            f"Could not automatically infer the output shape / dtype of '{operation.name}' (of type {kind}). Either the "
+            f"Could not automatically infer the output shape / dtype of '{operation.name}' (of type {kind}). Either "
+            "the "
             f"`{kind}.call()` method is incorrect, or you need to implement the `{kind}.compute_output_spec() / "
             f"compute_output_shape()` method. Error encountered:\n\n{error}"
         )

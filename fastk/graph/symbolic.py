@@ -33,7 +33,9 @@ def compute_output_spec(function: Callable, *args: Any, **kwargs: Any) -> Any:
     """
     unknown = any(isinstance(x, KerasTensor) and None in x.shape for x in tree.flatten((args, kwargs)))
     outputs = [_run(function, args, kwargs, size) for size in (STAND_INS if unknown else STAND_INS[:1])]
-    return tree.map_structure(_to_keras_tensor, *outputs) if unknown else tree.map_structure(_to_keras_tensor, outputs[0])
+    return (
+        tree.map_structure(_to_keras_tensor, *outputs) if unknown else tree.map_structure(_to_keras_tensor, outputs[0])
+    )
 
 
 def _run(function: Callable, args: tuple, kwargs: dict, stand_in: int) -> Any:

@@ -70,6 +70,13 @@ from fastk.layers.reshaping.repeat_vector import RepeatVector
 from fastk.layers.reshaping.reshape import Reshape
 from fastk.layers.reshaping.up_sampling import UpSampling1D, UpSampling2D, UpSampling3D
 from fastk.layers.reshaping.zero_padding import ZeroPadding1D, ZeroPadding2D, ZeroPadding3D
+from fastk.layers.rnn.bidirectional import Bidirectional
+from fastk.layers.rnn.gru import GRU, GRUCell
+from fastk.layers.rnn.lstm import LSTM, LSTMCell
+from fastk.layers.rnn.rnn import RNN
+from fastk.layers.rnn.simple_rnn import SimpleRNN, SimpleRNNCell
+from fastk.layers.rnn.stacked_rnn_cells import StackedRNNCells
+from fastk.layers.rnn.time_distributed import TimeDistributed
 from fastk.layers.serialization import deserialize, serialize
 
 AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
@@ -90,6 +97,9 @@ SeparableConvolution1D, SeparableConvolution2D = SeparableConv1D, SeparableConv2
 
 __all__ = [
     "ELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "ActivityRegularization",
     "AdaptiveAveragePooling1D",
@@ -108,6 +118,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNormalization",
+    "Bidirectional",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -132,6 +143,7 @@ __all__ = [
     "EinsumDense",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalAveragePooling1D",
@@ -151,6 +163,7 @@ __all__ = [
     "Input",
     "InputLayer",
     "InputSpec",
+    "LSTMCell",
     "Lambda",
     "Layer",
     "LayerNormalization",
@@ -178,11 +191,15 @@ __all__ = [
     "SeparableConv2D",
     "SeparableConvolution1D",
     "SeparableConvolution2D",
+    "SimpleRNN",
+    "SimpleRNNCell",
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "StackedRNNCells",
     "Subtract",
+    "TimeDistributed",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",

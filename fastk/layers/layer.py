@@ -1,8 +1,7 @@
 """`Layer`: the base of all layers and models, a `torch.nn.Module` with Keras's interface.
 
-A call does, in this order: convert the inputs, check them against `input_spec`, build the layer if it is not, find
-out whether this is training, collect masks, run `call`, hand the mask on. A layer that is built and called from inside
-another takes a short path through the same steps.
+Its parts: `state` (variables and sub-layers), `calls` (what a call does), `weight_options` (initializers and their
+like); here are construction, building, shapes, losses and configuration.
 """
 
 from __future__ import annotations
@@ -16,19 +15,18 @@ from typing import Any
 import torch
 
 from fastk import constraints, dtype_policies, dtypes, initializers, regularizers, tree
-from fastk.graph import KerasTensor, Node, Operation, any_symbolic_tensors, compute_output_spec
+from fastk.graph import KerasTensor, Operation, compute_output_spec
 from fastk.graph.operation import inferred
-from fastk.layers.call_spec import CallContext, CallSpec, current, is_tensor_like, signature_of
-from fastk.layers.input_spec import assert_input_compatibility
+from fastk.layers.call_spec import CallContext, CallSpec, current
+from fastk.layers.calls import LayerCalls
 from fastk.layers.state import LayerState
 from fastk.layers.weight_options import WeightOptions
 from fastk.naming import current_path, name_scope
-from fastk.scopes import AutocastScope, StatelessScope, state
-from fastk.tensor import Tensor, get_keras_mask, set_keras_mask, to_boundary
+from fastk.scopes import StatelessScope, state
 from fastk.variable import Variable
 
 
-class Layer(WeightOptions, LayerState, Operation):
+class Layer(LayerCalls, WeightOptions, LayerState, Operation):
     """A computation with state: weights made in `build()`, used in `call()`.
 
     Args:
@@ -69,7 +67,8 @@ class Layer(WeightOptions, LayerState, Operation):
         if input_shape is not None:
             warnings.warn(
                 "Do not pass an `input_shape`/`input_dim` argument to a layer. When using Sequential models, prefer "
-                "using an `Input(shape)` object as the first layer in the model instead.",
+                "using an "
+                "`Input(shape)` object as the first layer in the model instead.",
                 stacklevel=2,
             )
             self._input_shape_arg = input_shape
@@ -90,16 +89,7 @@ class Layer(WeightOptions, LayerState, Operation):
         self._losses_context: CallContext | None = None
         self._build_shapes: dict[str, Any] | None = None
         self._building = False
-        self._convert_input_args = True
-        self._allow_non_tensor_positional_args = False
-        cls = type(self)
-        self._signature = signature_of(cls.call)
-        self._call_has_training = "training" in self._signature.parameters
-        self._call_has_mask = "mask" in self._signature.parameters
-        self._call_context_args: set[str] = {"training"}
-        self._supports_masking = cls.compute_mask is not Layer.compute_mask
-        # Layers that compute masks of their own take the long path of a call.
-        self._short_call = not self._supports_masking and self.activity_regularizer is None
+        self._init_calls()
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -118,9 +108,11 @@ class Layer(WeightOptions, LayerState, Operation):
         if type(self).build is Layer.build and any(not layer.built for layer in self._layers):
             warnings.warn(
                 f"`build()` was called on layer '{self.name}', however the layer does not have a `build()` method "
-                "implemented and it looks like it has unbuilt state. This will cause the layer to be marked as "
-                "built, despite not being actually built, which may cause failures down the line. Make sure to "
-                "implement a proper `build()` method.",
+                "implemented "
+                "and it looks like it has unbuilt state. This will cause the layer to be marked as built, despite not "
+                "being "
+                "actually built, which may cause failures down the line. Make sure to implement a proper `build()` "
+                "method.",
                 stacklevel=2,
             )
         with self._open_name_scope():
@@ -163,10 +155,12 @@ class Layer(WeightOptions, LayerState, Operation):
                 if spec.eager:
                     return
                 warnings.warn(
-                    f"Layer '{self.name}' looks like it has unbuilt state, but its `call()` cannot be traced in "
-                    "order to build it automatically. Either `call()` fails (try it on some input first), or the "
-                    "layer needs a `def build(self, input_shape)` that creates all variables, for example by "
-                    f"calling `build()` on all its children. Exception encountered: '{error}'",
+                    f"Layer '{self.name}' looks like it has unbuilt state, but its `call()` cannot be traced in order "
+                    "to build "
+                    "it automatically. Either `call()` fails (try it on some input first), or the layer needs a "
+                    "`def build(self, input_shape)` that creates all variables, for example by calling `build()` on "
+                    "all its "
+                    f"children. Exception encountered: '{error}'",
                     stacklevel=3,
                 )
         self.build(next(iter(spec.shapes().values()), None))
@@ -255,201 +249,6 @@ class Layer(WeightOptions, LayerState, Operation):
         """The dtype that floating-point inputs are cast to."""
         return self.compute_dtype
 
-    # ------------------------------------------------------------ call
-
-    def call(self, *args: Any, **kwargs: Any) -> Any:
-        """The layer's computation."""
-        raise NotImplementedError(
-            f"Layer {type(self).__name__} does not have a `call()` method implemented: write `def call(self, inputs)`."
-        )
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What `torch.nn.Module` runs between its hooks."""
-        return self.call(*args, **kwargs)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Builds the layer if needed, and runs `call`; tensors may be concrete or symbolic."""
-        context = current.context
-        if context is not None and not kwargs and len(args) == 1 and not state.active:
-            x = args[0]
-            if (
-                type(x) is torch.Tensor
-                and self.built
-                and self._short_call
-                and not hasattr(x, "_keras_mask")
-                and (not x.is_floating_point() or not self.autocast or x.dtype is self._torch_input_dtype())
-            ):
-                spec = self.input_spec
-                if spec is not None:
-                    assert_input_compatibility(spec, x, self.name)
-                if self._call_has_training:
-                    training = context.values.get("training")
-                    if training is not None:
-                        return torch.nn.Module.__call__(self, x, training=training)
-                return torch.nn.Module.__call__(self, x)
-        self._require_super_init()
-        if context is not None:
-            return self._call_in(context, args, kwargs)
-        for layer in self._losses_context.loss_owners if self._losses_context is not None else ():
-            layer._losses.clear()
-        context = current.context = CallContext(self)
-        self._losses_context = context
-        try:
-            state.internal += 1
-            outputs = self._call_in(context, args, kwargs)
-        finally:
-            state.internal -= 1
-            current.context = None
-        return outputs if state.internal else to_boundary(outputs)
-
-    def _torch_input_dtype(self) -> torch.dtype:
-        return dtypes.TORCH_DTYPES[self._dtype_policy.compute_dtype]
-
-    def _call_in(self, context: CallContext, args: tuple, kwargs: dict) -> Any:
-        original_args, original_kwargs = args, kwargs
-        if self._convert_input_args:
-            args, kwargs = tree.map_structure(self._convert, args), tree.map_structure(self._convert, kwargs)
-        if not self._allow_non_tensor_positional_args:
-            for x in tree.flatten(args):
-                if x is not None and not is_tensor_like(x):
-                    raise ValueError(
-                        "Only input tensors may be passed as positional arguments. The following argument value "
-                        f"should be passed as a keyword argument: {x!r} (of type {type(x)})"
-                    )
-        # Context arguments that this layer's call() does not take are only handed down.
-        handed = {name: kwargs.pop(name) for name in self._call_context_args & kwargs.keys()
-                  if name not in self._signature.parameters}  # fmt: skip
-        spec = CallSpec(self._signature, args, kwargs)
-        self._check_input(spec.first)
-        with self._open_name_scope():
-            if not self.built:
-                self._maybe_build(spec)
-            before = dict(context.values)
-            self._resolve_context(context, spec, kwargs, handed)
-            previous_mask = self._resolve_masks(spec, kwargs)
-            try:
-                outputs = self._apply_call(args, kwargs)
-            finally:
-                context.values = before
-        self.built = True
-        self._add_activity_loss(outputs)
-        self._hand_on_mask(spec.first, outputs, previous_mask)
-        if any_symbolic_tensors(original_args, original_kwargs):
-            Node(self, original_args, original_kwargs, outputs)
-        return outputs
-
-    def _convert(self, x: Any) -> Any:
-        if type(x) is Tensor:
-            plain = x.as_subclass(torch.Tensor)
-            set_keras_mask(plain, get_keras_mask(x))
-            x = plain
-        if not is_tensor_like(x) and not hasattr(x, "__array__"):
-            return x
-        mask = get_keras_mask(x)
-        converted = self._dtype_policy.convert_input(x, self.autocast, self.input_dtype)
-        if mask is not None and converted is not x:
-            set_keras_mask(converted, mask)
-        return converted
-
-    def _check_input(self, x: Any) -> None:
-        spec = self.input_spec
-        if spec is not None and (not isinstance(spec, (list, tuple, dict)) or spec):
-            assert_input_compatibility(spec, x, self.name)
-
-    def _resolve_context(self, context: CallContext, spec: CallSpec, kwargs: dict, handed: dict) -> None:
-        """Each context argument: what was passed, else the outer call's, else the default of `call`."""
-        for name in self._call_context_args:
-            if name in handed:
-                value = handed[name]
-            elif name in spec.given:
-                value = spec.arguments[name]
-            else:
-                value = None
-            if value is None:
-                value = context.values.get(name)
-            if value is None:
-                value = spec.arguments.get(name)
-            context.values[name] = value
-            if name in self._signature.parameters and value is not None:
-                kwargs[name] = value
-
-    def _resolve_masks(self, spec: CallSpec, kwargs: dict) -> Any:
-        """Puts masks attached to the inputs into mask arguments that were not given; returns the first input's."""
-        if len(spec.tensors) == 1:
-            if "mask" in self._signature.parameters and spec.arguments["mask"] is None:
-                kwargs["mask"] = tree.map_structure(get_keras_mask, next(iter(spec.tensors.values())))
-        else:
-            for name, value in spec.tensors.items():
-                argument = f"{name}_mask"
-                if argument in spec.arguments and spec.arguments[argument] is None:
-                    kwargs[argument] = tree.map_structure(get_keras_mask, value)
-        if kwargs.get("mask") is not None:
-            return kwargs["mask"]
-        return tree.map_structure(get_keras_mask, spec.first)
-
-    def _apply_call(self, args: tuple, kwargs: dict) -> Any:
-        scope = self._autocast_scope()
-        if any_symbolic_tensors(args, kwargs):
-            run: Callable = self.compute_output_spec
-        else:
-            run = functools.partial(torch.nn.Module.__call__, self)
-        if scope is None:
-            return run(*args, **kwargs)
-        with scope:
-            return run(*args, **kwargs)
-
-    def _autocast_scope(self) -> AutocastScope | None:
-        compute = self.compute_dtype
-        if state.autocast is not None:
-            if not self.autocast or "float" not in compute:
-                return AutocastScope(None)
-            return AutocastScope(compute) if state.autocast.dtype != compute else None
-        return AutocastScope(compute) if compute != self.variable_dtype and "float" in compute else None
-
-    def _open_name_scope(self) -> name_scope:
-        if self._parent_path is None:
-            self._parent_path = current_path()
-        return name_scope(self.name, caller=self)
-
-    def _register_call_context_args(self, *names: str) -> None:
-        """Makes arguments of these names pass from this layer's call to those nested in it, as `training` does."""
-        self._call_context_args = self._call_context_args | set(names)
-
-    # ------------------------------------------------------------ masks
-
-    @property
-    def supports_masking(self) -> bool:
-        """Whether masks may reach the layer; settable."""
-        return self._supports_masking
-
-    @supports_masking.setter
-    def supports_masking(self, value: bool) -> None:
-        self._supports_masking = value
-
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
-        """The mask of the outputs; by default that of the inputs."""
-        return previous_mask
-
-    def _hand_on_mask(self, inputs: Any, outputs: Any, previous_mask: Any) -> None:
-        if not self.supports_masking:
-            if any(mask is not None for mask in tree.flatten(previous_mask)):
-                warnings.warn(
-                    f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a mask attached "
-                    "to it. However, this layer does not support masking and will therefore destroy the mask "
-                    "information. Downstream layers will not see the mask.",
-                    stacklevel=4,
-                )
-            return
-        flat = tree.flatten(outputs)
-        if all(get_keras_mask(x) is not None for x in flat):
-            return
-        masks = self.compute_mask(inputs, previous_mask)
-        if masks is None:
-            return
-        for x, mask in zip(flat, tree.flatten(masks), strict=False):
-            if mask is not None and x is not None and get_keras_mask(x) is None:
-                set_keras_mask(x, mask)
-
     # ------------------------------------------------------------ shapes
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
@@ -462,7 +261,7 @@ class Layer(WeightOptions, LayerState, Operation):
         return tree.map_shape_structure(lambda shape: KerasTensor(shape, dtype=self.compute_dtype), shapes)
 
     def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
-        """The shape of the outputs for inputs of these shapes; by default found by running `call` without values."""
+        """The outputs' shape for inputs of the given shapes; by default found by running `call` without values."""
         given = [*args, *kwargs.values()]
         tensors = [
             tree.map_shape_structure(lambda s: KerasTensor(s, dtype=self.compute_dtype), shape) for shape in given
@@ -539,7 +338,8 @@ class Layer(WeightOptions, LayerState, Operation):
         if not self.built:
             raise ValueError(
                 f"To call stateless_call, {type(self).__name__} must be built (i.e. its variables must have been "
-                "already created). You can build it by calling it on some data."
+                "already "
+                "created). You can build it by calling it on some data."
             )
         own, fixed = self.trainable_variables, self.non_trainable_variables
         for what, given, expected in (

@@ -34,6 +34,8 @@ class LayerState(torch.nn.Module):
         set_plain(self, "_layers", [])
         set_plain(self, "_metrics", [])
         set_plain(self, "_seed_generators", [])
+        # The keys of `_modules` that are no attribute of the user's: layers found in lists and dicts.
+        set_plain(self, "_contained", set())
         set_plain(self, "_state_locked", False)
         # Counts changes of what is trainable, so that a compiled training step knows when it is out of date.
         set_plain(self, "_state_version", 0)
@@ -55,6 +57,7 @@ class LayerState(torch.nn.Module):
         self._track(name, value)
         if isinstance(value, torch.nn.Module) or (kind is torch.nn.Parameter):
             self.__dict__.pop(name, None)
+            self._contained.discard(name)
             super().__setattr__(name, value)
         else:
             if name in self._modules:
@@ -79,7 +82,8 @@ class LayerState(torch.nn.Module):
         if "_state_locked" not in self.__dict__:
             raise RuntimeError(
                 f"In layer '{type(self).__name__}', you forgot to call `super().__init__()` as the first statement in "
-                "the `__init__()` method. Go add it!"
+                "the "
+                "`__init__()` method. Go add it!"
             )
 
     # ------------------------------------------------------------ tracking
@@ -132,7 +136,13 @@ class LayerState(torch.nn.Module):
         self._check_unlocked(f"the layer '{layer.name}'")
         self._layers.append(layer)
         if attribute is None:
-            self._modules[_free_name(layer.name, self._modules)] = layer
+            self._register_contained(layer)
+
+    def _register_contained(self, layer: Any) -> None:
+        """Makes a layer that is no attribute the torch module's child, under its own name."""
+        key = _free_name(layer.name, self._modules)
+        self._modules[key] = layer
+        self._contained.add(key)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """`Module.to`, `.half()` and their like: variables follow their parameters."""
@@ -141,8 +151,8 @@ class LayerState(torch.nn.Module):
                for v in (*self._trainable_variables, *self._non_trainable_variables) if v._value is value]  # fmt: skip
         super()._apply(fn, recurse)
         for variable, registered, name in own:
-            variable._value = value = registered[name]
-            variable._dtype = dtypes.standardize_dtype(value.dtype)
+            variable._value = registered[name]
+            variable._dtype = dtypes.standardize_dtype(registered[name].dtype)
         for generator in self._seed_generators:
             generator.state._value.data = fn(generator.state._value.data)
         before = dtypes.to_torch_dtype(self.variable_dtype)
@@ -251,14 +261,16 @@ class LayerState(torch.nn.Module):
         if len(own) != len(weights):
             raise ValueError(
                 f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of length "
-                f"{len(weights)}, but the layer was expecting {len(own)} weights: {[(v.path, v.shape) for v in own]}."
+                f"{len(weights)}, but "
+                f"the layer was expecting {len(own)} weights: {[(v.path, v.shape) for v in own]}."
             )
         for variable, value in zip(own, weights, strict=True):
             shape = tuple(np.shape(value))
             if variable.shape != shape:
                 raise ValueError(
                     f"Layer {self.name} weight shape {variable.shape} ('{variable.path}') is not compatible with "
-                    f"provided weight shape {shape}."
+                    "provided "
+                    f"weight shape {shape}."
                 )
         for variable, value in zip(own, weights, strict=True):
             variable.assign(value)
@@ -286,8 +298,10 @@ class LayerState(torch.nn.Module):
             if not own and not self.built:
                 raise ValueError(
                     f"Layer '{self.name}' was never built and thus it doesn't have any variables. However the weights "
-                    f"file lists {len(store.keys())} variables for this layer. Its parent's `build()` must build it "
-                    "too, or it must say in `get_build_config()` and `build_from_config()` how it is built."
+                    "file "
+                    f"lists {len(store.keys())} variables for this layer. Its parent's `build()` must build it too, or "
+                    "it "
+                    "must say in `get_build_config()` and `build_from_config()` how it is built."
                 )
             raise ValueError(
                 f"Layer '{self.name}' expected {len(own)} variables, but received {len(store.keys())} variables during "

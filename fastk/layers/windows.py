@@ -62,7 +62,8 @@ def windows_shape(
     if len(spatial) != len(window):
         raise ValueError(
             f"Expected inputs of rank {len(window) + 2} for a window of {len(window)} axes. Received: input shape "
-            f"{shape}, window {window}."
+            f"{shape}, "
+            f"window {window}."
         )
     dilation = dilation or (1,) * len(window)
     lengths = [

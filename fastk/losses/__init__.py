@@ -50,56 +50,60 @@ from fastk.losses.sequence import CTC, ctc
 from fastk.losses.similarity import Circle, circle
 from fastk.serialization import Registry
 
-# The bases may be named in files, but mean nothing without arguments.
-_BASES = (Loss, LossFunctionWrapper)
-_CLASSES = (
-    BinaryCrossentropy,
-    BinaryFocalCrossentropy,
-    CTC,
-    CategoricalCrossentropy,
-    CategoricalFocalCrossentropy,
-    CategoricalGeneralizedCrossEntropy,
-    CategoricalHinge,
-    Circle,
-    CosineSimilarity,
-    Dice,
-    Hinge,
-    Huber,
-    KLDivergence,
-    LogCosh,
-    MeanAbsoluteError,
-    MeanAbsolutePercentageError,
-    MeanSquaredError,
-    MeanSquaredLogarithmicError,
-    Poisson,
-    SparseCategoricalCrossentropy,
-    SquaredHinge,
-    Tversky,
-)
-FUNCTIONS = (
-    binary_crossentropy,
-    binary_focal_crossentropy,
-    categorical_crossentropy,
-    categorical_focal_crossentropy,
-    categorical_generalized_cross_entropy,
-    categorical_hinge,
-    circle,
-    cosine_similarity,
-    ctc,
-    dice,
-    hinge,
-    huber,
-    kl_divergence,
-    log_cosh,
-    mean_absolute_error,
-    mean_absolute_percentage_error,
-    mean_squared_error,
-    mean_squared_logarithmic_error,
-    poisson,
-    sparse_categorical_crossentropy,
-    squared_hinge,
-    tversky,
-)
+__all__ = [
+    "CTC",
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
+    "CategoricalHinge",
+    "Circle",
+    "CosineSimilarity",
+    "Dice",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
+    "Loss",
+    "LossFunctionWrapper",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
+    "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    "Tversky",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
+    "categorical_hinge",
+    "circle",
+    "cosine_similarity",
+    "ctc",
+    "deserialize",
+    "dice",
+    "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
+    "serialize",
+    "sparse_categorical_crossentropy",
+    "squared_hinge",
+    "tversky",
+]
+
+_OBJECTS = [globals()[name] for name in __all__ if name not in ("deserialize", "get", "serialize")]
+FUNCTIONS = tuple(found for found in _OBJECTS if not isinstance(found, type))
 _SHORT = {
     "bce": binary_crossentropy,
     "kld": kl_divergence,
@@ -110,7 +114,7 @@ _SHORT = {
 }
 _REGISTRY = Registry(
     "loss",
-    classes=(*_BASES, *_CLASSES),
+    classes=[found for found in _OBJECTS if isinstance(found, type)],
     functions=FUNCTIONS,
     aliases=_SHORT | {name.upper(): function for name, function in _SHORT.items()},
 )
@@ -144,15 +148,3 @@ def deserialize(name: Any, custom_objects: dict[str, Any] | None = None) -> Any:
         custom_objects: names that it may use, and what they mean.
     """
     return _REGISTRY.deserialize(name, custom_objects)
-
-
-__all__ = [
-    "FUNCTIONS",
-    "Loss",
-    "LossFunctionWrapper",
-    "deserialize",
-    "get",
-    "serialize",
-    *(cls.__name__ for cls in _CLASSES),
-    *(function.__name__ for function in FUNCTIONS),
-]

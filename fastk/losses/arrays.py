@@ -52,7 +52,7 @@ def as_tensors(structure: Any, dtype: Any) -> Any:
         dtype: a torch dtype, or None to keep each array's own.
     """
     if isinstance(structure, (list, tuple, dict)):
-        leaves = tree.flatten(structure)
-        if isinstance(structure, dict) or any(hasattr(leaf, "shape") for leaf in leaves):
+        has_arrays = any(getattr(leaf, "shape", ()) != () for leaf in tree.flatten(structure))
+        if has_arrays or isinstance(structure, dict):
             return tree.map_structure(lambda x: convert_to_tensor(x, dtype=dtype), structure)
     return convert_to_tensor(structure, dtype=dtype)

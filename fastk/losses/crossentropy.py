@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional
 
 from fastk import config
+from fastk.autograd import softmax_cross_entropy
 from fastk.losses.arrays import floating, like_predictions
 from fastk.losses.loss import FunctionLoss, average_of, keeps_target_dtype
 from fastk.tensor import convert_to_tensor, set_keras_mask, to_boundary
@@ -47,9 +48,9 @@ def check_classes(function: str, y_true: torch.Tensor, y_pred: torch.Tensor, axi
         raise ValueError(f"`axis` must be of type `int`. Received: axis={axis} of type {type(axis)}")
     if y_true.shape != y_pred.shape or y_pred.ndim == 0:
         raise ValueError(
-            f"`{function}` takes `y_true` and `y_pred` of one shape, at least rank 1, with a class axis. Received: "
+            f"In `{function}`, `y_true` and `y_pred` must have the same shape, with a class axis. Received: "
             f"y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}. "
-            f"For class numbers in place of one-hot rows, use `sparse_categorical_crossentropy`."
+            "For class numbers in place of one-hot rows, use `sparse_categorical_crossentropy`."
         )
     if y_pred.shape[-1] == 1:
         warnings.warn(
@@ -57,7 +58,7 @@ def check_classes(function: str, y_true: torch.Tensor, y_pred: torch.Tensor, axi
             f"Received: y_pred.shape={tuple(y_pred.shape)}. Consider using 'binary_crossentropy' if you only have 2 "
             "classes.",
             SyntaxWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -95,7 +96,7 @@ def _binary_inputs(y_true: Any, y_pred: Any, label_smoothing: float) -> tuple[to
     y_true, y_pred = like_predictions(y_true, y_pred)
     if y_true.shape != y_pred.shape:
         raise ValueError(
-            "Binary cross-entropy takes `y_true` and `y_pred` of one shape. "
+            "In a binary cross-entropy, `y_true` and `y_pred` must have the same shape. "
             f"Received: y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}"
         )
     return smoothed(y_true, label_smoothing, classes=2), y_pred
@@ -139,28 +140,17 @@ def categorical_crossentropy(
     >>> print(fastk.losses.categorical_crossentropy([[0, 1, 0]], [[0.25, 0.5, 0.25]]))
     [0.6931472]
     """
-    y_true, y_pred = _categorical_inputs(y_true, y_pred, label_smoothing, axis)
-    if from_logits:
-        values = _soft_crossentropy(y_true, y_pred, axis, reduction="none")
-        shape = y_pred.movedim(axis, -1).shape[:-1]
-        return to_boundary(values.reshape(shape))
-    return to_boundary(-_soft_terms(y_true, y_pred, axis).sum(axis))
-
-
-def _categorical_inputs(
-    y_true: Any, y_pred: Any, label_smoothing: float, axis: int
-) -> tuple[torch.Tensor, torch.Tensor]:
     y_true, y_pred = like_predictions(y_true, y_pred)
     check_classes("categorical_crossentropy", y_true, y_pred, axis)
-    return smoothed(y_true, label_smoothing, y_true.shape[-1]), y_pred
+    if from_logits:
+        logits, y_true = y_pred.movedim(axis, -1), y_true.movedim(axis, -1)
+        return to_boundary(softmax_cross_entropy(logits, y_true, sparse=False, label_smoothing=label_smoothing))
+    return to_boundary(-_soft_terms(y_true, y_pred, label_smoothing, axis).sum(axis))
 
 
-def _soft_crossentropy(y_true: torch.Tensor, logits: torch.Tensor, axis: int, reduction: str) -> torch.Tensor:
-    return functional.cross_entropy(class_rows(logits, axis), class_rows(y_true, axis), reduction=reduction)
-
-
-def _soft_terms(y_true: torch.Tensor, y_pred: torch.Tensor, axis: int) -> torch.Tensor:
+def _soft_terms(y_true: torch.Tensor, y_pred: torch.Tensor, label_smoothing: float, axis: int) -> torch.Tensor:
     """`t_c log p_c`, from probabilities."""
+    y_true = smoothed(y_true, label_smoothing, y_true.shape[axis])
     return torch.xlogy(y_true, clipped(y_pred / y_pred.sum(axis, keepdim=True)))
 
 
@@ -168,12 +158,21 @@ def _soft_terms(y_true: torch.Tensor, y_pred: torch.Tensor, axis: int) -> torch.
 def _categorical_average(
     y_true: torch.Tensor, y_pred: torch.Tensor, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> torch.Tensor | None:
-    y_true, y_pred = _categorical_inputs(y_true, y_pred, label_smoothing, axis)
-    if not y_pred.numel():
+    if not y_pred.numel() or (from_logits and not _fused_mean_is_best(y_pred)):
         return None
+    check_classes("categorical_crossentropy", y_true, y_pred, axis)
     if from_logits:
-        return _soft_crossentropy(y_true, y_pred, axis, reduction="mean")
-    return _soft_terms(y_true, y_pred, axis).sum() * (-y_pred.shape[axis] / y_pred.numel())
+        y_true, y_pred = class_rows(y_true, axis), class_rows(y_pred, axis)
+        return functional.cross_entropy(y_pred, y_true, label_smoothing=label_smoothing)
+    return _soft_terms(y_true, y_pred, label_smoothing, axis).sum() * (-y_pred.shape[axis] / y_pred.numel())
+
+
+def _fused_mean_is_best(logits: torch.Tensor) -> bool:
+    """Whether torch's mean of cross-entropies is used rather than the mean of `softmax_cross_entropy`'s rows.
+
+    On the CPU that saves an operation each way (measured at 32x10: 9 against 15 us forward).
+    """
+    return logits.is_cpu and config.kernels() in ("auto", "aten")
 
 
 # ---------------------------------------------------------------- sparse
@@ -201,7 +200,7 @@ def sparse_categorical_crossentropy(
     [0.6931472]
     """
     labels, rows, shape = _sparse_inputs(y_true, y_pred, axis)
-    values = _label_losses(labels, rows, from_logits, "none", NO_CLASS if ignore_class is None else ignore_class)
+    values = _label_losses(labels, rows, from_logits, "none", ignore_class)
     values = values if values.shape == shape else values.reshape(shape)
     if ignore_class is not None:
         set_keras_mask(values, (labels != ignore_class).reshape(shape))
@@ -222,36 +221,43 @@ def _sparse_inputs(y_true: Any, y_pred: Any, axis: int) -> tuple[torch.Tensor, t
         rows = class_rows(y_pred, axis) if matches else y_pred
     if not matches:
         raise ValueError(
-            f"`sparse_categorical_crossentropy` takes class numbers in `y_true`, of `y_pred`'s shape without axis {axis}. "
-            f"Received: y_true.shape={tuple(labels.shape)}, y_pred.shape={tuple(y_pred.shape)}. "
-            "For one-hot rows in `y_true`, use `categorical_crossentropy`."
+            "`sparse_categorical_crossentropy` takes class numbers in `y_true`, which must have the same shape as "
+            f"`y_pred` without axis {axis}. Received: y_true.shape={tuple(labels.shape)}, "
+            f"y_pred.shape={tuple(y_pred.shape)}. For one-hot rows in `y_true`, use `categorical_crossentropy`."
         )
     return labels.reshape(-1) if labels.ndim != 1 else labels, rows, labels.shape
 
 
 def _label_losses(
-    labels: torch.Tensor, rows: torch.Tensor, from_logits: bool, reduction: str, ignored: int
+    labels: torch.Tensor, rows: torch.Tensor, from_logits: bool, reduction: str, ignore_class: int | None
 ) -> torch.Tensor:
     """The cross-entropy of each row, or their mean; an ignored label's is 0."""
+    ignored = NO_CLASS if ignore_class is None else ignore_class
     try:
+        if from_logits and reduction == "mean":
+            return functional.cross_entropy(rows, labels, ignore_index=ignored)
         if from_logits:
-            return functional.cross_entropy(rows, labels, reduction=reduction, ignore_index=ignored)
+            return softmax_cross_entropy(rows, labels, sparse=True, ignore_class=ignore_class)
+        if ignore_class is not None:
+            # A row that does not count may hold anything: zeros, whose shares are NaN, or NaN itself.
+            rows = rows.masked_fill((labels == ignore_class).unsqueeze(1), 1.0)
         if rows.shape[1] <= FEW_CLASSES:
             logarithms = clipped(rows / rows.sum(1, keepdim=True)).log()
             return functional.nll_loss(logarithms, labels, reduction=reduction, ignore_index=ignored)
         # nll_loss only picks here: minus each label's probability.
         picked = functional.nll_loss(rows, labels, reduction="none", ignore_index=ignored)
     except IndexError as error:
-        _raise_for_labels(labels, rows.shape[1], ignored, error)
+        _raise_for_labels(labels, rows.shape[1], ignore_class, error)
     values = clipped(-picked / rows.sum(1)).log().neg()
-    if ignored != NO_CLASS:
-        values = values.masked_fill(labels == ignored, 0.0)
+    if ignore_class is not None:
+        values = values.masked_fill(labels == ignore_class, 0.0)
     return values if reduction == "none" else values.mean()
 
 
-def _raise_for_labels(labels: torch.Tensor, classes: int, ignored: int, error: IndexError) -> NoReturn:
+def _raise_for_labels(labels: torch.Tensor, classes: int, ignore_class: int | None, error: IndexError) -> NoReturn:
     """Says which label is out of range, where torch's index error came from one; else raises that again."""
-    wrong = labels[((labels < 0) | (labels >= classes)) & (labels != ignored)]
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    wrong = wrong if ignore_class is None else wrong[wrong != ignore_class]
     if not wrong.numel():
         raise error
     label = int(wrong[0])
@@ -275,10 +281,10 @@ def _sparse_average(
     ignore_class: int | None = None,
     axis: int = -1,
 ) -> torch.Tensor | None:
-    if ignore_class is not None or not y_pred.numel():
+    if ignore_class is not None or not y_pred.numel() or (from_logits and not _fused_mean_is_best(y_pred)):
         return None
     labels, rows, _ = _sparse_inputs(y_true, y_pred, axis)
-    return _label_losses(labels, rows, from_logits, "mean", NO_CLASS)
+    return _label_losses(labels, rows, from_logits, "mean", None)
 
 
 # ---------------------------------------------------------------- classes

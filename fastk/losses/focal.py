@@ -73,11 +73,11 @@ def categorical_focal_crossentropy(
     """
     y_true, y_pred = like_predictions(y_true, y_pred)
     check_classes("categorical_focal_crossentropy", y_true, y_pred, axis)
-    y_true = smoothed(y_true, label_smoothing, y_true.shape[-1])
+    y_true = smoothed(y_true, label_smoothing, y_true.shape[axis])
     if from_logits:
         y_pred = y_pred.softmax(axis)
     probabilities = clipped(y_pred / y_pred.sum(axis, keepdim=True))
-    weights = convert_to_tensor(alpha, dtype=y_pred.dtype) if isinstance(alpha, (list, tuple)) else alpha
+    weights = alpha if isinstance(alpha, (int, float)) else convert_to_tensor(alpha, dtype=y_pred.dtype)
     values = (1.0 - probabilities).pow(gamma) * weights * (-y_true * probabilities.log())
     return to_boundary(values.sum(axis))
 

@@ -174,8 +174,12 @@ class FunctionLoss(LossFunctionWrapper):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        given = {key: value for key, value in self._fn_kwargs.items() if self._optional.get(key, self) != value}
-        return Loss.get_config(self) | given
+        return Loss.get_config(self) | without_defaults(self._fn_kwargs, self._optional)
+
+
+def without_defaults(arguments: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """`arguments`, those left out whose default is in `defaults` and is what they are."""
+    return {key: value for key, value in arguments.items() if key not in defaults or value != defaults[key]}
 
 
 def keeps_target_dtype(function: Callable) -> Callable:

@@ -47,9 +47,7 @@ def reduce_values(
     return values.sum() if reduction == "sum" or values.numel() == 0 else values.mean()
 
 
-def apply_mask(
-    sample_weight: Any, mask: Any, dtype: torch.dtype, reduction: str | None
-) -> torch.Tensor | Any:
+def apply_mask(sample_weight: Any, mask: Any, dtype: torch.dtype, reduction: str | None) -> torch.Tensor | Any:
     """Sample weights that leave out what `mask` does.
 
     Where the reduction is a mean over all entries, the kept ones weigh `total / kept`, so that it becomes the mean

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from fastk import config
 from fastk.losses.arrays import matched
-from fastk.losses.loss import FunctionLoss, average_of
+from fastk.losses.loss import FunctionLoss, Loss, average_of
 from fastk.tensor import to_boundary
 
 
@@ -240,9 +240,7 @@ class LogCosh(FunctionLoss):
     0.2169
     """
 
-    def __init__(
-        self, reduction: str | None = "sum_over_batch_size", name: str | None = "log_cosh", dtype: Any = None
-    ):
+    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = "log_cosh", dtype: Any = None):
         super().__init__(log_cosh, reduction, name, dtype)
 
 
@@ -265,4 +263,8 @@ class CosineSimilarity(FunctionLoss):
         name: str | None = "cosine_similarity",
         dtype: Any = None,
     ):
-        super().__init__(cosine_similarity, reduction, name, dtype, optional={"axis": -1}, axis=axis)
+        super().__init__(cosine_similarity, reduction, name, dtype, axis=axis)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; like Keras's, without the axis."""
+        return Loss.get_config(self)

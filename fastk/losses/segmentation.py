@@ -34,7 +34,7 @@ def dice(y_true: Any, y_pred: Any, axis: Any = None) -> torch.Tensor:
 
 
 def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Any = None) -> torch.Tensor:
-    """`1 - both / (both + alpha * missed + beta * wrong)`: the Dice loss where both weights are 0.5 (Salehi et al. 2017).
+    """`1 - both / (both + alpha * missed + beta * wrong)`, Dice's where both weights are 0.5 (Salehi et al. 2017).
 
     Args:
         y_true: targets in [0, 1], of the shape of `y_pred`.

@@ -18,6 +18,8 @@ BLANK = 0
 def ctc(y_true: Any, y_pred: Any) -> torch.Tensor:
     """Minus the log-likelihood of label sequences under all alignments (Graves et al. 2006), for each sample.
 
+    torch reads the lengths of the sequences on the host: on a GPU, each call waits for the device.
+
     Args:
         y_true: class numbers from 1, `(batch, length)`, padded with 0.
         y_pred: logits, `(batch, time, classes)`; class 0 is the blank.

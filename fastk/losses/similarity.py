@@ -86,6 +86,4 @@ class Circle(FunctionLoss):
         name: str | None = "circle",
         dtype: Any = None,
     ):
-        super().__init__(
-            circle, reduction, name, dtype, gamma=gamma, margin=margin, remove_diagonal=remove_diagonal
-        )
+        super().__init__(circle, reduction, name, dtype, gamma=gamma, margin=margin, remove_diagonal=remove_diagonal)

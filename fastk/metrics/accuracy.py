@@ -1,6 +1,6 @@
 """Accuracies: the share of predictions that are right.
 
-The functions whose names end in `_matches` give bool, which the metrics count as it is; the public ones give `floatx()`.
+The functions named `..._matches` give bool, which the metrics count as it is; the public ones give `floatx()`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fastk import config, dtypes
-from fastk.losses.arrays import matched, squeeze_or_expand_to_same_rank
+from fastk.losses.arrays import squeeze_or_expand_to_same_rank
 from fastk.metrics.reduction import FunctionMetric
 from fastk.tensor import convert_to_tensor, to_boundary
 

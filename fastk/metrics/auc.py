@@ -78,7 +78,9 @@ class AUC(ConfusionMetric):
         self._set_thresholds(self.thresholds, even=even)
         self.multi_label = multi_label
         self.num_labels = num_labels
-        self.label_weights = None if label_weights is None else convert_to_tensor(label_weights, dtype=self._torch_dtype)
+        self.label_weights = (
+            None if label_weights is None else convert_to_tensor(label_weights, dtype=self._torch_dtype)
+        )
         self._from_logits = from_logits
         self._built = False
         if not multi_label:

@@ -51,7 +51,8 @@ class PearsonCorrelation(FunctionMetric):
         axis: the axis that samples of one correlation lie along.
 
     >>> import fastk
-    >>> print(fastk.metrics.PearsonCorrelation()([[0, 1, 0.5], [1, 1, 0.2]], [[0.1, 0.9, 0.5], [1, 0.9, 0.2]]).numpy().round(4))
+    >>> metric = fastk.metrics.PearsonCorrelation()
+    >>> print(metric([[0, 1, 0.5], [1, 1, 0.2]], [[0.1, 0.9, 0.5], [1, 0.9, 0.2]]).numpy().round(4))
     0.9967
     """
 

@@ -62,17 +62,16 @@ class Thresholds:
         # Made once: a copy from the host at every batch would stall the device.
         self.tensor = torch.tensor(values, dtype=dtypes.to_torch_dtype(config.floatx()), device=devices.get_device())
 
-    def above(self, y_pred: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
-        """The weights of positives and of negatives above each threshold.
+    def above(self, y_pred: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """The sums of the weights of what is above each threshold.
 
         Args:
             y_pred: predictions, `(n, columns)`.
-            positive, negative: their weights where the truth is 1 and where it is 0, `(n, columns)`.
+            weights: `(kinds, n, columns)`.
 
         Returns:
-            `(2, thresholds, columns)`.
+            `(kinds, thresholds, columns)`.
         """
-        weights = torch.stack((positive, negative))  # [2, n, columns]
         if self.even:
             return self._histogram(y_pred, weights)
         exceeds = y_pred > self.tensor.to(y_pred.dtype).view(-1, 1, 1)  # [thresholds, n, columns]
@@ -83,7 +82,7 @@ class Thresholds:
         bucket = torch.ceil(y_pred.clamp(0.0, 1.0) * (self.size - 1)).to(torch.int64)
         # NaN, which no integer stands for, goes into the lowest bucket, not out of bounds.
         index = bucket.clamp(self._lowest, self.size - 1).expand_as(weights)
-        histogram = weights.new_zeros(2, self.size + 1, weights.shape[2]).scatter_add_(1, index, weights)
+        histogram = weights.new_zeros(weights.shape[0], self.size + 1, weights.shape[2]).scatter_add_(1, index, weights)
         return histogram.flip(1).cumsum(1).flip(1)[:, 1:]
 
 
@@ -91,6 +90,10 @@ class ConfusionMetric(Metric):
     """Base of metrics made of counts: a subclass has some of the four counts as attributes, under these names."""
 
     COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
+    true_positives: Variable
+    false_positives: Variable
+    true_negatives: Variable
+    false_negatives: Variable
 
     top_k: int | None = None
     class_id: int | None = None
@@ -110,7 +113,8 @@ class ConfusionMetric(Metric):
             y_pred: predictions in [0, 1].
             sample_weight: weights that broadcast against the targets from the left.
         """
-        self._count({name: getattr(self, name) for name in self.COUNTS if hasattr(self, name)}, y_true, y_pred, sample_weight)
+        counts = {name: getattr(self, name) for name in self.COUNTS if hasattr(self, name)}
+        self._count(counts, y_true, y_pred, sample_weight)
 
     def _count(
         self,
@@ -121,23 +125,34 @@ class ConfusionMetric(Metric):
         multi_label: bool = False,
         label_weights: torch.Tensor | None = None,
     ) -> None:
-        dtype = next(iter(counts.values())).dtype
-        y_true, y_pred, weight = self._standardized(y_true, y_pred, sample_weight, dtypes.to_torch_dtype(dtype))
+        """Adds a batch to some of the four counts.
+
+        Args:
+            counts: variables by name, `(thresholds,)`, or `(thresholds, labels)` where `multi_label`.
+            multi_label: whether each column counts by itself.
+            label_weights: weights of the columns, where they do not.
+        """
+        dtype = dtypes.to_torch_dtype(next(iter(counts.values())).dtype)
+        y_true, y_pred, weight = self._standardized(y_true, y_pred, sample_weight, dtype)
         if label_weights is not None:
             weight = label_weights if weight is None else weight * label_weights
-        truth = y_true.bool()
-        positive = truth.to(y_pred.dtype)
-        negative = 1.0 - positive
+        positive = y_true.bool().to(dtype)
         if weight is not None:
-            positive, negative = positive * weight, negative * weight
+            positive = positive * weight
+        negative = (1.0 if weight is None else weight) - positive
+        weights = torch.stack((positive, negative)).expand(2, *y_pred.shape)
         if not multi_label:
-            y_pred, positive, negative = (x.broadcast_to(y_pred.shape).reshape(-1, 1) for x in (y_pred, positive, negative))
-        above = self._thresholds.above(y_pred, positive, negative)
-        total = torch.stack((positive, negative)).sum(1, keepdim=True)  # [2, 1, columns]
-        below = total - above
-        found = dict(zip(("true_positives", "false_positives", "false_negatives", "true_negatives"), (*above, *below), strict=True))
+            y_pred, weights = y_pred.reshape(-1, 1), weights.reshape(2, -1, 1)
+        above = self._thresholds.above(y_pred, weights)
+        below = weights.sum(1, keepdim=True) - above
+        found = {
+            "true_positives": above[0],
+            "false_positives": above[1],
+            "false_negatives": below[0],
+            "true_negatives": below[1],
+        }
         for name, variable in counts.items():
-            accumulate(variable, found[name].reshape(variable.shape))
+            accumulate(variable, found[name].view(variable.shape))
 
     def _standardized(
         self, y_true: Any, y_pred: Any, sample_weight: Any, dtype: torch.dtype
@@ -158,4 +173,10 @@ class ConfusionMetric(Metric):
                 )
             y_true = y_true[..., self.class_id, None]
             y_pred = y_pred[..., self.class_id, None]
+        if y_true.shape != y_pred.shape:
+            raise ValueError(
+                f"{type(self).__name__} compares targets 0 and 1 with predictions of the same shape. Received: "
+                f"y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}. Instead of class numbers, "
+                "pass one-hot targets, as `keras.utils.to_categorical` makes them."
+            )
         return y_true, y_pred, sample_weight

@@ -33,7 +33,8 @@ class FBetaScore(Metric):
 
     >>> import fastk
     >>> metric = fastk.metrics.FBetaScore(beta=2.0, threshold=0.5)
-    >>> print(metric([[1, 1, 1], [1, 0, 0], [1, 1, 0]], [[0.2, 0.6, 0.7], [0.2, 0.6, 0.6], [0.6, 0.8, 0.0]]).numpy().round(4))
+    >>> y_true, y_pred = [[1, 1, 1], [1, 0, 0], [1, 1, 0]], [[0.2, 0.6, 0.7], [0.2, 0.6, 0.6], [0.6, 0.8, 0.0]]
+    >>> print(metric(y_true, y_pred).numpy().round(4))
     [0.3846 0.9091 0.8333]
     """
 
@@ -55,7 +56,8 @@ class FBetaScore(Metric):
             )
         if not isinstance(beta, float):
             raise ValueError(
-                f"Invalid `beta` argument value. It should be a Python float. Received: beta={beta} of type '{type(beta)}'"
+                "Invalid `beta` argument value. It should be a Python float. "
+                f"Received: beta={beta} of type '{type(beta)}'"
             )
         if beta <= 0.0:
             raise ValueError(f"Invalid `beta` argument value. It should be > 0. Received: beta={beta}")
@@ -66,7 +68,8 @@ class FBetaScore(Metric):
             )
         if threshold is not None and (threshold > 1.0 or threshold <= 0.0):
             raise ValueError(
-                f"Invalid `threshold` argument value. It should verify 0 < threshold <= 1. Received: threshold={threshold}"
+                "Invalid `threshold` argument value. It should verify 0 < threshold <= 1. "
+                f"Received: threshold={threshold}"
             )
         self.average = average
         self.beta = beta
@@ -145,7 +148,8 @@ class F1Score(FBetaScore):
 
     >>> import fastk
     >>> metric = fastk.metrics.F1Score(threshold=0.5)
-    >>> print(metric([[1, 1, 1], [1, 0, 0], [1, 1, 0]], [[0.2, 0.6, 0.7], [0.2, 0.6, 0.6], [0.6, 0.8, 0.0]]).numpy().round(4))
+    >>> y_true, y_pred = [[1, 1, 1], [1, 0, 0], [1, 1, 0]], [[0.2, 0.6, 0.7], [0.2, 0.6, 0.6], [0.6, 0.8, 0.0]]
+    >>> print(metric(y_true, y_pred).numpy().round(4))
     [0.5    0.8    0.6667]
     """
 

@@ -59,9 +59,7 @@ class IoU(Metric):
         axis: int = -1,
     ):
         if max(target_class_ids) >= num_classes:
-            raise ValueError(
-                f"Target class id {max(target_class_ids)} is out of range, which is [0, {num_classes})."
-            )
+            raise ValueError(f"Target class id {max(target_class_ids)} is out of range, which is [0, {num_classes}).")
         super().__init__(name=name, dtype=dtype or "int32")
         self.num_classes = num_classes
         self.target_class_ids = list(target_class_ids)
@@ -185,9 +183,7 @@ class MeanIoU(IoU):
         sparse_y_pred: bool = True,
         axis: int = -1,
     ):
-        super().__init__(
-            num_classes, range(num_classes), name, dtype, ignore_class, sparse_y_true, sparse_y_pred, axis
-        )
+        super().__init__(num_classes, range(num_classes), name, dtype, ignore_class, sparse_y_true, sparse_y_pred, axis)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -21,16 +21,19 @@ def zeros(shape: tuple[int, ...], dtype: Any = None) -> torch.Tensor:
     return torch.zeros(shape, dtype=dtypes.to_torch_dtype(dtype), device=devices.get_device())
 
 
-def accumulate(variable: Variable, value: Any) -> None:
+def accumulate(variable: Variable, value: Any, times: float = 1) -> None:
     """Adds to a variable of a metric: in place and unchecked, unless a scope records assignments.
 
     Args:
         value: a number, or a tensor without gradient that broadcasts to the variable.
+        times: a factor of `value`.
     """
     if state.active:
-        variable.assign_add(value)
-    else:
+        variable.assign_add(value * times)
+    elif times == 1:
         variable.value.add_(value)
+    else:
+        variable.value.add_(value, alpha=times)
 
 
 class Metric:

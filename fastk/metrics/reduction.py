@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from fastk import losses, serialization
+from fastk import config, dtypes, losses, serialization
 from fastk.losses.arrays import squeeze_or_expand_to_same_rank
+from fastk.losses.loss import without_defaults
 from fastk.losses.reduction import apply_mask
 from fastk.metrics.metric import Metric, accumulate
 from fastk.scopes import state
@@ -92,8 +93,11 @@ class Mean(Metric):
 
     def __init__(self, name: str | None = "mean", dtype: Any = None):
         super().__init__(name=name, dtype=dtype)
-        self.total = self.add_variable(dtype=self.dtype, name="total")
-        self.count = self.add_variable(dtype=self.dtype, name="count")
+        # The mean of integers is a fraction.
+        kept = self.dtype if self._torch_dtype.is_floating_point else config.floatx()
+        self._torch_dtype = dtypes.to_torch_dtype(kept)
+        self.total = self.add_variable(dtype=kept, name="total")
+        self.count = self.add_variable(dtype=kept, name="count")
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
         """Takes in values: the mean of each sample's, times its weight.
@@ -103,29 +107,27 @@ class Mean(Metric):
             sample_weight: weights that broadcast against `values` from the left, `(batch,)` above all.
         """
         values = detached(values)
-        if isinstance(sample_weight, (int, float)):
-            # A number, such as the size of the batch that a loss is the mean of, need not go to the device by itself.
-            accumulate(self.total, values.to(self._torch_dtype).mean() * sample_weight)
+        dtype = self._torch_dtype
+        if sample_weight is None:
+            size = values.shape[0] if values.ndim else 1
+            total = values.sum(dtype=dtype) if values.ndim else values.to(dtype)
+            if values.ndim > 1 and values.numel() > size:
+                total = total / (values.numel() // size)  # the mean of each sample's values
+            accumulate(self.total, total)
+            accumulate(self.count, size)
+        elif isinstance(sample_weight, (int, float)):
+            # A number, such as the size of the batch that a loss is the mean of, goes to the device with the operation.
+            accumulate(self.total, values.to(dtype).mean() if values.ndim else values.to(dtype), times=sample_weight)
             accumulate(self.count, sample_weight)
-            return
-        if sample_weight is not None:
-            values, weight = weigh(values, sample_weight, self._torch_dtype, torch.mean)
+        else:
+            values, weight = weigh(values, sample_weight, dtype, torch.mean)
             accumulate(self.total, values.sum())
             accumulate(self.count, weight.sum())
-            return
-        if values.ndim == 0:
-            accumulate(self.total, values if values.dtype is self._torch_dtype else values.to(self._torch_dtype))
-            accumulate(self.count, 1)
-            return
-        if values.ndim > 1:
-            values = values.to(self._torch_dtype).flatten(1).mean(1)
-        accumulate(self.total, values.sum(dtype=self._torch_dtype))
-        accumulate(self.count, values.shape[0])
 
     def result(self) -> Any:
         """The mean so far."""
         total, count = self.total.value, self.count.value
-        return torch.where(count.bool(), total / count, total.new_zeros(()))
+        return (total / count).masked_fill_(count.logical_not(), 0)
 
 
 class MeanMetricWrapper(Mean):
@@ -207,5 +209,4 @@ class FunctionMetric(MeanMetricWrapper):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        given = {key: value for key, value in self._fn_kwargs.items() if self._optional.get(key, self) != value}
-        return Metric.get_config(self) | given
+        return Metric.get_config(self) | without_defaults(self._fn_kwargs, self._optional)

@@ -105,7 +105,8 @@ class CosineSimilarity(FunctionMetric):
         axis: the vectors' axis.
 
     >>> import fastk
-    >>> print(fastk.metrics.CosineSimilarity(axis=1)([[0.0, 1.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]).numpy().round(4))
+    >>> metric = fastk.metrics.CosineSimilarity(axis=1)
+    >>> print(metric([[0.0, 1.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]]).numpy().round(4))
     0.5
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -52,8 +53,10 @@ def clone_model(
     if isinstance(model, Sequential):
         if call_function is not None:
             raise ValueError(
-                "`call_function` argument is not supported with Sequential models: their layers are listed, not called, when "
-                f"the model is made. Received model of type '{type(model).__name__}', with call_function={call_function}"
+                "`call_function` argument is not supported with Sequential models: their layers are listed, not "
+                "called, when "
+                f"the model is made. Received model of type '{type(model).__name__}', with "
+                f"call_function={call_function}"
             )
         return _clone_sequential(model, clone, input_tensors)
     if isinstance(model, Functional):
@@ -85,7 +88,9 @@ def _clone_sequential(model: Sequential, clone: Callable[[Any], Any], input_tens
             raise ValueError(f"Argument `input_tensors` must be a KerasTensor. Received invalid value: {flat[0]}")
         layers.insert(0, Input(tensor=flat[0], name=name))
     elif declared is not None:
-        layers.insert(0, Input(batch_shape=declared.batch_shape, dtype=declared.dtype, name=name, optional=declared.optional))
+        layers.insert(
+            0, Input(batch_shape=declared.batch_shape, dtype=declared.dtype, name=name, optional=declared.optional)
+        )
     result = Sequential(layers, name=model.name, trainable=model.trainable)
     _compile_like(result, model)
     return result
@@ -101,7 +106,9 @@ def _clone_functional(
         )
     else:
         if not all(isinstance(x, KerasTensor) for x in tree.flatten(input_tensors)):
-            raise ValueError(f"All entries in `input_tensors` must be KerasTensors. Received invalid values: {input_tensors}")
+            raise ValueError(
+                f"All entries in `input_tensors` must be KerasTensors. Received invalid values: {input_tensors}"
+            )
         try:
             tree.assert_same_structure(input_tensors, own)
         except ValueError as error:
@@ -112,9 +119,7 @@ def _clone_functional(
 
     def operation(original: Any) -> Callable:
         copy = clone(original) if isinstance(original, Layer) else type(original).from_config(original.get_config())
-        if call_function is None:
-            return copy
-        return lambda *args, **kwargs: call_function(copy, *args, **kwargs)
+        return copy if call_function is None else functools.partial(call_function, copy)
 
     outputs = model._graph.run(tree.flatten(input_tensors), operation)
     cls: type = type(model) if takes_functional_arguments(type(model)) else Functional

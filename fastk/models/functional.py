@@ -36,8 +36,10 @@ class Functional(Function, Model):
             for key, x in inputs.items():
                 if isinstance(x, KerasTensor) and key != x.name:
                     warnings.warn(
-                        "When providing `inputs` as a dict, all keys in the dict must match the names of the corresponding "
-                        f"tensors. Received key '{key}' mapping to value {x} which has name '{x.name}'. Change the tensor "
+                        "When providing `inputs` as a dict, all keys in the dict must match the names of the "
+                        "corresponding "
+                        f"tensors. Received key '{key}' mapping to value {x} which has name '{x.name}'. Change the "
+                        "tensor "
                         f"name to '{key}' (via `Input(..., name='{key}')`)",
                         stacklevel=2,
                     )
@@ -45,7 +47,9 @@ class Functional(Function, Model):
         Model.__init__(self, name=name, **kwargs)
         for x in tree.flatten(inputs):
             if isinstance(x, KerasTensor) and not hasattr(x, "_keras_history"):
-                raise ValueError(f"`inputs` must come from `keras.Input()`, or from layers applied to it. Received: {x}")
+                raise ValueError(
+                    f"`inputs` must come from `keras.Input()`, or from layers applied to it. Received: {x}"
+                )
         if not all(not isinstance(x, KerasTensor) or is_input(x) for x in tree.flatten(inputs)):
             inputs, outputs = clone_graph(inputs, outputs)
         self._set_graph(inputs, outputs)
@@ -146,7 +150,10 @@ class Functional(Function, Model):
         elif not self._single_input and not _same_structure(inputs, own):
             names = tree.map_structure(lambda x: x.name, own)
             given = tree.map_structure(lambda x: "None" if x is None else f"Tensor(shape={tuple(x.shape)})", inputs)
-            message = f"The structure of `inputs` doesn't match the expected structure.\nExpected: {names}\nReceived: inputs={given}"
+            message = (
+                "The structure of `inputs` doesn't match the expected structure.\n"
+                f"Expected: {names}\nReceived: inputs={given}"
+            )
             if len(tree.flatten(inputs)) != len(self._graph.inputs):
                 raise ValueError(message)
             warnings.warn(message, stacklevel=3)
@@ -155,7 +162,8 @@ class Functional(Function, Model):
         flat = tree.flatten(inputs)
         if len(flat) != len(self._graph.inputs):
             raise ValueError(
-                f"Model '{self.name}' expects {len(self._graph.inputs)} input(s) {self.input_names}, but received {len(flat)}."
+                f"Model '{self.name}' expects {len(self._graph.inputs)} input(s) {self.input_names}, but received "
+                f"{len(flat)}."
             )
         return [self._convert_input(x, own_input) for x, own_input in zip(flat, self._graph.inputs, strict=True)]
 
@@ -163,7 +171,8 @@ class Functional(Function, Model):
         missing = [x.name for x in self._graph.inputs if x.name not in inputs]
         if missing:
             raise ValueError(
-                f"Missing data for input '{missing[0]}'. You passed a data dictionary with keys {list(inputs)}. Expected the "
+                f"Missing data for input '{missing[0]}'. You passed a data dictionary with keys {list(inputs)}. "
+                "Expected the "
                 f"following keys: {self.input_names}"
             )
         return tree.map_structure(lambda x: inputs[x.name], self._inputs_struct)
@@ -187,7 +196,8 @@ class Functional(Function, Model):
             converted = ops.expand_dims(converted, axis=-1)
         elif rank != expected:
             raise ValueError(
-                f"Invalid input shape for input '{own.name}' of model '{self.name}'. Expected shape {own.shape}, but input has "
+                f"Invalid input shape for input '{own.name}' of model '{self.name}'. Expected shape {own.shape}, but "
+                "input has "
                 f"incompatible shape {tuple(x.shape)}"
             )
         mask = get_keras_mask(x)
@@ -265,8 +275,10 @@ class Functional(Function, Model):
                 return x
             operation, node_index, tensor_index = x._keras_history
             stand_in = KerasTensor(x.shape, dtype=x.dtype, name=x.name)
-            own_index = index.get(operation._inbound_nodes[node_index], node_index)
-            stand_in._keras_history = KerasHistory(operation, own_index, tensor_index)
+            own_index = index.get(operation._inbound_nodes[node_index])
+            stand_in._keras_history = KerasHistory(
+                operation, node_index if own_index is None else own_index, tensor_index
+            )
             return stand_in
 
         return {
@@ -276,7 +288,7 @@ class Functional(Function, Model):
 
 
 def _index_offset(operation: Any) -> int:
-    """In the inputs and outputs of a file (not in its nodes) Keras counts a nested functional model's definition as call 0."""
+    """In a file's inputs and outputs (not in its nodes) Keras counts a nested functional model's making as call 0."""
     return 1 if isinstance(operation, Functional) else 0
 
 
@@ -377,7 +389,8 @@ def _replay(pending: list[tuple[Any, dict]], created: dict[str, Any]) -> None:
                 operation(*arguments[0], **arguments[1])
         if len(left) == len(pending):
             raise ValueError(
-                "Invalid Functional model configuration. The graph of the Functional model either has loops or disconnected "
+                "Invalid Functional model configuration. The graph of the Functional model either has loops or "
+                "disconnected "
                 f"nodes. The following nodes failed to be resolved: {[operation.name for operation, _ in left]}"
             )
         pending = left

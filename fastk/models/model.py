@@ -29,11 +29,11 @@ class Model(Trainer, Layer):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """A `Functional` model where inputs and outputs are given."""
         from fastk.models.functional import Functional
 
-        if _is_functional(args, kwargs) and cls is Model:
-            cls = Functional
-        return super().__new__(cls, *args, **kwargs)
+        made: Any = Functional if cls is Model and _is_functional(args, kwargs) else cls
+        return super().__new__(made, *args, **kwargs)
 
     def __init__(self, *args: Any, **kwargs: Any):
         from fastk.models.functional import Functional
@@ -42,14 +42,16 @@ class Model(Trainer, Layer):
         if _is_functional(args, kwargs) and not isinstance(self, Functional):
             # A subclass that passes inputs and outputs on becomes a functional model.
             _make_functional(type(self))
-            Functional.__init__(self, *args, **kwargs)
+            made: Any = self
+            Functional.__init__(made, *args, **kwargs)
             return
         Layer.__init__(self, *args, **kwargs)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The model's computation."""
         raise NotImplementedError(
-            f"Model {type(self).__name__} does not have a `call()` method implemented: write `def call(self, inputs)`, or "
+            f"Model {type(self).__name__} does not have a `call()` method implemented: write `def call(self, inputs)`, "
+            "or "
             "pass `inputs` and `outputs` to the constructor."
         )
 
@@ -73,7 +75,9 @@ class Model(Trainer, Layer):
         layers = self.layers
         if index is not None:
             if len(layers) <= index:
-                raise ValueError(f"Was asked to retrieve layer at index {index} but model only has {len(layers)} layers.")
+                raise ValueError(
+                    f"Was asked to retrieve layer at index {index} but model only has {len(layers)} layers."
+                )
             return layers[index]
         for layer in layers:
             if layer.name == name:
@@ -125,17 +129,18 @@ class Model(Trainer, Layer):
 
     # ------------------------------------------------------------ files
 
-    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None) -> None:
+    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
         """Saves the model as a `.keras` file: architecture, weights, compile arguments, optimizer state.
 
         Args:
             filepath: a path that ends in `.keras`.
             overwrite: whether an existing file is replaced; if not, its existence is an error.
-            zipped: one file (True) or a folder (False); None follows the path's ending.
+            zipped: one file (True, None) or a folder (False).
+            kwargs: `include_optimizer=False` leaves the optimizer's state out.
         """
         from fastk.saving import save_model
 
-        save_model(self, filepath, overwrite=overwrite, zipped=zipped)
+        save_model(self, filepath, overwrite=overwrite, zipped=zipped, **kwargs)
 
     def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
         """Saves the weights as a `.weights.h5` file, or several of at most `max_shard_size` GB."""
@@ -181,8 +186,10 @@ class Model(Trainer, Layer):
             return cls(**config)
         except TypeError as error:
             raise TypeError(
-                f"Unable to revive model from config. When overriding the `get_config()` method, make sure that the returned "
-                f"config contains all items used as arguments in the constructor to {cls}, or override `from_config()`.\n\n"
+                "Unable to revive model from config. When overriding the `get_config()` method, make sure that the "
+                "returned "
+                f"config contains all items used as arguments in the constructor to {cls}, or override "
+                "`from_config()`.\n\n"
                 f"Received config={config}\n\nError encountered during deserialization: {error}"
             ) from error
 
@@ -204,7 +211,11 @@ def model_from_json(json_string: str, custom_objects: dict | None = None) -> Mod
 
 def _is_functional(args: tuple, kwargs: dict) -> bool:
     symbolic = [x for x in tree.flatten(list(args[:2])) if isinstance(x, KerasTensor)]
-    return len(args) >= 2 and bool(symbolic) or (len(args) == 1 and "outputs" in kwargs) or {"inputs", "outputs"} <= kwargs.keys()
+    return (
+        (len(args) >= 2 and bool(symbolic))
+        or (len(args) == 1 and "outputs" in kwargs)
+        or {"inputs", "outputs"} <= kwargs.keys()
+    )
 
 
 def _make_functional(cls: type) -> None:

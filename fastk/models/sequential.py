@@ -50,11 +50,13 @@ class Sequential(Model):
             layer = history.operation
         if not isinstance(layer, Layer):
             raise ValueError(
-                f"Only instances of `keras.Layer` can be added to a Sequential model. Received: {layer} (of type {type(layer)})"
+                f"Only instances of `keras.Layer` can be added to a Sequential model. Received: {layer} (of type "
+                f"{type(layer)})"
             )
         if any(layer.name == known.name and known is not layer for known in self._layers):
             raise ValueError(
-                f"All layers added to a Sequential model should have unique names. Name '{layer.name}' is already the name of "
+                f"All layers added to a Sequential model should have unique names. Name '{layer.name}' is already the "
+                "name of "
                 "a layer in this model. Update the `name` argument to pass a unique name."
             )
         if isinstance(layer, InputLayer) and self._layers and isinstance(self._layers[0], InputLayer):
@@ -84,9 +86,12 @@ class Sequential(Model):
 
     def _register_layers(self) -> None:
         """Makes the stack's layers, in their order, the torch module's children."""
-        self._modules.clear()
+        for key in self._contained:  # what is an attribute stays
+            self._modules.pop(key, None)
+        self._contained.clear()
         for layer in self._layers:
-            self._modules[layer.name.replace(".", "_")] = layer
+            if not any(layer is known for known in self._modules.values()):
+                self._register_contained(layer)
         self._state_version += 1
 
     def _maybe_rebuild(self) -> None:
@@ -101,7 +106,9 @@ class Sequential(Model):
     def build(self, input_shape: Any = None) -> None:
         """Builds the layers for inputs of `input_shape` (batch included)."""
         if not self._layers:
-            raise ValueError(f"Sequential model {self.name} cannot be built because it has no layers. Call `model.add(layer)`.")
+            raise ValueError(
+                f"Sequential model {self.name} cannot be built because it has no layers. Call `model.add(layer)`."
+            )
         if not tree.is_shape(input_shape):
             return
         input_shape = tuple(input_shape)
@@ -112,7 +119,8 @@ class Sequential(Model):
             self._register_layers()
         elif first.batch_shape != input_shape:
             raise ValueError(
-                f"Sequential model '{self.name}' has already been configured to use input shape {first.batch_shape}. You "
+                f"Sequential model '{self.name}' has already been configured to use input shape {first.batch_shape}. "
+                "You "
                 f"cannot build it with input_shape {input_shape}"
             )
         x = first.output
@@ -121,7 +129,7 @@ class Sequential(Model):
                 x = layer(x)
             except NotImplementedError:
                 return  # its shape cannot be inferred: the stack runs layer by layer
-        object.__setattr__(self, "_built_graph", (Functional(inputs=first.output, outputs=x),))
+        object.__setattr__(self, "_built_graph", (Functional(inputs=first.output, outputs=x, name=self.name),))
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """The last layer's output."""
@@ -145,7 +153,8 @@ class Sequential(Model):
     @layers.setter
     def layers(self, _: Any) -> None:
         raise AttributeError(
-            "`Sequential.layers` attribute is reserved and should not be used. Use `add()` and `pop()` to change the layers in "
+            "`Sequential.layers` attribute is reserved and should not be used. Use `add()` and `pop()` to change the "
+            "layers in "
             "this model."
         )
 
@@ -168,7 +177,8 @@ class Sequential(Model):
     def _of_graph(self, attribute: str) -> Any:
         if not self._built_graph:
             raise AttributeError(
-                f"Sequential model '{self.name}' has no defined {attribute.replace('_', ' ')} yet: add an `Input` first, or "
+                f"Sequential model '{self.name}' has no defined {attribute.replace('_', ' ')} yet: add an `Input` "
+                "first, or "
                 "call the model on data."
             )
         return getattr(self._built_graph[0], attribute)

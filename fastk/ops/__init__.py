@@ -11,15 +11,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastk.ops import core, image, linalg, math, nn, numpy
+from fastk.ops import core, einops, image, linalg, math, nn, numpy
 from fastk.ops.core import *  # noqa: F403
+from fastk.ops.einops import *  # noqa: F403
 from fastk.ops.linalg import *  # noqa: F403
 from fastk.ops.math import *  # noqa: F403
 from fastk.ops.nn import *  # noqa: F403
 from fastk.ops.numpy import *  # noqa: F403
 from fastk.ops.registration import operation_class
 
-__all__ = [*core.__all__, *linalg.__all__, *math.__all__, *nn.__all__, *numpy.__all__, "image", "operation_class"]
+__all__ = [
+    *core.__all__,
+    *einops.__all__,
+    *linalg.__all__,
+    *math.__all__,
+    *nn.__all__,
+    *numpy.__all__,
+    "image",
+    "linalg",
+    "nn",
+    "numpy",
+    "operation_class",
+]
 
 
 def __getattr__(name: str) -> Any:

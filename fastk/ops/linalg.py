@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from fastk import tree
 from fastk.graph.keras_tensor import KerasTensor
+from fastk.graph.symbolic import compute_output_spec
 from fastk.ops.operands import axes_of, floating
 from fastk.ops.registration import dtype_for, operation
 from fastk.ops.shapes import broadcast_shapes, shape_of
+from fastk.tensor import convert_to_tensor
 
 __all__ = [
     "cholesky",
@@ -18,6 +22,7 @@ __all__ = [
     "eig",
     "eigh",
     "inv",
+    "jvp",
     "lstsq",
     "lu_factor",
     "matrix_rank",
@@ -196,3 +201,30 @@ def pinv(x: Any, rcond: float | None = None) -> torch.Tensor:
 def matrix_rank(x: Any, tol: float | None = None) -> torch.Tensor:
     """The number of singular values above `tol`: an int32 tensor."""
     return torch.linalg.matrix_rank(_matrices(x), atol=tol, rtol=None if tol is None else 0.0).to(torch.int32)
+
+
+def _jvp_spec(fun: Callable, primals: Any, tangents: Any, has_aux: bool = False) -> tuple:
+    outputs = compute_output_spec(fun, *primals)
+    if has_aux:
+        value, auxiliary = outputs
+        return value, value, auxiliary
+    return outputs, outputs
+
+
+@operation("fun primals tangents", spec=_jvp_spec, name="JVP")
+def jvp(fun: Callable, primals: Any, tangents: Any, has_aux: bool = False) -> tuple:
+    """The value of a function, and its derivative in the direction of `tangents` (forward mode).
+
+    Args:
+        fun: the function.
+        primals: its arguments, a tuple or list.
+        tangents: a direction for each argument.
+        has_aux: whether `fun` returns `(value, auxiliary)`; the auxiliary values are returned last.
+
+    >>> from fastk import ops
+    >>> ops.jvp(lambda x: x * x, (ops.array(3.0),), (ops.array(1.0),))
+    (tensor(9.), tensor(6.))
+    """
+    points = tuple(tree.map_structure(convert_to_tensor, tuple(primals)))
+    directions = tuple(tree.map_structure(convert_to_tensor, tuple(tangents)))
+    return tuple(torch.func.jvp(fun, points, directions, has_aux=has_aux))

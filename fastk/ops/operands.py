@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fastk import config, dtypes
+from fastk.scopes import state
 from fastk.tensor import convert_to_tensor
 
 NUMBERS = (bool, int, float, complex)
@@ -30,17 +31,20 @@ def operands(x1: Any, x2: Any) -> tuple[Any, Any]:
     """Both as torch's binary functions take them. A Python number is weak: the other operand decides the dtype."""
     if type(x2) not in NUMBERS:
         x2 = convert_to_tensor(x2)
-        # On the CPU: torch mixes scalars from there with any device, and nothing is copied.
         x1 = _scalar(x1) if type(x1) in NUMBERS else convert_to_tensor(x1)
-    else:
-        x1 = convert_to_tensor(x1)
-    return x1, x2
+        return x1, x2
+    x1 = convert_to_tensor(x1)
+    # torch promotes a boolean tensor and an int to int64, an integer tensor and a float to its own default.
+    return x1, x2 if x1.is_floating_point() or x1.is_complex() or type(x2) is bool else _scalar(x2)
 
 
 def _scalar(x: Any) -> torch.Tensor:
+    """On the CPU: torch mixes scalars from there with any device, and nothing is copied."""
+    device = "meta" if state.symbolic else "cpu"
     if type(x) is float:
-        return torch.tensor(x, dtype=floatx(), device="cpu")
-    return torch.tensor(x, device="cpu")
+        return torch.tensor(x, dtype=floatx(), device=device)
+    narrow = type(x) is int and -(2**31) <= x < 2**31
+    return torch.tensor(x, dtype=torch.int32 if narrow else None, device=device)
 
 
 def promoted(*xs: Any, at_least: Any = None) -> tuple[torch.Tensor, ...]:

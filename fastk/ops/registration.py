@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +27,7 @@ from fastk.graph.keras_tensor import KerasTensor
 from fastk.graph.operation import Operation
 from fastk.graph.symbolic import compute_output_spec
 from fastk.ops.shapes import broadcast_shapes, shape_of, with_shape
+from fastk.serialization import deserialize_keras_object
 
 # Every operation's class by its name in files.
 CLASSES: dict[str, type[Operation]] = {}
@@ -84,7 +87,7 @@ def operation(
 
 
 def elementwise(tensors: str, *, name: str | None = None, module: str | None = None) -> Callable[[Callable], Callable]:
-    """`operation` for a function whose tensor arguments broadcast: of it, only the result's dtype has to be inferred."""
+    """`operation` for a function whose tensors broadcast: only the result's dtype has to be inferred."""
 
     def decorate(function: Callable) -> Callable:
         names = tensors.split()
@@ -116,7 +119,8 @@ def symbolic_call(cls: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         if is_symbolic(value):
             raise ValueError(
                 f"Argument `{parameter}` of `{cls.function.__name__}` is static: it cannot be a KerasTensor. "
-                f"Received: {parameter}={value}. Pass a Python value, or put the computation into the `call()` of a Layer."
+                f"Received: {parameter}={value}. Pass a Python value, or put the computation into the `call()` of a "
+                "Layer."
             )
     call_args: list[Any] = []
     for parameter in cls.tensor_names:
@@ -160,9 +164,27 @@ class FunctionOperation(Operation):
             return (*positional, *given), {**rest, **kwargs}
         if len(args) > len(self.tensor_names):
             raise TypeError(
-                f"{type(self).__name__} takes the tensors {', '.join(self.tensor_names)}. Received {len(args)} positional arguments."
+                f"{type(self).__name__} takes the tensors {', '.join(self.tensor_names)}. Received {len(args)} "
+                "positional arguments."
             )
         return (), {**dict(zip(self.tensor_names, args, strict=False)), **kwargs, **static}
+
+    def get_config(self) -> dict[str, Any]:
+        """The name and the static arguments; functions among them are written as registered ones."""
+        static = self._static[0]
+        plain = {parameter: value for parameter, value in static.items() if not isinstance(value, types.FunctionType)}
+        if len(plain) == len(static):
+            return self._automatic_config({"name": self.name})
+        return {"name": self.name, **static}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The operation that `get_config` described."""
+        made = {
+            key: deserialize_keras_object(value) if isinstance(value, dict) and "class_name" in value else value
+            for key, value in config.items()
+        }
+        return super().from_config(made)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result for these tensors and the static arguments."""
@@ -171,10 +193,15 @@ class FunctionOperation(Operation):
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """KerasTensors like the result."""
-        if self.spec is None:
+        if self.spec is not None:
+            args, kwargs = self._arguments(args, kwargs)
+            return type(self).spec(*args, **kwargs)  # type: ignore[misc]
+        try:
             return super().compute_output_spec(*args, **kwargs)
-        args, kwargs = self._arguments(args, kwargs)
-        return type(self).spec(*args, **kwargs)  # type: ignore[misc]
+        except (RuntimeError, IndexError) as error:
+            # torch's errors for shapes that do not fit: wrong arguments, as those that a spec finds.
+            axis = re.search(r"Dimension out of range .* got (-?\d+)", str(error))
+            raise ValueError(f"axis {axis[1]} is out of bounds. {error}" if axis else str(error)) from error
 
 
 def _operation_class(
@@ -189,15 +216,15 @@ def _operation_class(
     static = [parameter for parameter in signature.parameters.values() if parameter.name not in tensors]
     constructor = inspect.Signature([_SELF, *_as_keywords(static), _NAME])
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
         FunctionOperation.__init__(self, *args, **kwargs)
 
-    __init__.__signature__ = constructor  # type: ignore[attr-defined]
+    initialize.__signature__ = constructor  # type: ignore[attr-defined]
     cls = type(
         name,
         (FunctionOperation,),
         {
-            "__init__": __init__,
+            "__init__": initialize,
             "__module__": function.__module__,
             "__doc__": f"The operation of `keras.ops.{function.__name__}`.",
             "function": staticmethod(function),
@@ -222,4 +249,4 @@ def _as_keywords(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]
 
 def operation_class(name: str) -> type[Operation] | None:
     """The class of an operation by its name in files, such as `"ExpandDims"`; None where there is none."""
-    return CLASSES.get(name)
+    return CLASSES.get({"Abs": "Absolute", "Conj": "Conjugate"}.get(name, name))

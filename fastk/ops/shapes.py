@@ -37,7 +37,8 @@ def broadcast_shapes(*shapes: Sequence[int | None]) -> Shape:
                 result[i] = size
             elif size not in (1, None, before):
                 raise ValueError(
-                    f"Cannot broadcast shape, the failure dim has value {before}, which cannot be broadcasted to {size}. "
+                    f"Cannot broadcast shape, the failure dim has value {before}, which cannot be broadcasted to "
+                    f"{size}. "
                     f"Input shapes are: {' and '.join(str(list(shape)) for shape in shapes)}."
                 )
     return tuple(result)
@@ -117,10 +118,30 @@ def reshape_shape(shape: Sequence[int | None], newshape: Sequence[Any]) -> Shape
         return newshape
     if known == 0 or size % known:
         raise ValueError(
-            "The total size of the tensor must be unchanged, however, the input size cannot by divided by the specified "
+            "The total size of the tensor must be unchanged, however, the input size cannot by divided by the "
+            "specified "
             f"dimensions in newshape. Received: input_shape={tuple(shape)}, newshape={newshape}"
         )
     return tuple(size // known if n == -1 else n for n in newshape)
+
+
+def diagonal_shape(shape: Sequence[int | None], offset: int, axis1: int, axis2: int) -> Shape:
+    """The shape of the diagonals of the matrices that two axes span.
+
+    Raises:
+        ValueError: the axes are the same, or out of range.
+    """
+    rank = len(shape)
+    if rank < 2 or not all(-rank <= axis < rank for axis in (axis1, axis2)) or axis1 % rank == axis2 % rank:
+        raise ValueError(
+            "`x` must have at least two dimensions, and `axis1` and `axis2` be different ones. "
+            f"Received: x.shape={tuple(shape)}, axis1={axis1}, axis2={axis2}"
+        )
+    rows, columns = shape[axis1], shape[axis2]
+    size = None
+    if rows is not None and columns is not None:
+        size = max(0, min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns))
+    return (*(n for i, n in enumerate(shape) if i not in (axis1 % rank, axis2 % rank)), size)
 
 
 def product(sizes: Sequence[int | None]) -> int | None:

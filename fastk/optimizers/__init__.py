@@ -17,8 +17,11 @@ from fastk.optimizers.ftrl import Ftrl
 from fastk.optimizers.lamb import Lamb
 from fastk.optimizers.lion import Lion
 from fastk.optimizers.loss_scale_optimizer import LossScaleOptimizer
+from fastk.optimizers.multi_optimizer import MultiOptimizer, OptimizerMap
+from fastk.optimizers.muon import Muon
 from fastk.optimizers.nadam import Nadam
 from fastk.optimizers.rmsprop import RMSprop
+from fastk.optimizers.schedule_free_adamw import ScheduleFreeAdamW
 from fastk.optimizers.sgd import SGD
 
 __all__ = [
@@ -33,9 +36,13 @@ __all__ = [
     "Lamb",
     "Lion",
     "LossScaleOptimizer",
+    "MultiOptimizer",
+    "Muon",
     "Nadam",
     "Optimizer",
+    "OptimizerMap",
     "RMSprop",
+    "ScheduleFreeAdamW",
     "deserialize",
     "get",
     "schedules",

@@ -27,7 +27,7 @@ class Adadelta(Optimizer):
 
     >>> import fastk
     >>> w = fastk.Variable([1.0])
-    >>> fastk.optimizers.Adadelta(learning_rate=100.0).apply([fastk.convert_to_tensor([2.0])], [w])
+    >>> fastk.optimizers.Adadelta(learning_rate=100.0).apply([fastk.ops.convert_to_tensor([2.0])], [w])
     >>> w.numpy().round(3)
     array([0.859], dtype=float32)
     """

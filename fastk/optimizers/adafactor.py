@@ -28,7 +28,7 @@ class Adafactor(Optimizer):
 
     >>> import fastk
     >>> w = fastk.Variable([[1.0, 1.0]])
-    >>> fastk.optimizers.Adafactor(learning_rate=0.5).apply([fastk.convert_to_tensor([[2.0, 2.0]])], [w])
+    >>> fastk.optimizers.Adafactor(learning_rate=0.5).apply([fastk.ops.convert_to_tensor([[2.0, 2.0]])], [w])
     >>> w.numpy()
     array([[0.5, 0.5]], dtype=float32)
     """

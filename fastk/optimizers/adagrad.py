@@ -6,10 +6,10 @@ from typing import Unpack
 
 import torch
 
+from fastk.initializers import Constant
 from fastk.optimizers.base import LearningRateLike, Optimizer
 from fastk.optimizers.hyperparameters import Options
 from fastk.optimizers.multi_tensor import subtract_ratio_
-from fastk.optimizers.state import Constant
 
 
 class Adagrad(Optimizer):
@@ -28,7 +28,7 @@ class Adagrad(Optimizer):
     >>> import fastk
     >>> w = fastk.Variable([1.0])
     >>> optimizer = fastk.optimizers.Adagrad(learning_rate=0.1, initial_accumulator_value=0.0)
-    >>> optimizer.apply([fastk.convert_to_tensor([2.0])], [w])
+    >>> optimizer.apply([fastk.ops.convert_to_tensor([2.0])], [w])
     >>> w.numpy()
     array([0.9], dtype=float32)
     """

@@ -28,7 +28,7 @@ class Adam(Optimizer):
 
     >>> import fastk
     >>> w = fastk.Variable([1.0, 1.0])
-    >>> fastk.optimizers.Adam(learning_rate=0.1).apply([fastk.convert_to_tensor([2.0, -0.01])], [w])
+    >>> fastk.optimizers.Adam(learning_rate=0.1).apply([fastk.ops.convert_to_tensor([2.0, -0.01])], [w])
     >>> w.numpy().round(3)
     array([0.9, 1.1], dtype=float32)
     """

@@ -23,7 +23,7 @@ class AdamW(Adam):
     >>> import fastk
     >>> w = fastk.Variable([1.0])
     >>> optimizer = fastk.optimizers.AdamW(learning_rate=0.1, weight_decay=0.5)
-    >>> optimizer.apply([fastk.convert_to_tensor([0.0])], [w])
+    >>> optimizer.apply([fastk.ops.convert_to_tensor([0.0])], [w])
     >>> w.numpy()
     array([0.95], dtype=float32)
     """

@@ -13,16 +13,15 @@ from typing import Any
 
 import torch
 
-from fastk import serialization
+from fastk import scopes, serialization
 from fastk.naming import auto_name, name_scope
 from fastk.optimizers import gradients as clipping
 from fastk.optimizers import stateless
 from fastk.optimizers.hyperparameters import HyperParameter, LearningRate
-from fastk.optimizers.plan import Plan, Tensors, tensor_of, tensors
+from fastk.optimizers.plan import Group, Plan, Tensors, tensor_of, tensors
 from fastk.optimizers.schedules import LearningRateSchedule
 from fastk.optimizers.state import OptimizerState
 from fastk.optimizers.user_warnings import warn_user
-from fastk.scopes import state
 from fastk.tensor import to_boundary
 from fastk.variable import Variable
 
@@ -65,7 +64,7 @@ class Optimizer(OptimizerState):
     ...     def update_step(self, gradient, variable, learning_rate):
     ...         self.assign_sub(variable, learning_rate * gradient.sign())
     >>> v = fastk.Variable([1.0, 2.0])
-    >>> SignDescent(learning_rate=0.5).apply([fastk.convert_to_tensor([3.0, -4.0])], [v])
+    >>> SignDescent(learning_rate=0.5).apply([fastk.ops.convert_to_tensor([3.0, -4.0])], [v])
     >>> v.numpy()
     array([0.5, 2.5], dtype=float32)
     """
@@ -154,6 +153,10 @@ class Optimizer(OptimizerState):
 
     # ------------------------------------------------------------ what a subclass states
 
+    def _weight_decay_of(self, group: Group) -> float | None:
+        """The weight decay of a group's variables."""
+        return self.weight_decay
+
     def _begin_update(self, step: Step) -> None:
         """Called once before each update, for state that the variables share."""
 
@@ -174,6 +177,7 @@ class Optimizer(OptimizerState):
             "`update_step(gradient, variable, learning_rate)`."
         )
 
+    @torch.no_grad()
     def update_step(self, gradient: torch.Tensor, variable: Variable, learning_rate: Any) -> None:
         """Updates one variable; an optimizer that overrides it has it called for each variable in turn.
 
@@ -184,7 +188,7 @@ class Optimizer(OptimizerState):
         """
         index = self._get_variable_index(variable)
         slots = [tensors([slot[index]]) for slot in self._slots]
-        self._update_tensors([tensor_of(variable)], [gradient], slots, self._current_rate(), self._step())
+        self._update_tensors([tensor_of(variable)], [gradient], slots, as_rate(learning_rate), self._step())
 
     # ------------------------------------------------------------ the step
 
@@ -206,24 +210,26 @@ class Optimizer(OptimizerState):
         """
         if len(grads) == 0:
             return
-        if state.stateless is not None:
+        if scopes.state.stateless is not None:
             stateless.apply_in_scope(self, grads, trainable_variables)
             return
         with torch.no_grad():
             plan, gradients = self._selected(grads, trainable_variables)
-            if self.loss_scale_factor is not None and gradients:
-                gradients = list(torch._foreach_div(gradients, self.loss_scale_factor))
-            if self.gradient_accumulation_steps and gradients:
-                gradients, moves = self._accumulated(plan, gradients)
-            else:
-                moves = bool(gradients)
-            if moves:
-                self._update(plan, gradients)
-            if plan.averages and plan.updated:
-                self._update_averages(plan)
-            for variable in plan.constrained:
-                variable.assign(variable.constraint(variable))
+            if plan.updated:
+                self._step_of(plan, gradients)
             self._counter.advance(tensor_of(self._iterations))
+
+    def _step_of(self, plan: Plan, gradients: Tensors) -> None:
+        """What `apply` does for the variables that do not just take their gradient as their value."""
+        if self.loss_scale_factor is not None:
+            gradients = list(torch._foreach_div(gradients, self.loss_scale_factor))
+        mean = self._accumulated(plan, gradients) if self.gradient_accumulation_steps else gradients
+        if mean is not None:
+            self._update(plan, mean)
+        if self.use_ema:
+            self._update_averages(plan)
+        for variable in plan.constrained:
+            variable.assign(variable.constraint(variable))
 
     def _selected(self, grads: Sequence[Any], variables: Iterable[Variable] | None) -> tuple[Plan, Tensors]:
         """The plan for the variables that have a gradient, and those gradients."""
@@ -284,8 +290,7 @@ class Optimizer(OptimizerState):
 
     def _overwrite(self, plan: Plan, gradients: Tensors) -> None:
         """Variables such as float8 scales take their gradient as their value; accumulated, the largest one."""
-        steps = self.gradient_accumulation_steps
-        now = not steps or (self._counter.read(tensor_of(self._iterations)) + 1) % steps == 0
+        steps, now = self.gradient_accumulation_steps, self._accumulation_ends()
         for position, variable in plan.overwritten:
             value = gradients[position]
             if steps:
@@ -295,34 +300,36 @@ class Optimizer(OptimizerState):
             if now:
                 variable.assign(value)
 
-    def _accumulated(self, plan: Plan, gradients: Tensors) -> tuple[Tensors, bool]:
-        """The mean gradient, and whether it is time to use it."""
+    def _accumulation_ends(self) -> bool:
         steps = self.gradient_accumulation_steps
-        assert steps is not None
-        if (self._counter.read(tensor_of(self._iterations)) + 1) % steps:
+        return not steps or (self._host_iterations() + 1) % steps == 0
+
+    def _accumulated(self, plan: Plan, gradients: Tensors) -> Tensors | None:
+        """The mean gradient where it is time to use it."""
+        if not self._accumulation_ends():
             torch._foreach_add_(plan.accumulators, gradients)
-            return gradients, False
+            return None
         mean = list(torch._foreach_add(gradients, plan.accumulators))
-        torch._foreach_div_(mean, steps)
-        for variable, accumulator in zip(self._trainable_variables, self._accumulated_gradients, strict=True):
-            if not variable.overwrite_with_gradient:
-                tensor_of(accumulator).zero_()
-        return mean, True
+        torch._foreach_div_(mean, float(self.gradient_accumulation_steps or 1))
+        torch._foreach_zero_(plan.all_accumulators)
+        return mean
 
     def _update(self, plan: Plan, gradients: Tensors) -> None:
         gradients = self._clip_gradients(gradients)
-        if self.weight_decay is not None and plan.decayed:
-            torch._foreach_mul_(plan.decayed, 1 - self.weight_decay * self._current_rate())
+        rate, step = self._current_rate(), self._step()
+        for group in plan.groups:
+            decay = self._weight_decay_of(group)
+            if decay is not None and group.decayed:
+                torch._foreach_mul_(group.decayed, 1 - decay * rate)
+        self._begin_update(step)
         if self._per_variable:
             learning_rate = self.learning_rate
             for gradient, variable in zip(gradients, plan.updated, strict=True):
                 self.update_step(gradient, variable, learning_rate)
             return
-        learning_rate, step = self._current_rate(), self._step()
-        self._begin_update(step)
         for group in plan.groups:
             chosen = gradients if group.positions is None else [gradients[i] for i in group.positions]
-            self._update_tensors(group.parameters, chosen, group.slots, learning_rate, step)
+            self._update_tensors(group.parameters, chosen, group.slots, rate, step)
 
     def _clip_gradients(self, grads: Tensors) -> Tensors:
         if self.clipnorm:
@@ -339,25 +346,17 @@ class Optimizer(OptimizerState):
         weights = weight if isinstance(weight, float) else [weight.to(a.dtype) for a in plan.averages]
         torch._foreach_lerp_(plan.averages, plan.averaged, weights)
         frequency = self.ema_overwrite_frequency
-        if (
-            frequency
-            and (self._counter.read(tensor_of(self._iterations)) // (self.gradient_accumulation_steps or 1) + 1)
-            % frequency
-            == 0
-        ):
+        if frequency and (self._host_iterations() // (self.gradient_accumulation_steps or 1) + 1) % frequency == 0:
             torch._foreach_copy_(plan.averaged, plan.averages)
 
     # ------------------------------------------------------------ scalars of the step
 
     def _current_rate(self) -> Rate:
-        """The learning rate: a float where reading it costs nothing, else a tensor on its device."""
         rate = self._learning_rate
-        if isinstance(rate, Variable):
-            rate = tensor_of(rate)
-        else:
-            rate = rate(self._iterations) if isinstance(rate, LearningRateSchedule) else rate()
-            rate = rate.value if isinstance(rate, Variable) else rate
-        return rate if not isinstance(rate, torch.Tensor) or not rate.is_cpu else rate.item()
+        if not isinstance(rate, Variable):
+            with scopes.internal():  # a tensor for the kernels, not for the user
+                rate = rate(self._iterations) if isinstance(rate, LearningRateSchedule) else rate()
+        return as_rate(rate)
 
     def _step(self) -> Step:
         """The number of this update, counted from 1."""
@@ -366,6 +365,10 @@ class Optimizer(OptimizerState):
         if self.gradient_accumulation_steps:
             count = count // self.gradient_accumulation_steps
         return count + 1
+
+    def _host_iterations(self) -> int:
+        """How many steps were made, known without waiting for the device."""
+        return self._counter.read(tensor_of(self._iterations))
 
     @property
     def iterations(self) -> Any:
@@ -439,3 +442,9 @@ class Optimizer(OptimizerState):
                 config["learning_rate"], custom_objects=custom_objects
             )
         return cls(**config)
+
+
+def as_rate(learning_rate: Any) -> Rate:
+    """A learning rate as kernels take it: a float where reading it costs nothing, else a tensor on its device."""
+    rate = tensor_of(learning_rate) if isinstance(learning_rate, Variable) else learning_rate
+    return rate.item() if isinstance(rate, torch.Tensor) and rate.is_cpu else rate

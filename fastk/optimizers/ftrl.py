@@ -6,9 +6,9 @@ from typing import Unpack
 
 import torch
 
+from fastk.initializers import Constant
 from fastk.optimizers.base import LearningRateLike, Optimizer
 from fastk.optimizers.hyperparameters import Options
-from fastk.optimizers.state import Constant
 
 
 class Ftrl(Optimizer):
@@ -31,7 +31,7 @@ class Ftrl(Optimizer):
 
     >>> import fastk
     >>> w = fastk.Variable([1.0])
-    >>> fastk.optimizers.Ftrl(learning_rate=0.1).apply([fastk.convert_to_tensor([2.0])], [w])
+    >>> fastk.optimizers.Ftrl(learning_rate=0.1).apply([fastk.ops.convert_to_tensor([2.0])], [w])
     >>> w.numpy().round(3)
     array([0.745], dtype=float32)
     """

@@ -28,7 +28,7 @@ class Lamb(Optimizer):
 
     >>> import fastk
     >>> w = fastk.Variable([3.0, 4.0])
-    >>> fastk.optimizers.Lamb(learning_rate=0.1).apply([fastk.convert_to_tensor([2.0, 2.0])], [w])
+    >>> fastk.optimizers.Lamb(learning_rate=0.1).apply([fastk.ops.convert_to_tensor([2.0, 2.0])], [w])
     >>> w.numpy().round(3)
     array([2.646, 3.646], dtype=float32)
     """

@@ -26,7 +26,7 @@ class Lion(Optimizer):
 
     >>> import fastk
     >>> w = fastk.Variable([1.0, 1.0])
-    >>> fastk.optimizers.Lion(learning_rate=0.1).apply([fastk.convert_to_tensor([2.0, -0.01])], [w])
+    >>> fastk.optimizers.Lion(learning_rate=0.1).apply([fastk.ops.convert_to_tensor([2.0, -0.01])], [w])
     >>> w.numpy()
     array([0.9, 1.1], dtype=float32)
     """
@@ -43,7 +43,7 @@ class Lion(Optimizer):
         super().__init__(learning_rate, **options)
         if not 0 < beta_1 <= 1:
             raise ValueError(
-                "Argument `beta_1` must be in the (0, 1] range. Otherwise, the optimizer degenerates to SignSGD. "
+                "Argument `beta_1` must be in the [0, 1] range. Otherwise, the optimizer degenerates to SignSGD. "
                 f"Received: beta_1={beta_1}."
             )
         self.beta_1 = beta_1

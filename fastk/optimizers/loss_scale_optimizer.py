@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from fastk import serialization
+from fastk.initializers import Constant
 from fastk.naming import name_scope
 from fastk.optimizers import stateless
 from fastk.optimizers.base import Optimizer
 from fastk.optimizers.gradients import as_gradient
 from fastk.optimizers.plan import tensor_of, tensors
-from fastk.optimizers.state import Constant
 from fastk.scopes import state
 from fastk.tensor import to_boundary
 from fastk.variable import Variable
@@ -50,8 +50,8 @@ class LossScaleOptimizer(Optimizer):
     >>> import fastk
     >>> optimizer = fastk.optimizers.LossScaleOptimizer(fastk.optimizers.SGD(learning_rate=0.5), initial_scale=4.0)
     >>> w = fastk.Variable([1.0])
-    >>> optimizer.apply([fastk.convert_to_tensor([4.0])], [w])
-    >>> optimizer.apply([fastk.convert_to_tensor([float("inf")])], [w])
+    >>> optimizer.apply([fastk.ops.convert_to_tensor([4.0])], [w])
+    >>> optimizer.apply([fastk.ops.convert_to_tensor([float("inf")])], [w])
     >>> print(w.numpy(), optimizer.scale_loss(1.0).numpy())
     [0.5] 2.0
     """

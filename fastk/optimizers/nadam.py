@@ -34,7 +34,7 @@ class Nadam(Optimizer):
 
     >>> import fastk
     >>> w = fastk.Variable([1.0])
-    >>> fastk.optimizers.Nadam(learning_rate=0.1).apply([fastk.convert_to_tensor([2.0])], [w])
+    >>> fastk.optimizers.Nadam(learning_rate=0.1).apply([fastk.ops.convert_to_tensor([2.0])], [w])
     >>> w.numpy().round(3)
     array([0.894], dtype=float32)
     """

@@ -27,22 +27,29 @@ def tensors(variables: Sequence[Variable | None]) -> Tensors:
 
 
 class Group:
-    """Variables of one dtype on one device, as lists of tensors that a multi-tensor kernel takes.
+    """Variables of one dtype, on one device, with the same kinds of slots: lists for a multi-tensor kernel.
 
     Attributes:
         positions: where their gradients stand among those of the plan; None where all do, in order.
         parameters: the variables' values.
-        slots: the optimizer's state, one list as long as `parameters` for each kind.
+        slots: the optimizer's state: for each kind a list as long as `parameters`, or an empty one.
+        decayed: the parameters that weight decay shrinks.
     """
 
-    __slots__ = ("parameters", "positions", "slots")
+    __slots__ = ("decayed", "parameters", "positions", "slots")
 
-    def __init__(self, optimizer: Optimizer, variables: Sequence[Variable], positions: list[int] | None):
-        chosen = variables if positions is None else [variables[i] for i in positions]
+    def __init__(self, optimizer: Optimizer, variables: Sequence[Variable], positions: list[int]):
+        chosen = [variables[i] for i in positions]
         indices = [optimizer._get_variable_index(v) for v in chosen]
-        self.positions = positions
+        self.positions = None if len(chosen) == len(variables) else positions
         self.parameters = tensors(chosen)
-        self.slots = [tensors([slot[i] for i in indices]) for slot in optimizer._slots]
+        self.slots = [tensors([slot[i] for i in indices]) for slot in slots_of(optimizer)]
+        self.decayed = tensors([v for v in chosen if optimizer._use_weight_decay(v)])
+
+
+def slots_of(optimizer: Optimizer) -> list[list[Variable | None]]:
+    """The kinds of slots that all variables were asked for; a user's optimizer may have others."""
+    return [slot for slot in optimizer._slots if len(slot) == len(optimizer._trainable_variables)]
 
 
 class Plan:
@@ -50,12 +57,12 @@ class Plan:
 
     Attributes:
         updated: the variables that the update moves.
-        signature: dtype, shape and strides of each of their gradients.
+        signature: dtype, device, shape and strides of each of their gradients.
         kept: where their gradients stand among those given; None where all do.
         overwritten: `(position, variable)` of those that take their gradient as their value.
-        groups: `updated` by dtype and device.
-        decayed: parameters that weight decay shrinks.
+        groups: `updated` in groups.
         accumulators: sums of gradients, in the order of `updated`.
+        all_accumulators: those of all the optimizer's variables that are not overwritten.
         averages, averaged: moving averages of all the optimizer's variables, and those variables' parameters.
         constrained: variables of `updated` with a constraint.
     """
@@ -67,28 +74,26 @@ class Plan:
         self.kept = None
         if self.overwritten:
             self.kept = [i for i, v in enumerate(variables) if not v.overwrite_with_gradient]
-        parameters = tensors(self.updated)
-        self.signature = [(p.dtype, p.shape, p.stride()) for p in parameters]
-        self.groups = self._grouped(optimizer, parameters)
-        self.decayed = tensors([v for v in self.updated if optimizer._use_weight_decay(v)])
+        self.signature = [(p.dtype, p.device, p.shape, p.stride()) for p in tensors(self.updated)]
+        self.groups = self._grouped(optimizer)
         self.constrained = [v for v in self.updated if v.constraint is not None]
-        self.accumulators: Tensors = []
+        trainable = optimizer._trainable_variables
         if optimizer.gradient_accumulation_steps:
-            own = optimizer._accumulated_gradients
-            self.accumulators = tensors([own[optimizer._get_variable_index(v)] for v in self.updated])
-        self.averages: Tensors = []
+            sums = optimizer._accumulated_gradients
+            self.accumulators = tensors([sums[optimizer._get_variable_index(v)] for v in self.updated])
+            pairs = zip(trainable, sums, strict=True)
+            self.all_accumulators = tensors([each for v, each in pairs if not v.overwrite_with_gradient])
         if optimizer.use_ema:
             averages = optimizer._model_variables_moving_average
             self.averages = tensors(averages)
-            trainable = zip(optimizer._trainable_variables, averages, strict=True)
-            self.averaged = tensors([v for v, average in trainable if average is not None])
+            self.averaged = tensors([v for v, each in zip(trainable, averages, strict=True) if each is not None])
 
-    def _grouped(self, optimizer: Optimizer, parameters: Tensors) -> list[Group]:
+    def _grouped(self, optimizer: Optimizer) -> list[Group]:
         positions: dict[tuple, list[int]] = {}
-        for i, parameter in enumerate(parameters):
-            positions.setdefault((parameter.dtype, parameter.device), []).append(i)
-        if len(positions) == 1:
-            return [Group(optimizer, self.updated, None)]
+        for i, variable in enumerate(self.updated):
+            index, value = optimizer._get_variable_index(variable), tensor_of(variable)
+            kinds = tuple(slot[index] is not None for slot in slots_of(optimizer))
+            positions.setdefault((value.dtype, value.device, kinds), []).append(i)
         return [Group(optimizer, self.updated, where) for where in positions.values()]
 
     def taken(self, gradients: Sequence) -> Tensors | None:
@@ -99,8 +104,10 @@ class Plan:
         if len(gradients) != len(self.signature):
             return None
         result = gradients if isinstance(gradients, list) else list(gradients)
-        for i, (gradient, (dtype, shape, stride)) in enumerate(zip(gradients, self.signature, strict=True)):
-            if type(gradient) is not torch.Tensor or gradient.dtype is not dtype or gradient.shape != shape:
+        for i, (gradient, (dtype, device, shape, stride)) in enumerate(zip(gradients, self.signature, strict=True)):
+            if type(gradient) is not torch.Tensor or gradient.dtype is not dtype:
+                return None
+            if gradient.shape != shape or gradient.device != device:
                 return None
             if gradient.stride() != stride:
                 result = list(result)  # the caller's list is the caller's

@@ -26,7 +26,7 @@ class RMSprop(Optimizer):
 
     >>> import fastk
     >>> w = fastk.Variable([1.0])
-    >>> fastk.optimizers.RMSprop(learning_rate=0.1).apply([fastk.convert_to_tensor([2.0])], [w])
+    >>> fastk.optimizers.RMSprop(learning_rate=0.1).apply([fastk.ops.convert_to_tensor([2.0])], [w])
     >>> w.numpy().round(3)
     array([0.684], dtype=float32)
     """
@@ -57,5 +57,14 @@ class RMSprop(Optimizer):
         momenta = slots[1] if self.momentum > 0 else None
         averages = slots[-1] if self.centered else None
         rmsprop_(
-            parameters, gradients, slots[0], momenta, averages, learning_rate, self.rho, self.momentum, self.epsilon
+            parameters,
+            gradients,
+            slots[0],
+            momenta,
+            averages,
+            learning_rate,
+            self.rho,
+            self.momentum,
+            self.epsilon,
+            self.centered,
         )

@@ -26,7 +26,7 @@ class SGD(Optimizer):
     >>> w = fastk.Variable([1.0])
     >>> optimizer = fastk.optimizers.SGD(learning_rate=0.1, momentum=0.9)
     >>> for _ in range(2):
-    ...     optimizer.apply([fastk.convert_to_tensor([1.0])], [w])
+    ...     optimizer.apply([fastk.ops.convert_to_tensor([1.0])], [w])
     >>> w.numpy().round(3)
     array([0.71], dtype=float32)
     """
@@ -50,5 +50,7 @@ class SGD(Optimizer):
         self.momentums = self.add_optimizer_variables(variables, "momentum") if self.momentum else []
 
     def _update_tensors(self, parameters, gradients, slots, learning_rate, step):
-        momenta = slots[0] if self.momentum else None
-        sgd_(parameters, gradients, momenta, learning_rate, self.momentum, self.nesterov)
+        if self.momentum:
+            sgd_(parameters, gradients, slots[0], learning_rate, self.momentum, self.nesterov)
+        else:
+            sgd_(parameters, gradients, None, learning_rate)

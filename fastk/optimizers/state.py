@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastk import initializers
 from fastk.device import device_scope
-from fastk.dtypes import to_torch_dtype
 from fastk.naming import name_scope
 from fastk.optimizers.hyperparameters import HyperParameter
 from fastk.optimizers.plan import Plan, laid_out, tensor_of
 from fastk.optimizers.user_warnings import warn_user
-from fastk.tensor import get_device
 from fastk.variable import Variable
 
 
@@ -155,15 +154,12 @@ class OptimizerState:
             raise ValueError(
                 f"Sharded optimizer variables are not supported: `layout` must be None. Received: {layout!r}"
             )
-        if isinstance(initializer, str) and initializer == "zeros":
-            initializer = Constant(0)
         with name_scope(self.name, caller=self):
             variable = Variable(
-                initializer,
+                initializers.get(initializer),
                 shape=shape,
                 dtype=dtype,
                 trainable=False,
-                autocast=True,
                 aggregation=aggregation,
                 name=name,
             )
@@ -206,15 +202,15 @@ class OptimizerState:
     def _make_variables(
         self, variables: Iterable[Variable], names: list[str], initializer: Any = "zeros"
     ) -> list[list[Variable | None]]:
-        initializers = list(initializer) if isinstance(initializer, (list, tuple)) else [initializer] * len(names)
-        if len(names) != len(initializers):
+        firsts = list(initializer) if isinstance(initializer, (list, tuple)) else [initializer] * len(names)
+        if len(names) != len(firsts):
             raise ValueError(
                 "The number of provided names must match the number of provided initializers. "
                 f"Received name='{names}', initializer='{initializer}'"
             )
         lists: list[list[Variable | None]] = [[] for _ in names]
         for variable in variables:
-            for made, name, first in zip(lists, names, initializers, strict=True):
+            for made, name, first in zip(lists, names, firsts, strict=True):
                 exempt = variable.overwrite_with_gradient
                 made.append(None if exempt else self.add_variable_from_reference(variable, name, first))
         return lists
@@ -334,18 +330,3 @@ class OptimizerState:
             return
         for i, variable in enumerate(self.variables):
             variable.assign(store[str(i)])
-
-
-class Constant:
-    """An initializer: `value` everywhere.
-
-    >>> Constant(2.0)((2,), "float32")
-    tensor([2., 2.])
-    """
-
-    def __init__(self, value: float):
-        self.value = value
-
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> torch.Tensor:
-        """A tensor full of `value`."""
-        return torch.full(tuple(shape), self.value, dtype=to_torch_dtype(dtype), device=get_device())

@@ -7,6 +7,7 @@ stored of it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -122,15 +123,20 @@ class Archive:
         window.seek(0)
         return window  # type: ignore[return-value]
 
-    def unpack_assets(self, folder: str) -> str | None:
-        """Writes the assets into `folder`; returns the folder that holds them, None where there are none."""
+    @contextlib.contextmanager
+    def assets(self) -> Iterator[str | None]:
+        """Inside, a folder that the assets are unpacked into; None where there are none."""
         names = [name for name in self._members if name.startswith(f"{ASSETS}/") and not name.endswith("/")]
-        for name in names:
-            path = os.path.join(folder, *name.split("/"))
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with self.open(name) as member, open(path, "xb") as file:
-                shutil.copyfileobj(member, file, _CHUNK)
-        return os.path.join(folder, ASSETS) if names else None
+        if not names:
+            yield None
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name in names:
+                path = os.path.join(folder, *name.split("/"))
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with self.open(name) as member, open(path, "xb") as file:
+                    shutil.copyfileobj(member, file, _CHUNK)
+            yield os.path.join(folder, ASSETS)
 
 
 class Folder:
@@ -156,10 +162,41 @@ class Folder:
             )
         return open(os.path.join(self._path, name), "rb")
 
-    def unpack_assets(self, folder: str) -> str | None:
-        """The folder that holds the assets, None where there is none; nothing is written into `folder`."""
+    @contextlib.contextmanager
+    def assets(self) -> Iterator[str | None]:
+        """Inside, the folder that holds the assets; None where there is none."""
         path = os.path.join(self._path, ASSETS)
-        return path if os.path.isdir(path) else None
+        yield path if os.path.isdir(path) else None
+
+
+class NewAssets:
+    """The folder that assets are saved into, made when the first object asks for it, and removed in the end."""
+
+    def __init__(self) -> None:
+        self._made = contextlib.ExitStack()
+        self._root: str | None = None
+
+    def __enter__(self) -> NewAssets:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._made.close()
+
+    def folder(self, path: str) -> str:
+        """The folder of the object at `path`."""
+        if self._root is None:
+            self._root = self._made.enter_context(tempfile.TemporaryDirectory())
+        folder = os.path.join(self._root, *path.split("/")) if path else self._root
+        os.makedirs(folder, exist_ok=True)
+        return folder
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """`(file, path within the assets, with "/")` of each, in the order of their names."""
+        for where, folders, names in os.walk(self._root) if self._root is not None else ():
+            folders.sort()
+            for name in sorted(names):
+                file = os.path.join(where, name)
+                yield file, os.path.relpath(file, self._root).replace(os.sep, "/")
 
 
 class Window(io.RawIOBase):
@@ -197,15 +234,6 @@ def add_member(archive: zipfile.ZipFile, name: str, file: BinaryIO) -> None:
     """Stores the rest of `file` in `archive`, uncompressed, under `name`."""
     with archive.open(name, "w", force_zip64=True) as member:
         shutil.copyfileobj(file, member, _CHUNK)
-
-
-def files_under(folder: str) -> Iterator[tuple[str, str]]:
-    """`(path, path within folder, with "/")` of each file under `folder`, in the order of their names."""
-    for where, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            path = os.path.join(where, name)
-            yield path, os.path.relpath(path, folder).replace(os.sep, "/")
 
 
 def _check_name(name: str, source: str) -> None:

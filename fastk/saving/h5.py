@@ -332,6 +332,7 @@ class VariableReader(Mapping):
     def __init__(self, readers: list[H5Reader], path: str, largest: int):
         self._largest = largest
         self._found: dict[str, tuple[H5Reader, Any]] = {}
+        self._checked: dict[str, Any] = {}
         for reader in readers:
             group = reader.find(vars_path(path))
             if group is not None:
@@ -340,7 +341,9 @@ class VariableReader(Mapping):
 
     def _dataset(self, key: str) -> tuple[H5Reader, Any]:
         reader, group = self._found[key]
-        return reader, reader.dataset(group, key, self._largest)
+        if key not in self._checked:
+            self._checked[key] = reader.dataset(group, key, self._largest)
+        return reader, self._checked[key]
 
     def shape(self, key: str) -> tuple[int, ...]:
         """The shape of a variable, without reading it."""

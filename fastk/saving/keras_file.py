@@ -14,7 +14,7 @@ import zipfile
 from typing import Any, BinaryIO
 
 from fastk.errors import FileFormatError
-from fastk.saving.archive import ASSETS, CONFIG, METADATA, WEIGHTS, Archive, Folder, add_member, files_under
+from fastk.saving.archive import ASSETS, CONFIG, METADATA, WEIGHTS, Archive, Folder, NewAssets, add_member
 from fastk.saving.atomic import check_overwrite, replacing
 from fastk.saving.h5 import H5Reader, H5Writer
 from fastk.saving.weights import LEGACY, check_exists, load_state, save_state
@@ -137,7 +137,7 @@ def _write_archive(model: Any, file: BinaryIO, skip: list, folder: str | None) -
     """Writes the archive; large weights pass through a nameless file in `folder`, not through memory."""
     texts = _describe(model)
     with (
-        tempfile.TemporaryDirectory() as assets,
+        NewAssets() as assets,
         tempfile.TemporaryFile(dir=folder) as weights,
         zipfile.ZipFile(file, "w") as archive,
     ):
@@ -147,7 +147,7 @@ def _write_archive(model: Any, file: BinaryIO, skip: list, folder: str | None) -
             save_state(model, writer, assets=assets, skip=skip)
         weights.seek(0)
         add_member(archive, WEIGHTS, weights)  # type: ignore[arg-type]
-        for path, name in files_under(assets):
+        for path, name in assets.files():
             with open(path, "rb") as asset:
                 add_member(archive, f"{ASSETS}/{name}", asset)
 
@@ -155,7 +155,7 @@ def _write_archive(model: Any, file: BinaryIO, skip: list, folder: str | None) -
 def _write_folder(model: Any, path: str, skip: list) -> None:
     texts = _describe(model)
     os.makedirs(path, exist_ok=True)
-    with contextlib.ExitStack() as files, tempfile.TemporaryDirectory() as assets:
+    with contextlib.ExitStack() as files, NewAssets() as assets:
         # What was entered first is put in place last: the configuration, which makes the folder a model.
         for name in (CONFIG, METADATA):
             files.enter_context(replacing(os.path.join(path, name))).write(texts[name])
@@ -163,7 +163,7 @@ def _write_folder(model: Any, path: str, skip: list) -> None:
         with H5Writer(weights) as writer:
             save_state(model, writer, assets=assets, skip=skip)
         shutil.rmtree(os.path.join(path, ASSETS), ignore_errors=True)
-        for source, name in files_under(assets):
+        for source, name in assets.files():
             target = os.path.join(path, ASSETS, *name.split("/"))
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.copyfile(source, target)
@@ -223,11 +223,11 @@ def _read(members: Archive | Folder, custom_objects: dict | None, compile: bool,
     if WEIGHTS not in members and "model.weights.npz" in members:
         raise FileFormatError(f"{members.source} holds weights as `.npz`, which Keras itself does not load. Save it as HDF5.")
     with (
-        tempfile.TemporaryDirectory() as folder,
+        members.assets() as assets,
         members.open(WEIGHTS) as weights,
         H5Reader(weights, f"{members.source}, {WEIGHTS}") as reader,
     ):
-        load_state(model, reader, assets=members.unpack_assets(folder))
+        load_state(model, reader, assets=assets)
     return model
 
 

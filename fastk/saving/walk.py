@@ -44,8 +44,10 @@ def _attributes(obj: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(obj, (Sequential, Functional)):
         yield "layers", obj.layers
     kind = next(kind for kind in (Layer, Optimizer, Metric, Loss, Operation) if isinstance(obj, kind))
-    names = (name for name in dir(obj) if not name.startswith("__") and name not in _inherited(kind))
-    for name in sorted(names, key=lambda name: (name.startswith("_"), name)):
+    names = set(object.__dir__(obj)) - _inherited(kind)
+    if isinstance(obj, Layer):  # torch keeps its layers apart, and under further names those in lists
+        names |= obj._modules.keys() - obj._contained
+    for name in sorted((name for name in names if not name.startswith("__")), key=lambda name: (name.startswith("_"), name)):
         try:
             yield name, getattr(obj, name)
         except Exception:  # noqa: BLE001, S112 - a property that cannot be read now leads to no state

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastk.errors import FileFormatError, FileMissing
 from fastk.layers.state import LayerState
-from fastk.saving.archive import WEIGHTS, Archive
+from fastk.saving.archive import WEIGHTS, Archive, NewAssets
 from fastk.saving.atomic import check_overwrite, replacing
 from fastk.saving.h5 import H5Reader, H5Writer, ShardedReader, ShardedWriter, VariableReader, shard_map_path
 from fastk.saving.walk import Walk
@@ -142,13 +142,13 @@ def _check_built(model: Any, doing: str) -> None:
 # ---------------------------------------------------------------- the state of all objects
 
 
-def save_state(model: Any, writer: H5Writer | ShardedWriter, assets: str | None = None, skip: Any = ()) -> None:
+def save_state(model: Any, writer: H5Writer | ShardedWriter, assets: NewAssets | None = None, skip: Any = ()) -> None:
     """Writes the variables of `model` and of all that it owns.
 
     Args:
         model: the object to start at.
         writer: where variables go.
-        assets: the folder that files of `save_assets` go into; None writes none.
+        assets: what gives `save_assets` its folders; None saves no assets.
         skip: objects that are left out.
     """
 
@@ -157,9 +157,7 @@ def save_state(model: Any, writer: H5Writer | ShardedWriter, assets: str | None 
             name = getattr(obj, "name", None)
             obj.save_own_variables(writer.group(path, name if isinstance(name, str) else None))
         if assets is not None and hasattr(obj, "save_assets"):
-            folder = os.path.join(assets, *path.split("/")) if path else assets
-            os.makedirs(folder, exist_ok=True)
-            obj.save_assets(folder)
+            obj.save_assets(assets.folder(path))
         return True
 
     Walk(save, skip).visit(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastk import losses, metrics, tree
-from fastk.metrics.resolve import CROSSENTROPY_NAMES, crossentropy_for
+from fastk.metrics.resolve import kind_of_labels
 from fastk.training.outputs import Outputs
 
 
@@ -19,13 +19,13 @@ class AutomaticCrossentropy(losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """The loss of each sample."""
         if self._chosen is None:
-            self._chosen = crossentropy_for(y_true.shape, y_pred.shape)
+            self._chosen = getattr(losses, f"{kind_of_labels(y_true.shape, y_pred.shape)}_crossentropy")
         return self._chosen(y_true, y_pred)
 
 
 def get_loss(identifier: Any) -> Any:
     """A loss object from a name, function or object."""
-    if isinstance(identifier, str) and identifier.lower() in CROSSENTROPY_NAMES:
+    if isinstance(identifier, str) and identifier.lower() in ("crossentropy", "ce"):
         return AutomaticCrossentropy(identifier)
     found = losses.get(identifier)
     if found is None or isinstance(found, losses.Loss):

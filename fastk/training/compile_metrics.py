@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from fastk import metrics, tree
-from fastk.metrics.resolve import ACCURACY_NAMES, accuracy_for
+from fastk.metrics.resolve import kind_of_labels
 from fastk.training.compile_loss import match_labels, match_sample_weight
 from fastk.training.outputs import Outputs
+
+
+_ACCURACIES = {
+    "binary": metrics.BinaryAccuracy,
+    "sparse_categorical": metrics.SparseCategoricalAccuracy,
+    "categorical": metrics.CategoricalAccuracy,
+}
 
 
 class UnresolvedAccuracy(metrics.Metric):
@@ -17,7 +24,7 @@ class UnresolvedAccuracy(metrics.Metric):
 
     def resolved(self, y_true: Any, y_pred: Any) -> Any:
         """The accuracy for labels and predictions of these shapes."""
-        return accuracy_for(y_true.shape, y_pred.shape, name=self.name)
+        return _ACCURACIES[kind_of_labels(y_true.shape, y_pred.shape)](name=self.name)
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
         """Not called: the resolved metric takes this one's place before."""
@@ -33,7 +40,7 @@ def get_metric(identifier: Any) -> Any:
 
     `Accuracy()` means what "accuracy" means: comparing probabilities with labels for equality is never meant.
     """
-    if isinstance(identifier, str) and identifier.lower() in ACCURACY_NAMES:
+    if isinstance(identifier, str) and identifier.lower() in ("accuracy", "acc"):
         return UnresolvedAccuracy(name=identifier)
     if type(identifier) is metrics.Accuracy:
         return UnresolvedAccuracy(name=identifier.name, dtype=identifier.dtype)

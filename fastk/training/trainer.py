@@ -13,6 +13,7 @@ import torch
 
 from fastk import config, dtypes, metrics, optimizers, serialization, tree
 from fastk.scopes import internal
+from fastk.tensor import get_keras_mask, set_keras_mask
 from fastk.training.compile_loss import CompileLoss
 from fastk.training.compile_metrics import CompileMetrics
 from fastk.training.loops import Loops
@@ -240,7 +241,7 @@ class Trainer(Loops):
     def _update_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> None:
         if self._compile_metrics is not None:
             with torch.no_grad():
-                detached = tree.map_structure(_detached, y_pred) if tree.is_nested(y_pred) else y_pred.detach()
+                detached = tree.map_structure(_detached, y_pred) if tree.is_nested(y_pred) else _detached(y_pred)
                 self._compile_metrics.update_state(y, detached, sample_weight)
 
     # ------------------------------------------------------------ steps
@@ -337,7 +338,12 @@ def _mean(name: str) -> Any:
 
 
 def _detached(x: Any) -> Any:
-    return x.detach() if isinstance(x, torch.Tensor) else x
+    if not isinstance(x, torch.Tensor):
+        return x
+    detached, mask = x.detach(), get_keras_mask(x)
+    if mask is not None:
+        set_keras_mask(detached, mask)
+    return detached
 
 
 def _batch_size(x: Any) -> int:

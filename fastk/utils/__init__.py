@@ -31,8 +31,10 @@ __all__ = [
     "get_registered_name",
     "get_registered_object",
     "is_keras_tensor",
+    "model_to_dot",
     "normalize",
     "pack_x_y_sample_weight",
+    "plot_model",
     "register_keras_serializable",
     "serialize_keras_object",
     "set_random_seed",
@@ -40,3 +42,11 @@ __all__ = [
     "to_categorical",
     "unpack_x_y_sample_weight",
 ]
+
+
+def __getattr__(name: str):
+    if name in ("model_to_dot", "plot_model"):
+        import fastk.models.plot
+
+        return getattr(fastk.models.plot, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """Adam by torch's fused kernel where the host knows the step, else by multi-tensor ops with device scalars.
 
-The four tensors of an MLP 784-128-10 on one thread: fused 59 us, multi-tensor 134, one op after another 150.
+The four tensors of an MLP 784-128-10 on one thread: fused 59 us, multi-tensor 134, one op after another 150;
+`torch.optim.Adam(fused=True)` 119.
 """
 
 from __future__ import annotations
@@ -25,10 +26,21 @@ def adam_(
 ) -> None:
     """One step; see the contract in `kernels.adam`."""
     with torch.no_grad():
-        if any(isinstance(value, Tensor) and not value.is_cpu for value in (step, learning_rate)):
-            _multi_tensor(params, grads, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon)
-        else:
+        if on_host(step, learning_rate) and all_contiguous(params, m, v, vhat or []):
+            grads = [grad.contiguous() for grad in grads]
             _fused(params, grads, m, v, vhat, int(step), float(learning_rate), beta_1, beta_2, epsilon)
+        else:
+            _multi_tensor(params, grads, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon)
+
+
+def on_host(*scalars: Tensor | float) -> bool:
+    """Whether the host can read them without waiting for a device."""
+    return all(not isinstance(scalar, Tensor) or scalar.is_cpu for scalar in scalars)
+
+
+def all_contiguous(*lists: list[Tensor]) -> bool:
+    """Whether torch's fused kernels may have them: on the CPU they take memory as it lies, whatever the strides."""
+    return all(tensor.is_contiguous() for tensors in lists for tensor in tensors)
 
 
 def _fused(params, grads, m, v, vhat, step: int, learning_rate: float, beta_1: float, beta_2: float, epsilon: float):

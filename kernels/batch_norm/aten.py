@@ -28,7 +28,11 @@ def batch_norm(
     last = axis == x.dim() - 1
     moved = x if last else x.movedim(axis, -1)
     wide = x.dtype if x.dtype.itemsize > 2 else torch.float32
-    gamma, beta, mean, variance = (v if v is None else v.to(wide) for v in (gamma, beta, mean, variance))
+    if training:
+        mean = variance = None  # torch would write to them
+    gamma, beta, mean, variance = (
+        v if v is None or v.dtype == wide else v.to(wide) for v in (gamma, beta, mean, variance)
+    )
     if training and mask is not None:
         y, mean, variance = _masked(moved, gamma, beta, epsilon, mask, wide)
         return (y if last else y.movedim(-1, axis)), mean, variance
@@ -47,7 +51,7 @@ def _masked(
     counted = mask.unsqueeze(-1)
     axes = tuple(range(x.dim() - 1))
     values = x.to(wide)
-    number = mask.sum() + config.epsilon()
+    number = mask.sum(dtype=wide) + config.epsilon()
     mean = torch.where(counted, values, 0.0).sum(axes) / number
     variance = torch.where(counted, values - mean, 0.0).square().sum(axes) / number
     y = (values - mean) * torch.rsqrt(variance + epsilon)

@@ -30,4 +30,4 @@ def conv2d(
     y = F.conv2d(
         x.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1).contiguous(), bias, strides, (top, left), dilation, groups
     )
-    return epilogue(y.permute(0, 2, 3, 1), activation)
+    return epilogue(y, activation).permute(0, 2, 3, 1)  # in place on a view, backward would copy the gradient

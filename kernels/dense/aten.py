@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from fastk.kernels.activation.aten import EPILOGUES
@@ -19,12 +18,10 @@ def dense(
     seed: Tensor | tuple[int, int] | None,
 ) -> Tensor:
     """dropout(activation(x W + b)), W being [K, N]."""
-    if x.dim() != 2:
-        y = F.linear(x, kernel.t(), bias)
-    elif bias is None:
-        y = torch.mm(x, kernel)
-    else:
-        y = torch.addmm(bias, x, kernel)
+    rows = x if x.dim() == 2 else x.reshape(-1, kernel.size(0))
+    y = torch.mm(rows, kernel) if bias is None else torch.addmm(bias, rows, kernel)
     if activation is not None:
-        y = EPILOGUES[activation](y)
+        y = EPILOGUES[activation](y)  # before the view below: in place on a view, backward would copy the gradient
+    if x.dim() != 2:
+        y = y.view(*x.shape[:-1], kernel.size(1))
     return dropout(y, dropout_rate, seed, None) if dropout_rate else y

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from typing import Any
+
 import torch
 from torch import Tensor
 

@@ -6,7 +6,7 @@
     m             = momentum m + increment;  param -= m                                         with momenta
     param        -= increment                                                                   without
 
-params, grads, velocities, momenta (or None) and average_grads (or None: not centered) are lists of one length; each
-tensor has the shape, dtype and device of its param. learning_rate is a float or a 0-d tensor; one on a GPU is not
-read by the host.
+params, grads, velocities, momenta (None where momentum is 0) and average_grads (None: not centered) are lists of one
+length; each tensor has the shape, dtype and device of its param. learning_rate is a float or a 0-d tensor; one on a
+GPU is not read by the host.
 """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastk.kernels.adam.aten import on_host
+
 
 def rmsprop_(
     params: list[Tensor],
@@ -26,10 +28,11 @@ def rmsprop_(
             torch._foreach_lerp_(average_grads, grads, 1.0 - rho)
             torch._foreach_addcmul_(denominators, average_grads, average_grads, -1.0)
         torch._foreach_sqrt_(denominators)
-        if isinstance(learning_rate, Tensor) and not learning_rate.is_cpu:
-            grads, rate = list(torch._foreach_mul(grads, learning_rate)), 1.0
-        else:
+        rate = 1.0
+        if on_host(learning_rate):
             rate = float(learning_rate)
+        else:
+            grads = list(torch._foreach_mul(grads, learning_rate))  # type: ignore[call-overload]
         if momenta is None:
             torch._foreach_addcdiv_(params, grads, denominators, -rate)
         else:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastk.kernels.adam.aten import all_contiguous, on_host
+
 
 def sgd_(
     params: list[Tensor],
@@ -19,16 +21,18 @@ def sgd_(
 ) -> None:
     """One step; see the contract in `kernels.sgd`."""
     with torch.no_grad():
-        if isinstance(learning_rate, Tensor) and not learning_rate.is_cpu:
+        if not on_host(learning_rate):
             _multi_tensor(params, grads, momenta, learning_rate, momentum, nesterov)
-        else:
+        elif momenta is None:
+            torch._foreach_add_(params, grads, alpha=-float(learning_rate))
+        elif all_contiguous(params, momenta):
+            grads = [grad.contiguous() for grad in grads]
             _fused(params, grads, momenta, float(learning_rate), momentum, nesterov)
+        else:
+            _multi_tensor(params, grads, momenta, learning_rate, momentum, nesterov)
 
 
 def _fused(params, grads, momenta, learning_rate: float, momentum: float, nesterov: bool) -> None:
-    if momenta is None:
-        torch._foreach_add_(params, grads, alpha=-learning_rate)
-        return
     # torch: m = momentum m + (1 - dampening) g, param -= lr m. Keras's m has the learning rate in it.
     torch._fused_sgd_(
         params,
@@ -46,7 +50,7 @@ def _fused(params, grads, momenta, learning_rate: float, momentum: float, nester
         torch._foreach_add_(params, grads, alpha=-learning_rate)
 
 
-def _multi_tensor(params, grads, momenta, learning_rate: Tensor, momentum: float, nesterov: bool) -> None:
+def _multi_tensor(params, grads, momenta, learning_rate: Tensor | float, momentum: float, nesterov: bool) -> None:
     steps = torch._foreach_mul(grads, learning_rate)
     if momenta is None:
         torch._foreach_sub_(params, steps)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fastk.kernels.recurrence import Activation, finish, function, project, recur, scan
+from fastk.kernels.recurrence import Activation, arrange, as_function, outputs, project, recur, scan
 
 Result = tuple[Tensor | None, Tensor, list[Tensor]]
 
@@ -32,17 +32,15 @@ def simple_rnn(
     h = x.new_zeros(batch, units) if initial_state is None else initial_state
     if x.is_meta:
         return (x.new_empty(batch, steps, units) if return_sequences else None), h, [h]
-    if reverse:
-        x = x.flip(1)
-        mask = None if mask is None else mask.flip(1)
-    act = function(activation)
+    x, mask = arrange(x, mask, reverse)
+    act = as_function(activation)
 
     def step(projected: Tensor, h: Tensor) -> tuple[Tensor]:
         return (_step(projected, h, recurrent_kernel, recurrent_dropout_mask, act),)
 
     inputs = zip(project(x, kernel, bias, dropout_mask).unbind(0))
-    outputs, (h,) = scan(step, inputs, (h,), mask)
-    return *finish(outputs, mask, initial_state is None, return_sequences, zero_output_for_mask), [h]
+    sequence, (h,) = scan(step, inputs, (h,), mask, return_sequences)
+    return *outputs(sequence, h, mask, initial_state is None, zero_output_for_mask), [h]
 
 
 def simple_rnn_cell(
@@ -57,7 +55,7 @@ def simple_rnn_cell(
 ) -> tuple[Tensor, list[Tensor]]:
     """One step of x [B, I]: (h, [h])."""
     projected = project(x, kernel, bias, dropout_mask)
-    h = _step(projected, h, recurrent_kernel, recurrent_dropout_mask, function(activation))
+    h = _step(projected, h, recurrent_kernel, recurrent_dropout_mask, as_function(activation))
     return h, [h]
 
 

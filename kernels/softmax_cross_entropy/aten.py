@@ -6,18 +6,21 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+# torch gives rows labelled `ignore_index`, -100 by default, the loss 0: no label is left out unasked.
+NO_CLASS = -(2**63)
+
 
 def softmax_cross_entropy(
     logits: Tensor, labels: Tensor, sparse: bool, label_smoothing: float, ignore_class: int | None
 ) -> Tensor:
     """The loss of each row; see the contract in `kernels.softmax_cross_entropy`."""
-    rows = logits.reshape(-1, logits.size(-1))
+    rows = logits if logits.dim() == 2 else logits.reshape(-1, logits.size(-1))
     if not sparse:
         targets = labels.reshape(rows.shape).to(rows.dtype)
         return F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing).view(labels.shape[:-1])
     targets = labels.reshape(-1).long()
     if ignore_class is None:
-        loss = F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing)
+        loss = F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing, ignore_index=NO_CLASS)
     else:
         ignored = targets == ignore_class
         rows = rows.masked_fill(ignored.unsqueeze(1), 0.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastk import initializers
+from fastk import initializers, utils
 from fastk.graph import compute_output_spec
 from fastk.initializers.variance_scaling import TRUNCATED_STDDEV, compute_fans
 from fastk.random import SeedGenerator
@@ -79,6 +79,28 @@ class TestEveryRandomInitializer:
     def test_wrong_seed(self, cls):
         with pytest.raises(ValueError, match="`seed` argument should be"):
             cls(seed="3")
+
+
+# Drawn by Keras 3.15.1 with torch on the CPU, seed 7, shape (3, 2), rounded to 6 digits.
+VALUES = {
+    "GlorotUniform": [[0.076512, -0.659889], [0.348815, 0.343729], [-0.58549, -0.164182]],
+    "HeNormal": [[-0.761275, -0.155011], [-0.787984, -1.209687], [-0.8045, 1.016953]],
+    "RandomNormal": [[-0.00734, 0.039307], [0.047341, -0.055717], [0.08454, -0.044741]],
+    "TruncatedNormal": [[-0.041007, -0.00835], [-0.042445, -0.065161], [-0.043335, 0.054779]],
+    "Orthogonal": [[-0.075535, 0.785297], [0.487199, -0.508623], [0.870018, 0.353003]],
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_weights_start_as_in_keras(name):
+    assert np.abs(getattr(initializers, name)(seed=7)((3, 2)).numpy() - VALUES[name]).max() < 1e-6
+
+
+def test_unseeded_weights_start_as_in_keras():
+    utils.set_random_seed(5)
+    first, second = initializers.GlorotUniform()((3, 2)), initializers.HeNormal()((3, 2))
+    assert np.abs(first[0].numpy() - [-0.574537, -0.481092]).max() < 1e-6
+    assert np.abs(second[0].numpy() - [-1.13056, 0.52534]).max() < 1e-6
 
 
 # Written by Keras 3.15.1.

@@ -21,7 +21,7 @@ class Case:
         args: arrays, numbers, or lists of arrays: what the operation takes as tensors.
         expected: of the arguments as float64, and of `static`.
         static: the other arguments.
-        unknown: axis of the first array whose size is unknown in the symbolic call, or None where the size must be known.
+        unknown: axis of the first array whose size is unknown in the symbolic call; None where it must be known.
         static_first: static arguments that stand before the tensors.
     """
 

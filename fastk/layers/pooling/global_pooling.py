@@ -33,7 +33,7 @@ class GlobalAveragePooling1D(_GlobalAveragePooling):
         super().__init__(data_format, keepdims, **kwargs)
         self.supports_masking = True
         # What this layer does about masks is in `call`; without one, the short way of a call will do.
-        self._short_call = self.activity_regularizer is None
+        self._makes_masks = False
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
         """The mean over the steps that count."""

@@ -79,7 +79,11 @@ def convert_to_tensor(
     return tensors.convert_to_tensor(x, dtype=dtype, sparse=sparse, ragged=ragged)
 
 
-@operation("x", spec=_as_dtype)
+def _cast_spec(x: Any, dtype: Any) -> KerasTensor:
+    return KerasTensor(x.shape, dtype=dtypes.standardize_dtype(dtype))
+
+
+@operation("x", spec=_cast_spec)
 def cast(x: Any, dtype: Any) -> torch.Tensor:
     """`x` in another dtype.
 
@@ -87,10 +91,10 @@ def cast(x: Any, dtype: Any) -> torch.Tensor:
     >>> ops.cast([0.5, 1.5], "int32").tolist()
     [0, 1]
     """
-    return tensors.convert_to_tensor(x, dtype=dtype)
+    return tensors.convert_to_tensor(x, dtype=dtypes.to_torch_dtype(dtype))
 
 
-@operation("x", spec=_as_dtype)
+@operation("x", spec=_cast_spec)
 def saturate_cast(x: Any, dtype: Any) -> torch.Tensor:
     """`x` in another dtype, values outside of its range replaced by the nearest that it has."""
     x = tensors.convert_to_tensor(x)
@@ -131,7 +135,8 @@ def _unstack_spec(x: Any, num: int | None = None, axis: int = 0) -> list[KerasTe
     count = x.shape[axis] if num is None else num
     if count is None:
         raise ValueError(
-            f"Cannot infer argument `num` from shape {x.shape}. Either provide a tensor with a concrete shape in the `axis` "
+            f"Cannot infer argument `num` from shape {x.shape}. Either provide a tensor with a concrete shape in the "
+            "`axis` "
             "dimension or explicitly pass the `num` argument."
         )
     return [KerasTensor(x.shape[:axis] + x.shape[axis + 1 :], dtype=x.dtype) for _ in range(count)]
@@ -298,7 +303,8 @@ class _CustomGradient(torch.autograd.Function):
         gradients = gradients if isinstance(gradients, (list, tuple)) else (gradients,)
         if len(gradients) != len(args):
             raise ValueError(
-                f"The gradient function of `custom_gradient` must return one gradient for each of the {len(args)} arguments. "
+                f"The gradient function of `custom_gradient` must return one gradient for each of the {len(args)} "
+                "arguments. "
                 f"It returned {len(gradients)}."
             )
         return None, None, *gradients

@@ -45,7 +45,8 @@ def _floating_planes(images: Any, data_format: str | None) -> tuple[tuple[torch.
     check_rank(images.shape)
     if not images.is_floating_point():
         raise ValueError(
-            f"Invalid images dtype: expected float dtype. Received: images.dtype={dtypes.standardize_dtype(images.dtype)}"
+            "Invalid images dtype: expected float dtype. Received: "
+            f"images.dtype={dtypes.standardize_dtype(images.dtype)}"
         )
     axis = channels_axis(data_format)
     if images.shape[axis] != 3:

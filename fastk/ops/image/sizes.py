@@ -277,7 +277,7 @@ def crop_images(
     target_width: int | None = None,
     data_format: str | None = None,
 ) -> torch.Tensor:
-    """Images without their borders. Of top, bottom and target height two are given, and of left, right and target width."""
+    """Images without their borders; two of top, bottom and target height are given, and two of the widths."""
     images = convert_to_tensor(images)
     vertical, horizontal = (top_cropping, bottom_cropping, target_height), (left_cropping, right_cropping, target_width)
     border = _border("cropping", images.shape, vertical, horizontal, data_format)

@@ -100,7 +100,7 @@ def multi_hot(
     tensor([1., 0., 1., 0.])
     """
     inputs = convert_to_tensor(inputs)
-    hot = one_hot(inputs, _classes(num_classes), axis=axis, dtype=dtype, sparse=sparse)
+    hot = one_hot(inputs.to(torch.int32), _classes(num_classes), axis=axis, dtype=dtype, sparse=sparse)
     return torch.amax(hot, dim=1 if inputs.ndim > 1 else 0)
 
 

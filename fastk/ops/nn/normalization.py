@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from fastk import config
-from fastk.ops.operands import axes_of, result_dtype
+from fastk.graph.keras_tensor import KerasTensor
+from fastk.ops.operands import axes_of, canonical_axis, floating, result_dtype
 from fastk.ops.registration import operation
+from fastk.ops.shapes import shape_of
 from fastk.tensor import convert_to_tensor
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "layer_normalization",
     "moments",
     "normalize",
+    "psnr",
     "rms_normalization",
 ]
 
@@ -47,7 +51,24 @@ def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = Fals
     return mean, variance
 
 
-@operation("x mean variance offset scale", name="BatchNorm")
+def _same(x: Any, **options: Any) -> KerasTensor:
+    return KerasTensor(x.shape, dtype=x.dtype)
+
+
+def _batch_norm_spec(x: Any, axis: int, **arguments: Any) -> KerasTensor:
+    size = x.shape[canonical_axis(axis, len(x.shape))]
+    for name in ("mean", "variance", "offset", "scale"):
+        value = arguments.get(name)
+        if value is not None and shape_of(value) != (size,):
+            raise ValueError(
+                f"`{name}` must be a vector of length equal to the size of dimension `axis` of the input, which is "
+                f"{size}. "
+                f"Received: {name}.shape={shape_of(value)}, x.shape={x.shape}, axis={axis}"
+            )
+    return _same(x)
+
+
+@operation("x mean variance offset scale", spec=_batch_norm_spec, name="BatchNorm")
 def batch_normalization(
     x: Any, mean: Any, variance: Any, axis: int, offset: Any = None, scale: Any = None, epsilon: float = 1e-3
 ) -> torch.Tensor:
@@ -85,9 +106,14 @@ def _along(x: Any, like: torch.Tensor, axes: Sequence[int]) -> torch.Tensor | No
     return x if x.ndim == like.ndim else x.reshape([n if i in axes else 1 for i, n in enumerate(like.shape)])
 
 
-@operation("x gamma beta", name="LayerNorm")
+@operation("x gamma beta", spec=_same, name="LayerNorm")
 def layer_normalization(
-    x: Any, gamma: Any = None, beta: Any = None, axis: Any = -1, epsilon: float | None = None
+    x: Any,
+    gamma: Any = None,
+    beta: Any = None,
+    axis: Any = -1,
+    epsilon: float | None = None,
+    rms_scaling: bool = False,
 ) -> torch.Tensor:
     """`x` with mean 0 and variance 1 along `axis`, times `gamma`, plus `beta`. Source: Ba et al., 2016.
 
@@ -96,6 +122,7 @@ def layer_normalization(
         gamma, beta: of the sizes of `axis`, or None.
         axis: an int or several.
         epsilon: added to the variance; `keras.config.epsilon()` by default.
+        rms_scaling: deprecated: only divide by the standard deviation, and add no `beta`.
 
     >>> from fastk import ops
     >>> ops.layer_normalization([[0.0, 2.0]], epsilon=0.0)
@@ -105,6 +132,16 @@ def layer_normalization(
     x = convert_to_tensor(x)
     y = x.to(result_dtype(x.dtype, "float32"))
     axes, last = _trailing(axis, y.ndim)
+    if rms_scaling:
+        warnings.warn(
+            "You passed `rms_scaling=True`, which is deprecated: it scales by the variance, not by the root mean "
+            "square. "
+            "Use `keras.ops.rms_normalization` instead.",
+            stacklevel=3,
+        )
+        y = y * torch.rsqrt(torch.var(y, dim=axes, correction=0, keepdim=True) + epsilon)
+        gamma = _along(gamma, y, axes)
+        return (y if gamma is None else y * gamma).to(x.dtype)
     if last:
         shape = y.shape[axes[0] :]
         gamma, beta = (None if v is None else convert_to_tensor(v, dtype=y.dtype).reshape(shape) for v in (gamma, beta))
@@ -116,7 +153,7 @@ def layer_normalization(
     return (y if beta is None else y + beta).to(x.dtype)
 
 
-@operation("x scale", name="RMSNorm")
+@operation("x scale", spec=_same, name="RMSNorm")
 def rms_normalization(x: Any, scale: Any = None, axis: Any = -1, epsilon: float | None = None) -> torch.Tensor:
     """`x` divided by the root of its mean square along `axis`, times `scale`. Source: Zhang and Sennrich, 2019.
 
@@ -140,7 +177,12 @@ def rms_normalization(x: Any, scale: Any = None, axis: Any = -1, epsilon: float 
     return (y if scale is None else y * scale).to(x.dtype)
 
 
-@operation("x")
+def _normalize_spec(x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = None) -> KerasTensor:
+    axes_of(axis, max(len(x.shape), 1))
+    return KerasTensor(x.shape or (1,), dtype=x.dtype)
+
+
+@operation("x", spec=_normalize_spec)
 def normalize(x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = None) -> torch.Tensor:
     """`x / max(norm(x), epsilon)`, the norm being that of `order` along `axis`.
 
@@ -151,7 +193,7 @@ def normalize(x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = No
     if not isinstance(order, int) or order < 1:
         raise ValueError(f"Argument `order` must be an int >= 1. Received: order={order}")
     epsilon = config.epsilon() if epsilon is None else epsilon
-    x = convert_to_tensor(x)
+    x = floating(x)
     x = x.reshape(1) if x.ndim == 0 else x
     if order == 2:
         # Of squares: at 0 the gradient is 0, where that of a square root is not finite.
@@ -159,3 +201,19 @@ def normalize(x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = No
         return x * torch.clamp(torch.rsqrt(squares), max=1.0 / epsilon)
     norm = torch.linalg.vector_norm(x, order, dim=axis, keepdim=True)
     return x / torch.clamp(norm, min=epsilon)
+
+
+def _psnr_spec(x1: Any, x2: Any, max_val: Any) -> KerasTensor:
+    if shape_of(x1) != shape_of(x2):
+        raise ValueError(f"Input shapes {shape_of(x1)} and {shape_of(x2)} must match for PSNR calculation. ")
+    return KerasTensor((), dtype=x1.dtype)
+
+
+@operation("x1 x2", spec=_psnr_spec, name="PSNR")
+def psnr(x1: Any, x2: Any, max_val: Any) -> torch.Tensor:
+    """The peak signal-to-noise ratio in decibels: `20 log10(max_val) - 10 log10(mean((x1 - x2)**2))`."""
+    x1, x2 = convert_to_tensor(x1), convert_to_tensor(x2)
+    if x1.shape != x2.shape:
+        raise ValueError(f"Input shapes {tuple(x1.shape)} and {tuple(x2.shape)} must match for PSNR calculation. ")
+    peak = convert_to_tensor(max_val, dtype=x1.dtype)
+    return 20 * torch.log10(peak) - 10 * torch.log10(torch.mean((x1 - x2) ** 2))

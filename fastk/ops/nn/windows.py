@@ -227,11 +227,18 @@ def _conv_spec(
     data_format: str | None = None,
     dilation_rate: Any = 1,
 ) -> KerasTensor:
+    _check_channels(inputs, kernel, data_format, groups=True)
     return _spec_for(inputs, shape_of(kernel), shape_of(kernel)[-1], strides, padding, data_format, dilation_rate)
 
 
 def _spec_for(
-    inputs: Any, kernel: Any, filters: int, strides: Any, padding: str, data_format: str | None, dilation_rate: Any
+    inputs: Any,
+    kernel: Any,
+    filters: int | None,
+    strides: Any,
+    padding: str,
+    data_format: str | None,
+    dilation_rate: Any,
 ) -> KerasTensor:
     rank = _check_rank(inputs.shape, "conv operation")
     shape = _output_shape(
@@ -282,15 +289,14 @@ def conv(
     rank = _check_rank(inputs.shape, "conv operation")
     layout = config.standardize_data_format(data_format)
     x = _last(inputs, layout)
-    channels, own = x.shape[-1], kernel.shape[-2]
-    if kernel.ndim != x.ndim or channels % own:
+    if kernel.ndim != x.ndim:
         raise ValueError(
-            f"The number of input channels ({channels}) must be divisible by the kernel's ({own}), and both must have the "
-            f"same rank. Received: inputs.shape={tuple(inputs.shape)}, kernel.shape={tuple(kernel.shape)}, "
-            f"data_format={layout!r}."
+            "Inputs and kernel must have the same rank. "
+            f"Received: inputs.shape={tuple(inputs.shape)}, kernel.shape={tuple(kernel.shape)}."
         )
+    _check_channels(inputs, kernel, layout, groups=True)
     steps, dilation = _each(strides, rank, "strides"), _each(dilation_rate, rank, "dilation_rate")
-    arguments = {"strides": steps, "padding": _check_padding(padding), "groups": channels // own}
+    arguments = {"strides": steps, "padding": _check_padding(padding), "groups": x.shape[-1] // kernel.shape[-2]}
     if rank == 3:
         y = _conv3d(x, kernel, dilation=dilation, **arguments)
     elif rank == 2:
@@ -300,13 +306,15 @@ def conv(
     return _back(y, layout)
 
 
-def _check_channels(inputs: Any, kernel: Any, data_format: str | None) -> None:
+def _check_channels(inputs: Any, kernel: Any, data_format: str | None, axis: int = -2, groups: bool = False) -> None:
     channels = _split(shape_of(inputs), data_format)[1]
-    own = shape_of(kernel)[-2]
-    if channels is not None and channels != own:
+    own = shape_of(kernel)[axis]
+    if groups and channels is not None and own and channels % own == 0:
+        return
+    if channels is not None and own is not None and channels != own:
         raise ValueError(
-            f"The number of input channels must match the kernel's: `inputs` has {channels} (shape {shape_of(inputs)}), "
-            f"the kernel {own} (shape {shape_of(kernel)})."
+            f"The number of input channels must match the kernel's input channels. Received: inputs with {channels} "
+            f"channels (shape {shape_of(inputs)}), a kernel for {own} (shape {shape_of(kernel)})."
         )
 
 
@@ -340,9 +348,7 @@ def depthwise_conv(
     x = _last(inputs, layout)
     if _check_rank(inputs.shape, "conv operation") == 2:
         steps, dilation = _each(strides, 2, "strides"), _each(dilation_rate, 2, "dilation_rate")
-        y = autograd.depthwise_conv2d(
-            x, kernel, strides=steps, padding=_check_padding(padding), dilation_rate=dilation
-        )
+        y = autograd.depthwise_conv2d(x, kernel, strides=steps, padding=_check_padding(padding), dilation_rate=dilation)
         return _back(y, layout)
     grouped = kernel.reshape(*kernel.shape[:-2], 1, -1)
     return _back(conv(x, grouped, strides, padding, "channels_last", dilation_rate), layout)
@@ -415,6 +421,7 @@ def _conv_transpose_spec(
     dilation_rate: Any = 1,
 ) -> KerasTensor:
     shape = inputs.shape
+    _check_channels(inputs, kernel, data_format, axis=-1)
     steps, _, extents, cut = _transpose_parts(shape, shape_of(kernel), strides, padding, output_padding, dilation_rate)
     spatial, _, last = _split(shape, data_format)
     sizes = [
@@ -450,11 +457,7 @@ def conv_transpose(
     )
     layout = config.standardize_data_format(data_format)
     x = _last(inputs, layout)
-    if x.shape[-1] != kernel.shape[-1]:
-        raise ValueError(
-            f"The number of input channels ({x.shape[-1]}) must match the kernel's last dimension ({kernel.shape[-1]}). "
-            f"Received: inputs.shape={tuple(inputs.shape)}, kernel.shape={tuple(kernel.shape)}."
-        )
+    _check_channels(inputs, kernel, layout, axis=-1)
     rank = x.ndim - 2
     function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[rank - 1]
     weights = kernel.permute(rank + 1, rank, *range(rank))

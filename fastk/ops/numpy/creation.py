@@ -10,7 +10,7 @@ from fastk import dtypes
 from fastk.graph.keras_tensor import KerasTensor
 from fastk.ops.operands import dtype_of, floatx, result_dtype
 from fastk.ops.registration import elementwise, operation
-from fastk.ops.shapes import broadcast_shapes, shape_of
+from fastk.ops.shapes import broadcast_shapes, product, shape_of
 from fastk.tensor import convert_to_tensor, get_device
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "ones",
     "ones_like",
     "tri",
+    "view",
     "zeros",
     "zeros_like",
 ]
@@ -243,7 +244,8 @@ def geomspace(
 
 
 def _meshgrid_spec(*x: Any, indexing: str = "xy") -> list[KerasTensor]:
-    sizes = [shape_of(v)[0] if shape_of(v) else 1 for v in x]
+    _check_indexing(indexing)
+    sizes = [product(shape_of(v)) for v in x]
     if indexing == "xy" and len(sizes) > 1:
         sizes[:2] = sizes[1], sizes[0]
     return [KerasTensor(sizes, dtype=dtypes.standardize_dtype(dtype_of(v))) for v in x]
@@ -254,9 +256,38 @@ def meshgrid(*x: Any, indexing: str = "xy") -> list[torch.Tensor]:
     """The coordinate grids of coordinate vectors.
 
     Args:
-        x: 1D tensors.
+        x: tensors, made flat.
         indexing: `"xy"`, where the first two axes of the result are swapped, or `"ij"`.
     """
+    _check_indexing(indexing)
+    return list(torch.meshgrid(*(convert_to_tensor(v).reshape(-1) for v in x), indexing=indexing))
+
+
+def _check_indexing(indexing: str) -> None:
     if indexing not in ("xy", "ij"):
         raise ValueError(f"Valid values for `indexing` are 'xy' and 'ij', but received {indexing!r}.")
-    return list(torch.meshgrid(*(convert_to_tensor(v) for v in x), indexing=indexing))
+
+
+def _view_spec(x: Any, dtype: Any = None) -> KerasTensor:
+    target = dtypes.standardize_dtype(dtype or x.dtype)
+    old, new = (dtypes.to_torch_dtype(name).itemsize for name in (x.dtype, target))
+    last = x.shape[-1]
+    if last is not None and last * old % new:
+        raise ValueError(
+            f"Cannot view the last dimension ({last} of {x.dtype}) as {target}: it is not a whole number of elements."
+        )
+    return KerasTensor((*x.shape[:-1], None if last is None else last * old // new), dtype=target)
+
+
+@operation("x", spec=_view_spec)
+def view(x: Any, dtype: Any = None) -> torch.Tensor:
+    """The same bytes as another dtype; the last dimension grows or shrinks with the size of an element."""
+    x = convert_to_tensor(x)
+    if dtype is None:
+        return x
+    name = dtypes.standardize_dtype(dtype)
+    if name in ("uint16", "uint32"):
+        raise ValueError(
+            f"Bytes cannot be viewed as {name}: values of it are held in a wider dtype. Received: dtype={dtype}"
+        )
+    return x.view(dtypes.to_torch_dtype(name))

@@ -7,8 +7,11 @@ from typing import Any
 
 import torch
 
-from fastk.ops.operands import NUMBERS, floating, floatx, operands, promoted, result_dtype
+from fastk import dtypes
+from fastk.graph.keras_tensor import KerasTensor
+from fastk.ops.operands import NUMBERS, dtype_of, floating, floatx, operands, promoted, result_dtype
 from fastk.ops.registration import elementwise, operation
+from fastk.ops.shapes import broadcast_shapes, shape_of
 from fastk.tensor import convert_to_tensor
 
 __all__ = [
@@ -316,7 +319,12 @@ def floor_divide(x1: Any, x2: Any) -> torch.Tensor:
     return torch.floor_divide(x1, x2).to(dtype)
 
 
-@elementwise("x1 x2")
+def _ldexp_spec(x1: Any, x2: Any) -> KerasTensor:
+    dtype = dtypes.result_type(dtype_of(x1), dtype_of(x2), float)
+    return KerasTensor(broadcast_shapes(shape_of(x1), shape_of(x2)), dtype=dtype)
+
+
+@operation("x1 x2", spec=_ldexp_spec)
 def ldexp(x1: Any, x2: Any) -> torch.Tensor:
     """`x1 * 2**x2`, `x2` being integers."""
     x1, x2 = convert_to_tensor(x1), convert_to_tensor(x2)
@@ -332,7 +340,11 @@ def nextafter(x1: Any, x2: Any) -> torch.Tensor:
     return torch.nextafter(*(convert_to_tensor(x, dtype="float64") for x in (x1, x2))).to(dtype)
 
 
-@elementwise("x1 x2", name="Isclose")
+def _isclose_spec(x1: Any, x2: Any, **tolerances: Any) -> KerasTensor:
+    return KerasTensor(broadcast_shapes(shape_of(x1), shape_of(x2)), dtype="bool")
+
+
+@operation("x1 x2 rtol atol", spec=_isclose_spec)
 def isclose(x1: Any, x2: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> torch.Tensor:
     """Whether `|x1 - x2| <= atol + rtol * |x2|`; integers, whether they are equal."""
     x1, x2 = promoted(x1, x2)
@@ -341,7 +353,12 @@ def isclose(x1: Any, x2: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: boo
     return torch.isclose(x1, x2, rtol=rtol, atol=atol, equal_nan=equal_nan)
 
 
-@operation("x1 x2", name="AllClose")
+def _allclose_spec(x1: Any, x2: Any, **tolerances: Any) -> KerasTensor:
+    broadcast_shapes(shape_of(x1), shape_of(x2))
+    return KerasTensor((), dtype="bool")
+
+
+@operation("x1 x2", spec=_allclose_spec, name="AllClose")
 def allclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> torch.Tensor:
     """Whether all elements of `x1` and `x2` are close: a boolean scalar tensor."""
     return torch.all(isclose(x1, x2, rtol=rtol, atol=atol, equal_nan=equal_nan))

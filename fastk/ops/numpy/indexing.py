@@ -12,7 +12,7 @@ from fastk.graph.keras_tensor import KerasTensor
 from fastk.graph.symbolic import compute_output_spec
 from fastk.ops.operands import canonical_axis, dtype_of, operands
 from fastk.ops.registration import CLASSES, operation
-from fastk.ops.shapes import broadcast_shapes, product, shape_of
+from fastk.ops.shapes import broadcast_shapes, diagonal_shape, product, shape_of
 from fastk.tensor import convert_to_tensor
 from fastk.variable import Variable
 
@@ -122,7 +122,7 @@ def _take_spec(x: Any, indices: Any, axis: int | None = None) -> KerasTensor:
 
 @operation("x indices", spec=_take_spec)
 def take(x: Any, indices: Any, axis: int | None = None) -> torch.Tensor:
-    """The elements of `x` at `indices` along `axis`, by default of the flat tensor. Negative indices count from the end.
+    """The elements of `x` at `indices` along `axis`, by default of the flat tensor; negative ones count from the end.
 
     >>> from fastk import ops
     >>> ops.take([10, 20, 30], [0, -1]).tolist()
@@ -137,7 +137,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> torch.Tensor:
     if axis == 0 and x.ndim == 2:
         return torch.nn.functional.embedding(indices, x)
     picked = torch.index_select(x, axis, indices.reshape(-1))
-    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return picked.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 def _indices(indices: Any) -> torch.Tensor:
@@ -151,12 +151,12 @@ def _take_along_axis_spec(x: Any, indices: Any, axis: int | None = None) -> Kera
     if axis is None:
         return KerasTensor([product(picked)], dtype=dtype)
     shape = list(shape_of(x))
+    position = canonical_axis(axis, len(shape))
     if len(shape) != len(picked):
         raise ValueError(
             "`x` and `indices` must have the same number of dimensions, "
             f"but receive shape {tuple(shape)} and {tuple(picked)}."
         )
-    position = canonical_axis(axis, len(shape))
     shape[position] = picked[position]
     return KerasTensor(broadcast_shapes(shape, picked), dtype=dtype)
 
@@ -180,7 +180,7 @@ def _where_spec(condition: Any, x1: Any = None, x2: Any = None) -> KerasTensor:
 
 @operation("condition x1 x2", spec=_where_spec)
 def where(condition: Any, x1: Any = None, x2: Any = None) -> torch.Tensor:
-    """`x1` where `condition` is true, else `x2`; without them, the indices where it is true, one row for each dimension.
+    """`x1` where `condition` is true, else `x2`; without them, the indices where it is true, a row for each axis.
 
     >>> from fastk import ops
     >>> ops.where([True, False], [1.0, 2.0], 0.0)
@@ -194,14 +194,14 @@ def where(condition: Any, x1: Any = None, x2: Any = None) -> torch.Tensor:
     return torch.where(condition, *operands(x1, x2))
 
 
-def _nonzero_spec(x: Any) -> KerasTensor:
-    return KerasTensor([len(x.shape), None], dtype="int32")
+def _nonzero_spec(x: Any) -> tuple[KerasTensor, ...]:
+    return tuple(KerasTensor([None], dtype="int32") for _ in x.shape)
 
 
 @operation("x", spec=_nonzero_spec)
-def nonzero(x: Any) -> torch.Tensor:
-    """The indices of the elements that are not 0: int32, one row for each dimension."""
-    return torch.nonzero(convert_to_tensor(x)).T.to(torch.int32)
+def nonzero(x: Any) -> tuple[torch.Tensor, ...]:
+    """The indices of the elements that are not 0: an int32 tensor for each dimension."""
+    return torch.nonzero(convert_to_tensor(x)).to(torch.int32).unbind(1)
 
 
 def _select_spec(condlist: Any, choicelist: Any, default: Any = 0) -> KerasTensor:
@@ -218,7 +218,16 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
     return result
 
 
-@operation("x")
+def _diag_spec(x: Any, k: int = 0) -> KerasTensor:
+    if len(x.shape) == 1:
+        size = None if x.shape[0] is None else x.shape[0] + abs(k)
+        return KerasTensor((size, size), dtype=x.dtype)
+    if len(x.shape) != 2:
+        raise ValueError(f"`x` must be 1-D or 2-D. Received: x.shape={x.shape}")
+    return KerasTensor(diagonal_shape(x.shape, k, 0, 1), dtype=x.dtype)
+
+
+@operation("x", spec=_diag_spec)
 def diag(x: Any, k: int = 0) -> torch.Tensor:
     """The `k`-th diagonal of a matrix, or the matrix with the vector `x` on its `k`-th diagonal."""
     return torch.diag(convert_to_tensor(x), diagonal=k)
@@ -230,10 +239,16 @@ def diagflat(x: Any, k: int = 0) -> torch.Tensor:
     return torch.diagflat(convert_to_tensor(x), offset=k)
 
 
-@operation("x")
+def _diagonal_spec(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> KerasTensor:
+    return KerasTensor(diagonal_shape(x.shape, offset, axis1, axis2), dtype=x.dtype)
+
+
+@operation("x", spec=_diagonal_spec)
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> torch.Tensor:
     """The diagonals of the matrices that `axis1` and `axis2` span, along a new last axis."""
-    return torch.diagonal(convert_to_tensor(x), offset=offset, dim1=axis1, dim2=axis2)
+    x = convert_to_tensor(x)
+    diagonal_shape(x.shape, offset, axis1, axis2)
+    return torch.diagonal(x, offset=offset, dim1=axis1, dim2=axis2)
 
 
 @operation("x")

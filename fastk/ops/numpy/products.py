@@ -9,7 +9,7 @@ import torch
 
 from fastk.graph.keras_tensor import KerasTensor
 from fastk.graph.symbolic import compute_output_spec
-from fastk.ops.operands import canonical_axis, promoted, result_dtype
+from fastk.ops.operands import NUMBERS, canonical_axis, promoted, result_dtype
 from fastk.ops.registration import dtype_for, operation
 from fastk.ops.shapes import broadcast_shapes, matmul_shape, product, shape_of, with_shape
 from fastk.tensor import convert_to_tensor
@@ -37,6 +37,13 @@ def _computed(function: Callable, x1: torch.Tensor, x2: torch.Tensor) -> torch.T
     if dtype is torch.bool or (not dtype.is_floating_point and not dtype.is_complex and x1.is_cuda):
         compute = torch.float64
     return function(x1.to(compute), x2.to(compute)).to(dtype)
+
+
+def _pair(x1: Any, x2: Any) -> tuple[torch.Tensor, ...]:
+    """Both as tensors; a Python number in the dtype of the other."""
+    if type(x1) in NUMBERS or type(x2) in NUMBERS:
+        return promoted(x1, x2)
+    return convert_to_tensor(x1), convert_to_tensor(x2)
 
 
 def _matmul(x1: Any, x2: Any) -> torch.Tensor:
@@ -67,6 +74,10 @@ def _dot(x1: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
     return torch.tensordot(x1, x2, dims=([-1], [-2]))
 
 
+def _product_dtype(x1: Any, x2: Any) -> str:
+    return dtype_for(lambda x1, x2: _computed(torch.multiply, *_pair(x1, x2)), ["x1", "x2"], {"x1": x1, "x2": x2})
+
+
 def _dot_spec(x1: Any, x2: Any) -> KerasTensor:
     first, second = shape_of(x1), shape_of(x2)
     if not first or not second:
@@ -76,14 +87,13 @@ def _dot_spec(x1: Any, x2: Any) -> KerasTensor:
     else:
         _check_contracted(first, second, (-1,), (-2,))
         shape = (*first[:-1], *second[:-2], second[-1])
-    dtype = result_dtype(*(x.dtype if hasattr(x, "dtype") else type(x) for x in (x1, x2)))
-    return KerasTensor(shape, dtype=str(dtype).removeprefix("torch."))
+    return KerasTensor(shape, dtype=_product_dtype(x1, x2))
 
 
 @operation("x1 x2", spec=_dot_spec)
 def dot(x1: Any, x2: Any) -> torch.Tensor:
     """The sum of products over the last axis of `x1` and the last but one (of a vector, the only) axis of `x2`."""
-    return _computed(_dot, *promoted(x1, x2))
+    return _computed(_dot, *_pair(x1, x2))
 
 
 def _axes_pair(axes: Any, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -112,7 +122,7 @@ def _tensordot_spec(x1: Any, x2: Any, axes: Any = 2) -> KerasTensor:
     axes1 = tuple(canonical_axis(a, len(first)) for a in axes1)
     axes2 = tuple(canonical_axis(a, len(second)) for a in axes2)
     shape = [n for i, n in enumerate(first) if i not in axes1] + [n for i, n in enumerate(second) if i not in axes2]
-    return KerasTensor(shape, dtype=_dot_spec(with_shape(x1, (1,)), with_shape(x2, (1,))).dtype)
+    return KerasTensor(shape, dtype=_product_dtype(x1, x2))
 
 
 @operation("x1 x2", spec=_tensordot_spec)
@@ -123,38 +133,39 @@ def tensordot(x1: Any, x2: Any, axes: Any = 2) -> torch.Tensor:
         x1, x2: tensors.
         axes: how many last axes of `x1` meet the first of `x2`, or the axes of each, as a pair of (lists of) ints.
     """
-    x1, x2 = promoted(x1, x2)
+    x1, x2 = _pair(x1, x2)
     dims = _axes_pair(axes, x1.ndim)
     return _computed(lambda a, b: torch.tensordot(a, b, dims=dims), x1, x2)
 
 
-@operation(
-    "x1 x2", spec=lambda x1, x2: KerasTensor((), dtype=_dot_spec(with_shape(x1, (1,)), with_shape(x2, (1,))).dtype)
-)
+@operation("x1 x2", spec=lambda x1, x2: KerasTensor((), dtype=_product_dtype(x1, x2)))
 def vdot(x1: Any, x2: Any) -> torch.Tensor:
     """The sum of products of all elements, the complex conjugate of `x1` taken."""
-    x1, x2 = promoted(x1, x2)
+    x1, x2 = _pair(x1, x2)
     return _computed(torch.vdot, x1.reshape(-1), x2.reshape(-1))
 
 
 def _inner_spec(x1: Any, x2: Any) -> KerasTensor:
     first, second = shape_of(x1), shape_of(x2)
     if first and second:
-        _check_contracted(first, second, (-1,), (-1,))
+        if None not in (first[-1], second[-1]) and first[-1] != second[-1]:
+            raise ValueError(
+                f"The last dimension of `x1` and `x2` must be equal. Received shapes: {first} and {second}"
+            )
         shape = (*first[:-1], *second[:-1])
     else:
         shape = first or second
-    return KerasTensor(shape, dtype=_dot_spec(with_shape(x1, (1,)), with_shape(x2, (1,))).dtype)
+    return KerasTensor(shape, dtype=_product_dtype(x1, x2))
 
 
 @operation("x1 x2", spec=_inner_spec)
 def inner(x1: Any, x2: Any) -> torch.Tensor:
     """The sum of products over the last axes of both."""
-    return _computed(torch.inner, *promoted(x1, x2))
+    return _computed(torch.inner, *_pair(x1, x2))
 
 
 def _outer_spec(x1: Any, x2: Any) -> KerasTensor:
-    dtype = _dot_spec(with_shape(x1, (1,)), with_shape(x2, (1,))).dtype
+    dtype = _product_dtype(x1, x2)
     return KerasTensor((product(shape_of(x1)), product(shape_of(x2))), dtype=dtype)
 
 
@@ -208,7 +219,10 @@ def cross(x1: Any, x2: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, a
 
 
 def _einsum_spec(subscripts: str, *operands: Any) -> KerasTensor:
-    return compute_output_spec(_einsum, subscripts, *_with_sizes_by_letter(subscripts, operands))
+    try:
+        return compute_output_spec(_einsum, subscripts, *_with_sizes_by_letter(subscripts, operands))
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(f"Shapes do not fit '{subscripts}': {[shape_of(x) for x in operands]}. {error}") from error
 
 
 def _with_sizes_by_letter(subscripts: str, operands: tuple) -> list[Any]:
@@ -218,12 +232,7 @@ def _with_sizes_by_letter(subscripts: str, operands: tuple) -> list[Any]:
         raise ValueError(f"`einsum` has {len(terms)} terms in '{subscripts}' and received {len(operands)} operands.")
     sizes: dict[str, int] = {}
     shapes = [shape_of(x) for x in operands]
-    # Letters after an ellipsis are counted from the end.
-    places = [
-        [(letter, i) for i, letter in enumerate(term.partition("...")[0])]
-        + [(letter, i - len(term.partition("...")[2])) for i, letter in enumerate(term.partition("...")[2])]
-        for term in terms
-    ]
+    places = [_letters(term, len(shape)) for term, shape in zip(terms, shapes, strict=True)]
     for shape, letters in zip(shapes, places, strict=True):
         sizes |= {letter: shape[i] for letter, i in letters if shape[i] not in (None, 1)}  # type: ignore[misc]
     result = []
@@ -233,6 +242,17 @@ def _with_sizes_by_letter(subscripts: str, operands: tuple) -> list[Any]:
             filled[i] = sizes.get(letter) if filled[i] is None else filled[i]
         result.append(with_shape(x, filled))
     return result
+
+
+def _letters(term: str, rank: int) -> list[tuple[str, int]]:
+    """(letter, axis) of each dimension. Those of an ellipsis are numbered from the right, as they broadcast."""
+    before, _, after = term.partition("...")
+    first, last = len(before), rank - len(after)
+    return (
+        [(letter, i) for i, letter in enumerate(before)]
+        + [(str(last - i), i) for i in range(first, last)]
+        + [(letter, last + i) for i, letter in enumerate(after)]
+    )
 
 
 def _einsum(subscripts: str, *operands: Any) -> torch.Tensor:

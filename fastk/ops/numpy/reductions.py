@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fastk import dtypes
-from fastk.ops.operands import SMALL_INTEGERS, axes_of, floatx, is_empty_axis, result_dtype
+from fastk.ops.operands import SMALL_INTEGERS, axes_of, canonical_axis, floatx, is_empty_axis, result_dtype
 from fastk.ops.registration import operation
 from fastk.tensor import convert_to_tensor
 
@@ -154,7 +154,7 @@ def _cumulative(name: str, function: Callable, doc: str) -> Callable:
         if axis is None:
             x, axis = x.flatten(), 0
         target = x.dtype if dtype is None else dtypes.to_torch_dtype(dtype)
-        return function(x, dim=axis, dtype=torch.int32 if target is torch.bool else target)
+        return function(x, dim=canonical_axis(axis, x.ndim), dtype=torch.int32 if target is torch.bool else target)
 
     return operation("x")(_named(accumulate, name, doc))
 

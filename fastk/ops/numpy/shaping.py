@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -71,7 +72,11 @@ def reshape(x: Any, newshape: Any) -> torch.Tensor:
     sizes = _sizes(newshape)
     if None in sizes:
         sizes = _known_sizes(x.shape, sizes)
-    return torch.reshape(x, sizes)  # type: ignore[arg-type]
+    try:
+        return torch.reshape(x, sizes)  # type: ignore[arg-type]
+    except RuntimeError:
+        reshape_shape(x.shape, sizes)  # says more
+        raise
 
 
 def _known_sizes(shape: Sequence[int], sizes: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -107,7 +112,7 @@ def _squeezed(shape: Sequence[int | None], axis: Any) -> list[int]:
         return [i for i, size in enumerate(shape) if size == 1]
     axes = axes_of(axis, len(shape))
     for a in axes:
-        if shape[a] not in (1, None):
+        if shape[a] != 1:
             raise ValueError(
                 f"Cannot squeeze axis {a}, because the dimension is not 1. Received: x.shape={tuple(shape)}."
             )
@@ -130,7 +135,14 @@ def squeeze(x: Any, axis: Any = None) -> torch.Tensor:
 def transpose(x: Any, axes: Sequence[int] | None = None) -> torch.Tensor:
     """`x` with its dimensions in the order `axes`, by default reversed."""
     x = convert_to_tensor(x)
-    return torch.permute(x, tuple(range(x.ndim))[::-1] if axes is None else tuple(axes))
+    if axes is None:
+        return torch.permute(x, tuple(range(x.ndim))[::-1])
+    try:
+        return torch.permute(x, tuple(axes))
+    except RuntimeError as error:
+        raise ValueError(
+            f"`axes` must be a valid permutation of the {x.ndim} dimensions. Received: axes={list(axes)}. {error}"
+        ) from error
 
 
 @operation("x")
@@ -178,13 +190,17 @@ def rot90(array: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> torch.Tensor:
 @operation("x")
 def roll(x: Any, shift: Any, axis: Any = None) -> torch.Tensor:
     """`x` moved by `shift` places along `axis`, those that leave at one end coming back at the other."""
+    if isinstance(axis, (list, tuple)) and isinstance(shift, int):
+        shift = (shift,) * len(axis)
     return torch.roll(convert_to_tensor(x), shift, dims=axis)
 
 
 def _broadcast_to_spec(x: Any, shape: Any) -> KerasTensor:
     sizes = _sizes(shape)
     lead = len(sizes) - len(x.shape)
-    own = (*[None] * lead, *x.shape)
+    own = (*[1] * lead, *x.shape)
+    if lead < 0 or any(o not in (1, None) and n not in (None, -1, o) for n, o in zip(sizes, own, strict=True)):
+        raise ValueError(f"Cannot broadcast shape {tuple(x.shape)} to {sizes}.")
     return KerasTensor([o if n in (None, -1) else n for n, o in zip(sizes, own, strict=True)], dtype=x.dtype)
 
 
@@ -203,12 +219,15 @@ def _joined_dtype(xs: Sequence[Any]) -> str:
 
 def _concatenate_spec(xs: Any, axis: int = 0) -> KerasTensor:
     shapes = [shape_of(x) for x in xs]
-    position = canonical_axis(-1 if axis is None else axis, len(shapes[0]))
+    if axis is None:
+        raise ValueError("`axis` of `concatenate` must be an int. Received: axis=None")
+    position = canonical_axis(axis, len(shapes[0]))
     filled = unified(*shapes, but=position)
     others = {shape[:position] + shape[position + 1 :] for shape in filled}
     if len(others) > 1:
         raise ValueError(
-            f"Every value in `xs` must have the same shape except on the `axis` dim. But found element of shapes {shapes}, "
+            "Every value in `xs` must have the same shape except on the `axis` dim. But found element of shapes "
+            f"{shapes}, "
             f"which cannot be joined along axis {axis}."
         )
     sizes = [shape[position] for shape in filled]
@@ -306,7 +325,8 @@ def _sections(indices_or_sections: Any) -> int | list[int]:
 
 
 def _split_spec(x: Any, indices_or_sections: Any, axis: int = 0, even: bool = True) -> list[KerasTensor]:
-    sections, size = _sections(indices_or_sections), x.shape[axis]
+    position = canonical_axis(axis, len(x.shape))
+    sections, size = _sections(indices_or_sections), x.shape[position]
     if isinstance(sections, int):
         _check_divisible(x.shape, sections, axis, even)
         larger = 0 if size is None else size % sections
@@ -315,9 +335,8 @@ def _split_spec(x: Any, indices_or_sections: Any, axis: int = 0, even: bool = Tr
         bounds = [0, *sections, size]
         sizes = [
             None if end is None else len(range(*slice(b, end).indices(size or end)))
-            for b, end in zip(bounds, bounds[1:])
-        ]  # noqa: B905
-    position = canonical_axis(axis, len(x.shape))
+            for b, end in itertools.pairwise(bounds)
+        ]
     return [KerasTensor((*x.shape[:position], n, *x.shape[position + 1 :]), dtype=x.dtype) for n in sizes]
 
 
@@ -382,8 +401,13 @@ def _repeat_spec(x: Any, repeats: Any, axis: int | None = None) -> KerasTensor:
     shape = [product(x.shape)] if axis is None else list(x.shape)
     position = 0 if axis is None else canonical_axis(axis, len(shape))
     counts = _repeats(repeats)
+    size = shape[position]
     if not isinstance(counts, int):
-        shape[position] = sum(counts)
+        if size is not None and len(counts) != size:
+            raise ValueError(
+                f"`repeats` must have one count for each of the {size} elements. Received: repeats={repeats}"
+            )
+        shape[position] = None if size is None else sum(counts)
     elif shape[position] is not None:
         shape[position] *= counts  # type: ignore[operator]
     return KerasTensor(shape, dtype=x.dtype)
@@ -447,7 +471,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = N
 
     Args:
         x: tensor.
-        pad_width: how many elements are added: a pair (before, after) for each dimension, one pair for all, or a number.
+        pad_width: how many elements are added: a pair (before, after) for each dimension or for all, or a number.
         mode: `"constant"`, `"edge"` (the last element), `"reflect"` (mirrored, the last element not repeated),
             `"symmetric"` (mirrored, with the last element) or `"wrap"`.
         constant_values: what is added with `"constant"`; 0 by default.

@@ -11,6 +11,8 @@ from fastk.dtypes import to_torch_dtype
 from fastk.tensor import convert_to_tensor, to_boundary
 from fastk.variable import Variable
 
+Number = float | torch.Tensor | Variable
+
 
 class LearningRateSchedule:
     """The base of schedules: `__call__(step)` gives the learning rate of the step (counted from 0).
@@ -60,8 +62,8 @@ class ClosedForm(LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        values = {name: getattr(self, name) for name in self.arguments}
-        return {name: float(v) if isinstance(v, (Variable, torch.Tensor)) else v for name, v in values.items()}
+        values = {name: number(getattr(self, name)) for name in self.arguments}
+        return {name: float(v) if isinstance(v, torch.Tensor) else v for name, v in values.items()}
 
 
 def as_float(step: Any) -> torch.Tensor:
@@ -74,10 +76,15 @@ def as_float(step: Any) -> torch.Tensor:
 def scalar(value: Any, like: torch.Tensor) -> torch.Tensor:
     """`value`, a number, tensor or variable, as a tensor of the dtype and on the device of `like`.
 
-    Keras rounds each constant to the step's dtype before it computes with it, and so has the last bit in common.
+    Keras rounds each constant to the step's dtype before it computes with it: so the last bit is the same.
     """
-    value = value.value if isinstance(value, Variable) else value
+    value = number(value)
     return value.to(like) if isinstance(value, torch.Tensor) else like.new_full((), value)
+
+
+def number(value: Any) -> Any:
+    """`value`; of a variable its tensor."""
+    return value.value.detach() if isinstance(value, Variable) else value
 
 
 def check_positive(name: str, value: float) -> None:

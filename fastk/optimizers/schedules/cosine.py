@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
-from fastk.optimizers.schedules.base import ClosedForm, check_positive, scalar
+from fastk.optimizers.schedules.base import ClosedForm, Number, check_positive, number, scalar
 
 
 class CosineDecay(ClosedForm):
@@ -32,7 +33,7 @@ class CosineDecay(ClosedForm):
 
     def __init__(
         self,
-        initial_learning_rate: float,
+        initial_learning_rate: Number,
         decay_steps: int,
         alpha: float = 0.0,
         name: str = "CosineDecay",
@@ -48,15 +49,15 @@ class CosineDecay(ClosedForm):
         self.warmup_steps = warmup_steps
 
     def _rate(self, step: torch.Tensor) -> torch.Tensor:
-        initial = scalar(self.initial_learning_rate, step)
         if self.warmup_target is None:
-            return self._fall(step.clamp(max=self.decay_steps), initial)
+            return self._fall(step.clamp(max=self.decay_steps), number(self.initial_learning_rate))
+        initial = scalar(self.initial_learning_rate, step)
         top = scalar(self.warmup_target, step)
         step = step.clamp(max=self.decay_steps + self.warmup_steps)
         rise = (top - initial) * (step / self.warmup_steps) + initial
         return torch.where(step < self.warmup_steps, rise, self._fall(step - self.warmup_steps, top))
 
-    def _fall(self, step: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
+    def _fall(self, step: torch.Tensor, top: Any) -> torch.Tensor:
         cosine = 0.5 * (1.0 + torch.cos(math.pi * (step / self.decay_steps)))
         return top * ((1 - self.alpha) * cosine + self.alpha)
 
@@ -82,7 +83,7 @@ class CosineDecayRestarts(ClosedForm):
 
     def __init__(
         self,
-        initial_learning_rate: float,
+        initial_learning_rate: Number,
         first_decay_steps: int,
         t_mul: float = 2.0,
         m_mul: float = 1.0,

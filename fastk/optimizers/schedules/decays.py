@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fastk import tensor
-from fastk.optimizers.schedules.base import ClosedForm, check_positive, scalar
+from fastk.optimizers.schedules.base import ClosedForm, Number, check_positive, number, scalar
 
 
 class ExponentialDecay(ClosedForm):
@@ -30,7 +30,7 @@ class ExponentialDecay(ClosedForm):
 
     def __init__(
         self,
-        initial_learning_rate: float,
+        initial_learning_rate: Number,
         decay_steps: int,
         decay_rate: float,
         staircase: bool = False,
@@ -47,7 +47,7 @@ class ExponentialDecay(ClosedForm):
         periods = step / self.decay_steps
         if self.staircase:
             periods = periods.floor()
-        return scalar(self.initial_learning_rate, step) * torch.pow(self.decay_rate, periods)
+        return torch.pow(self.decay_rate, periods) * number(self.initial_learning_rate)
 
 
 class InverseTimeDecay(ClosedForm):
@@ -69,7 +69,7 @@ class InverseTimeDecay(ClosedForm):
 
     def __init__(
         self,
-        initial_learning_rate: float,
+        initial_learning_rate: Number,
         decay_steps: float,
         decay_rate: float,
         staircase: bool = False,
@@ -109,7 +109,7 @@ class PolynomialDecay(ClosedForm):
 
     def __init__(
         self,
-        initial_learning_rate: float,
+        initial_learning_rate: Number,
         decay_steps: int,
         end_learning_rate: float = 0.0001,
         power: float = 1.0,

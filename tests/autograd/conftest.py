@@ -1,0 +1,51 @@
+"""What the tests of the ops share: a comparison whose tolerance follows from the arithmetic, and seeded tensors."""
+
+import numpy as np
+import pytest
+import torch
+
+EPSILON = {dtype: torch.finfo(dtype).eps for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)}
+
+
+@pytest.fixture
+def close():
+    """Asserts |actual - expected| <= 4 eps sqrt(terms) scale, with eps of `actual`'s dtype; NaN and inf must agree.
+
+    terms: how many rounded terms an element is made of; scale: their size where it is not that of the result.
+    """
+
+    def check(actual, expected, terms=1, scale=None):
+        eps = EPSILON[actual.dtype]
+        actual, expected = actual.detach().double().numpy(), np.asarray(expected, dtype=np.float64)
+        assert actual.shape == expected.shape
+        finite = np.abs(expected[np.isfinite(expected)])
+        scale = max(1.0, finite.max(initial=0.0)) if scale is None else scale
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=4 * eps * np.sqrt(terms) * scale, equal_nan=True)
+
+    return check
+
+
+@pytest.fixture
+def normal():
+    """normal(2, 3): a float64 tensor, the same ones in every run; keyword arguments as those of torch.randn."""
+    generator = torch.Generator().manual_seed(20)
+
+    def draw(*shape, dtype=torch.float64, **options):
+        return (
+            torch.randn(shape, generator=generator, dtype=torch.float64)
+            .to(dtype)
+            .requires_grad_(options.pop("requires_grad", False))
+        )
+
+    return draw
+
+
+@pytest.fixture
+def gradcheck():
+    """gradcheck(function, *tensors): the derivative by every tensor against central differences, in float64."""
+
+    def check(function, *tensors):
+        inputs = [tensor.clone().requires_grad_() for tensor in tensors]
+        assert torch.autograd.gradcheck(function, inputs, atol=1e-7, rtol=1e-5)
+
+    return check

@@ -1,0 +1,55 @@
+"""What the tests of saving share."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+
+import numpy as np
+import pytest
+
+import fastk
+
+HERE = pathlib.Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def golden():
+    return HERE / "golden"
+
+
+@pytest.fixture(scope="session")
+def zoo():
+    spec = importlib.util.spec_from_file_location("zoo", HERE / "zoo.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def model():
+    """A small model that has been trained, so that its optimizer has a state."""
+    layers = fastk.layers
+    model = fastk.Sequential([fastk.Input((3,)), layers.Dense(4, activation="relu"), layers.Dense(2)], name="small")
+    model.compile("adam", "mse")
+    x, y = data()
+    for _ in range(2):
+        model.train_on_batch(x, y)
+    return model
+
+
+def data():
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(8, 3)).astype("float32"), rng.normal(size=(8, 2)).astype("float32")
+
+
+@pytest.fixture
+def xy():
+    return data()
+
+
+def same(a, b):
+    """Whether two models have the same weights, bit by bit."""
+    pairs = list(zip(a.get_weights(), b.get_weights(), strict=True))
+    return all(np.array_equal(p, q) for p, q in pairs)
