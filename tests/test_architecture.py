@@ -32,7 +32,10 @@ LEVEL_OF = {name: level for level, names in enumerate(LEVELS.values()) for name 
 
 # (file, module that it imports): why this arrow may point up.
 ALLOWED: dict[tuple[str, str], str] = {
-    ("fastk/utils/__init__.py", "fastk.models.plot"): "Keras's users look for plot_model in keras.utils; imported when asked for",
+    (
+        "fastk/utils/__init__.py",
+        "fastk.models.plot",
+    ): "Keras's users look for plot_model in keras.utils; imported when asked for",
 }
 
 

@@ -62,8 +62,7 @@ def windows_shape(
     if len(spatial) != len(window):
         raise ValueError(
             f"Expected inputs of rank {len(window) + 2} for a window of {len(window)} axes. Received: input shape "
-            f"{shape}, "
-            f"window {window}."
+            f"{shape}, window {window}."
         )
     dilation = dilation or (1,) * len(window)
     lengths = [

@@ -66,8 +66,8 @@ def plot_model(
     except FileNotFoundError as error:
         if os.path.isdir(os.path.dirname(path) or "."):
             raise ImportError(
-                "`plot_model` needs the program `dot` of Graphviz: install it (for example `apt install graphviz`, or see "
-                "https://graphviz.org/download/)."
+                "`plot_model` needs the program `dot` of Graphviz: install it (for example `apt install graphviz`, or "
+                "see https://graphviz.org/download/)."
             ) from error
         raise
     if kind == "pdf":
@@ -113,7 +113,8 @@ def model_to_dot(
         raise ValueError(f"Unrecognized keyword arguments: {kwargs}")
     if not model.built:
         raise ValueError(
-            "This model has not yet been built. Build it first, by calling it on a batch of data, or `model.build(input_shape)`."
+            "This model has not yet been built. Build it first, by calling it on a batch of data, or "
+            "`model.build(input_shape)`."
         )
     pydot = _pydot()
     if subgraph:
@@ -132,8 +133,8 @@ def _pydot() -> Any:
         import pydot
     except ImportError as error:
         raise ImportError(
-            "Drawing a model needs pydot: install it with `pip install pydot` (or `pip install fastk[plot]`), and Graphviz with "
-            "your system's packages."
+            "Drawing a model needs pydot: install it with `pip install pydot` (or `pip install fastk[plot]`), and "
+            "Graphviz with your system's packages."
         ) from error
     return pydot
 
@@ -172,11 +173,13 @@ class _Drawing:
                 self._connect(dot, source, tensor_index, node.operation, index)
 
     def _connect(self, dot: Any, source: Any, tensor_index: int, target: Any, index: int) -> None:
-        """An arrow from output `tensor_index` of `source` to input `index` of `target`; with models in frames, between layers."""
+        """An arrow from an output of `source` to an input of `target`; between layers, where models are frames."""
         while self.expand and _is_graph(source):
             source, _, tensor_index = source.outputs[tensor_index]._keras_history
         while self.expand and _is_graph(target):
-            target = target.inputs[index]._keras_history.operation if isinstance(target, Functional) else target.layers[0]
+            target = (
+                target.inputs[index]._keras_history.operation if isinstance(target, Functional) else target.layers[0]
+            )
             index = 0
         ends = str(id(source)), str(id(target))
         if not dot.get_edge(*ends):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections.abc import Callable
@@ -39,7 +40,7 @@ def print_summary(
         print_fn: called once with the whole text, in place of `print`.
         expand_nested: whether the layers of models in the model are shown too.
         show_trainable: whether a column says which layers are trained.
-        layer_range: `(first, last)`, names of layers or patterns of `re`; only the layers between are shown, both included.
+        layer_range: `(first, last)`, names of layers or patterns of `re`: only these and the layers between are shown.
 
     Raises:
         ValueError: a width too small for the columns, or a range that names no layer.
@@ -107,12 +108,14 @@ def _in_range(layers: list[Any], layer_range: Any) -> list[Any]:
         return layers
     if len(layer_range) != 2 or not all(isinstance(name, str) for name in layer_range):
         raise ValueError(
-            f"`layer_range` must be two names, of the first and the last layer to show. Received: layer_range={layer_range!r}"
+            "`layer_range` must be two names, of the first and the last layer to show. Received: "
+            f"layer_range={layer_range!r}"
         )
     first, last = ([i for i, layer in enumerate(layers) if re.match(name, layer.name)] for name in layer_range)
     if not first or not last:
         raise ValueError(
-            f"No layer matches one of layer_range={layer_range!r}. The model's layers are {[layer.name for layer in layers]}."
+            f"No layer matches one of layer_range={layer_range!r}. The model's layers are "
+            f"{[layer.name for layer in layers]}."
         )
     start, end = min(first), max(last)
     if start > end:
@@ -242,12 +245,12 @@ def _widths(
         ends = positions
     total = line_length or total
     edges = [0, *(int(total * end) if ends[-1] <= 1 else int(end) for end in ends)]
-    widths = [end - start for start, end in zip(edges, edges[1:], strict=False)]
+    widths = [end - start for start, end in itertools.pairwise(edges)]
     if given:
         if min(widths) < 4:
             raise ValueError(
-                f"The columns {titles} need at least 4 characters each, and would get {widths}. Pass a larger `line_length`, or "
-                "other `positions`."
+                f"The columns {titles} need at least 4 characters each, and would get {widths}. Pass a larger "
+                "`line_length`, or other `positions`."
             )
         return widths
     for i, cells in enumerate(zip(titles, *rows, strict=True)):

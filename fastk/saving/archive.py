@@ -1,8 +1,8 @@
 """The members of a `.keras` file, read without trusting it, and those of a model saved as a folder.
 
 Nothing is unpacked but assets, under names that were checked. A member that is stored (as all are that Keras and fastk
-write) is read where it lies in the file; one that was compressed since is refused if it claims to be far larger than what is
-stored of it.
+write) is read where it lies in the file; one that was compressed since is refused if it claims to be far larger than
+what is stored of it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,17 @@ FREE_SIZE = 1 << 20
 _CHUNK = 1 << 20
 _LOCAL_HEADER = struct.Struct("<4s22x2H")
 # What zipfile raises for files that are damaged, encrypted, or compressed in a way it does not know.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error, ValueError, OSError,
-           OverflowError, MemoryError)  # fmt: skip
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,  # NotImplementedError is one
+    OverflowError,
+    MemoryError,
+)
 
 
 class Archive:
@@ -44,7 +53,7 @@ class Archive:
         source: its name, for error messages.
 
     Raises:
-        FileFormatError: where it is not a zip file, holds names that no `.keras` file holds, or claims impossible sizes.
+        FileFormatError: where it is no zip file, holds names that no `.keras` file holds, or claims impossible sizes.
     """
 
     def __init__(self, file: BinaryIO, source: str):
@@ -53,8 +62,8 @@ class Archive:
             self._zip = zipfile.ZipFile(file)
         except _DAMAGE as error:
             raise FileFormatError(
-                f"{source} is not a `.keras` file, which is a zip archive: {_looks_like(file)} ({error}). If it was copied or "
-                "downloaded, get it again; files of weights are read with `model.load_weights`."
+                f"{source} is not a `.keras` file, which is a zip archive: {_looks_like(file)} ({error}). If it was "
+                "copied or downloaded, get it again; files of weights are read with `model.load_weights`."
             ) from error
         self._members = {info.filename: info for info in self._zip.infolist()}
         if len(self._members) != len(self._zip.infolist()):
@@ -63,7 +72,9 @@ class Archive:
             _check_name(name, source)
             self._check_size(info)
         if sum(info.compress_size for info in self._members.values()) > file.seek(0, os.SEEK_END):
-            raise FileFormatError(f"{source} claims to store more than it holds: members share their place. It is not read.")
+            raise FileFormatError(
+                f"{source} claims to store more than it holds: members share their place. It is not read."
+            )
 
     def __contains__(self, name: str) -> bool:
         return name in self._members
@@ -81,8 +92,8 @@ class Archive:
         compressed = info.compress_type != zipfile.ZIP_STORED
         if (declared > max(FREE_SIZE, MAX_EXPANSION * stored)) if compressed else declared != stored:
             raise FileFormatError(
-                f"{self.source}: the member `{info.filename}` claims {declared} bytes, of which the file stores {stored}: it is "
-                "damaged, or made to fill the memory (a decompression bomb)."
+                f"{self.source}: the member `{info.filename}` claims {declared} bytes, of which the file stores "
+                f"{stored}: it is damaged, or made to fill the memory (a decompression bomb)."
             )
 
     def read(self, name: str) -> bytes:
@@ -157,8 +168,8 @@ class Folder:
         """A file."""
         if name not in self:
             raise FileFormatError(
-                f"The folder {self._path} has no file `{name}`. It holds: {sorted(os.listdir(self._path))[:10]}. Pass a folder "
-                "that `model.save(path, zipped=False)` wrote, or a `.keras` file."
+                f"The folder {self._path} has no file `{name}`. It holds: {sorted(os.listdir(self._path))[:10]}. Pass "
+                "a folder that `model.save(path, zipped=False)` wrote, or a `.keras` file."
             )
         return open(os.path.join(self._path, name), "rb")
 
@@ -212,17 +223,21 @@ class Window(io.RawIOBase):
         self._file, self._start, self._size, self._position = file, start, size, 0
 
     def readable(self) -> bool:
+        """It is."""
         return True
 
     def seekable(self) -> bool:
+        """It is."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Moves to a place, and returns it."""
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = max(origin + offset, 0)
         return self._position
 
     def readinto(self, buffer: Any) -> int:
+        """Fills `buffer`; returns the number of bytes read."""
         view = memoryview(buffer).cast("B")
         self._file.seek(self._start + self._position)
         count = self._file.readinto(view[: max(self._size - self._position, 0)])  # type: ignore[attr-defined]
@@ -240,8 +255,8 @@ def _check_name(name: str, source: str) -> None:
     parts = name.removesuffix("/").split("/")
     if "\\" in name or "\0" in name or ":" in parts[0] or any(part in ("", ".", "..") for part in parts):
         raise FileFormatError(
-            f"{source} holds a member named {name!r}, which would be written outside of its folder: it was not written by "
-            "`model.save`, and may be an attack. It is not read."
+            f"{source} holds a member named {name!r}, which would be written outside of its folder: it was not written "
+            "by `model.save`, and may be an attack. It is not read."
         )
 
 

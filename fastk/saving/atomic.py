@@ -25,13 +25,13 @@ def replacing(path: Any) -> Iterator[BinaryIO]:
     Raises:
         FileMissing: where the folder does not exist.
 
-    >>> import os, tempfile
+    >>> import os, pathlib, tempfile
     >>> from fastk.saving.atomic import replacing
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "notes")
     ...     with replacing(path) as file:
     ...         _ = file.write(b"all")
-    ...     open(path).read(), os.listdir(folder)
+    ...     pathlib.Path(path).read_text(), os.listdir(folder)
     ('all', ['notes'])
     """
     path = os.path.realpath(path)
@@ -69,6 +69,6 @@ def check_overwrite(path: Any, overwrite: bool) -> None:
     """Raises `FileExistsError` where `path` exists and may not be replaced."""
     if not overwrite and os.path.exists(path):
         raise FileExistsError(
-            f"{os.fspath(path)} exists, and `overwrite=False` was passed. Pass `overwrite=True` to replace it, or choose "
-            "another path."
+            f"{os.fspath(path)} exists, and `overwrite=False` was passed. Pass `overwrite=True` to replace it, or "
+            "choose another path."
         )

@@ -3,8 +3,8 @@
 The group of the object at path `P` is `P/vars` (the root's is `vars`); its datasets are the object's own variables.
 bfloat16, which HDF5 has no type for, is stored as two opaque bytes with an attribute that says so.
 
-A file may come from anywhere: links out of it, types that hold addresses, and datasets that claim more than they store are
-refused before they are read.
+A file may come from anywhere: links out of it, types that hold addresses, and datasets that claim more than they store
+are refused before they are read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fastk.saving.atomic import replacing
 from fastk.tensor import convert_to_numpy
 
 FREE_ELEMENTS = 1 << 20
-"""Datasets up to this many elements may be stored compressed, or not at all; larger ones only where a variable is as large."""
+"""Datasets of more elements may only be stored compressed, or not at all, where a variable is as large."""
 _READABLE_KINDS = "biufcSV"
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 
@@ -164,8 +164,8 @@ def _array(value: Any, what: str) -> np.ndarray:
     array = convert_to_numpy(value)
     if array.dtype.kind not in "biufcS" and array.dtype.name != "bfloat16":
         raise TypeError(
-            f"A value of type {type(value).__name__} and dtype {array.dtype} cannot be stored ({what}). Expected numbers or "
-            "bytes; text belongs into `save_assets`."
+            f"A value of type {type(value).__name__} and dtype {array.dtype} cannot be stored ({what}). Expected "
+            "numbers or bytes; text belongs into `save_assets`."
         )
     return array
 
@@ -215,19 +215,21 @@ class H5Reader:
         import h5py
 
         with self._damage_reported(f"find '{path}'"):
-            found = self._h5
+            found: Any = self._h5
             for part in path.split("/"):
-                kind = found.get(part, getclass=True, getlink=True)
+                kind: Any = found.get(part, getclass=True, getlink=True)
                 if kind is None:
                     return None
                 if kind is not h5py.HardLink:
                     raise FileFormatError(
-                        f"{self.source}: '{part}' on the way to '{path}' is a {kind.__name__}, which could lead anywhere. "
-                        "Keras and fastk write none: the file was made otherwise, and is not read."
+                        f"{self.source}: '{part}' on the way to '{path}' is a {kind.__name__}, which could lead "
+                        "anywhere. Keras and fastk write none: the file was made otherwise, and is not read."
                     )
                 found = found[part]
                 if not isinstance(found, h5py.Group):
-                    raise FileFormatError(f"{self.source}: '{path}' should be a group, and is a {type(found).__name__}.")
+                    raise FileFormatError(
+                        f"{self.source}: '{path}' should be a group, and is a {type(found).__name__}."
+                    )
         return found
 
     def dataset(self, group: Any, key: str, largest: int) -> Any:
@@ -251,8 +253,8 @@ class H5Reader:
             elements, stored = math.prod(dataset.shape), dataset.id.get_storage_size()
             if elements * dtype.itemsize > stored and elements > max(largest, FREE_ELEMENTS):
                 raise FileFormatError(
-                    f"{where} claims a shape of {dataset.shape}, of which the file stores {stored} bytes, and no variable is as "
-                    "large: it is damaged, or made to fill the memory (a shape bomb)."
+                    f"{where} claims a shape of {dataset.shape}, of which the file stores {stored} bytes, and no "
+                    "variable is as large: it is damaged, or made to fill the memory (a shape bomb)."
                 )
         return dataset
 
@@ -270,8 +272,8 @@ class H5Reader:
             raise
         except _DAMAGE as error:
             raise FileFormatError(
-                f"{self.source} is not a readable HDF5 file: could not {what} ({error}). If it was copied or downloaded, get it "
-                "again."
+                f"{self.source} is not a readable HDF5 file: could not {what} ({error}). If it was copied or "
+                "downloaded, get it again."
             ) from error
 
 
@@ -295,8 +297,8 @@ class ShardedReader:
             self._where = {str(key): [names] if isinstance(names, str) else list(names) for key, names in where.items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FileFormatError(
-                f"{path} is no map of sharded weights ({type(error).__name__}: {error}). Expected JSON with a `weight_map`, as "
-                "`model.save_weights(path, max_shard_size=...)` writes it."
+                f"{path} is no map of sharded weights ({type(error).__name__}: {error}). Expected JSON with a "
+                "`weight_map`, as `model.save_weights(path, max_shard_size=...)` writes it."
             ) from error
         for name in (name for names in self._where.values() for name in names):
             if not isinstance(name, str) or os.path.basename(name) != name or not name.endswith(".h5") or "\0" in name:
@@ -368,7 +370,9 @@ def _values(dataset: Any) -> np.ndarray:
     if array.dtype.kind != "V":
         return array
     if array.dtype.itemsize != 2 or dataset.attrs.get("dtype") != "bfloat16":
-        raise FileFormatError(f"'{dataset.name}' holds {array.dtype.itemsize} bytes an element, of no type that is known.")
+        raise FileFormatError(
+            f"'{dataset.name}' holds {array.dtype.itemsize} bytes an element, of no type that is known."
+        )
     # The upper half of a float32 with the same value.
     return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
@@ -377,6 +381,8 @@ def shard_map_path(path: str) -> str:
     """The path of the map of sharded weights; a `.weights.h5` path is changed, with a warning, as in Keras."""
     if path.endswith(".weights.h5"):
         renamed = f"{path.removesuffix('.h5')}.json"
-        warnings.warn(f"Sharded weights are listed in a `.weights.json` file: {renamed} is used for {path}.", stacklevel=3)
+        warnings.warn(
+            f"Sharded weights are listed in a `.weights.json` file: {renamed} is used for {path}.", stacklevel=3
+        )
         return renamed
     return path

@@ -1,4 +1,4 @@
-"""Models as `.keras` files, in the format of Keras v3: configuration, weights, optimizer state and assets in a zip archive."""
+"""Models as `.keras` files, Keras's v3 format: configuration, weights, optimizer state and assets in a zip archive."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REMOTE = ("hf://", "kaggle://", "gs://", "s3://", "http://", "https://")
 def save_model(model: Any, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
     """Saves a model: architecture, weights, the arguments of `compile`, the optimizer's state.
 
-    A file that exists is replaced in one step: whatever happens meanwhile, it holds the old model or the new one, whole.
+    A file that exists is replaced in one step: at any moment it holds the old model or the new one, whole.
 
     Args:
         model: the model.
@@ -59,7 +59,7 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, zipped: bool |
     check_overwrite(path, overwrite)
     if not model.built:
         warnings.warn(
-            "You are saving a model that has not yet been built: it holds no weights. Build it first, by calling it on data.",
+            "You are saving a model that has not yet been built: it holds no weights. Build it first: call it on data.",
             stacklevel=3,
         )
     if zipped is False:
@@ -73,9 +73,11 @@ def _checked_options(filepath: Any, kwargs: dict[str, Any]) -> bool:
     include_optimizer = kwargs.pop("include_optimizer", True)
     save_format = kwargs.pop("save_format", None)
     if kwargs:
-        raise ValueError(f"The following argument(s) are not supported: {list(kwargs)}. Of further ones, `include_optimizer` is.")
+        raise ValueError(
+            f"The following argument(s) are not supported: {list(kwargs)}. Of further ones, `include_optimizer` is."
+        )
     if save_format:
-        message = f"The `save_format` argument is deprecated: the path's ending decides. Received: save_format={save_format!r}."
+        message = f"The `save_format` argument is deprecated: the path says it. Received: save_format={save_format!r}."
         if save_format != "keras" and not str(filepath).endswith(".keras"):
             raise ValueError(f"{message} Pass a path that ends in `.keras`, and leave it out.")
         warnings.warn(message, DeprecationWarning, stacklevel=4)
@@ -84,22 +86,26 @@ def _checked_options(filepath: Any, kwargs: dict[str, Any]) -> bool:
 
 def _check_path(path: str, zipped: bool | None) -> None:
     if path.startswith(REMOTE):
-        raise ValueError(f"Saving to a remote place is not supported. Received: filepath={path}. Save to a file, and upload it.")
+        raise ValueError(
+            f"Saving to a remote place is not supported. Received: filepath={path}. Save to a file, and upload it."
+        )
     if zipped is False:
         if path.endswith(".keras"):
             raise ValueError(
-                f"With `zipped=False` the model is saved as a folder, whose path should not end in `.keras`. Received: filepath={path}"
+                "With `zipped=False` the model is saved as a folder, whose path should not end in `.keras`. Received: "
+                f"filepath={path}"
             )
         return
     if path.endswith(LEGACY):
         raise ValueError(
-            f"Invalid filepath extension for saving: Keras's old HDF5 format is not written. Received: filepath={path}. Save the "
-            "model as a `.keras` file, or its weights with `model.save_weights('NAME.weights.h5')`."
+            "Invalid filepath extension for saving: Keras's old HDF5 format is not written. Received: "
+            f"filepath={path}. Save the model as a `.keras` file, or its weights with "
+            "`model.save_weights('NAME.weights.h5')`."
         )
     if not path.endswith(".keras"):
         raise ValueError(
-            f"Invalid filepath extension for saving. Received: filepath={path}. Expected a path that ends in `.keras`, such as "
-            f"{os.path.splitext(path)[0]}.keras; or pass `zipped=False` to save a folder."
+            f"Invalid filepath extension for saving. Received: filepath={path}. Expected a path that ends in `.keras`, "
+            f"such as {os.path.splitext(path)[0]}.keras; or pass `zipped=False` to save a folder."
         )
 
 
@@ -117,14 +123,16 @@ def _describe(model: Any) -> dict[str, bytes]:
     except (TypeError, ValueError) as error:
         where = _unwritable(config, "model")
         raise ValueError(
-            f"The configuration of the model cannot be written as JSON, because of {where}. Return numbers, strings, lists, "
-            "dicts, or objects with a `get_config` of their own from `get_config`."
+            f"The configuration of the model cannot be written as JSON, because of {where}. Return numbers, strings, "
+            "lists, dicts, or objects with a `get_config` of their own from `get_config`."
         ) from error
 
 
 def _unwritable(config: Any, path: str) -> str:
     """Names the part of `config` that JSON has no word for."""
-    children = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, (list, tuple)) else ()
+    children = (
+        config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, (list, tuple)) else ()
+    )
     for key, value in children:
         try:
             json.dumps({key: value} if isinstance(config, dict) else value)
@@ -172,7 +180,9 @@ def _write_folder(model: Any, path: str, skip: list) -> None:
 # ---------------------------------------------------------------- reading
 
 
-def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, compile: bool = True, safe_mode: bool = True) -> Any:
+def load_model(
+    filepath: Any, custom_objects: dict[str, Any] | None = None, compile: bool = True, safe_mode: bool = True
+) -> Any:
     """The model that `save_model` saved, or Keras.
 
     Args:
@@ -199,16 +209,18 @@ def load_model(filepath: Any, custom_objects: dict[str, Any] | None = None, comp
 
 def _check_readable(path: str) -> None:
     if path.startswith(REMOTE):
-        raise ValueError(f"Loading from a remote place is not supported. Received: filepath={path}. Download the file first.")
+        raise ValueError(
+            f"Loading from a remote place is not supported. Received: filepath={path}. Download the file first."
+        )
     if path.endswith((".weights.h5", ".weights.json")):
         raise ValueError(
-            f"File format not supported: filepath={path} holds weights without an architecture. Build the model, and call "
-            "`model.load_weights(path)`."
+            f"File format not supported: filepath={path} holds weights without an architecture. Build the model, and "
+            "call `model.load_weights(path)`."
         )
     if path.endswith(LEGACY):
         raise ValueError(
-            f"File format not supported: filepath={path} is of Keras's old HDF5 format. Load it with Keras itself, and save it "
-            "there as a `.keras` file."
+            f"File format not supported: filepath={path} is of Keras's old HDF5 format. Load it with Keras itself, and "
+            "save it there as a `.keras` file."
         )
     if not path.endswith(".keras"):
         raise ValueError(
@@ -221,7 +233,9 @@ def _check_readable(path: str) -> None:
 def _read(members: Archive | Folder, custom_objects: dict | None, compile: bool, safe_mode: bool) -> Any:
     model = _rebuild(_read_config(members), members.source, custom_objects, compile, safe_mode)
     if WEIGHTS not in members and "model.weights.npz" in members:
-        raise FileFormatError(f"{members.source} holds weights as `.npz`, which Keras itself does not load. Save it as HDF5.")
+        raise FileFormatError(
+            f"{members.source} holds weights as `.npz`, which Keras itself does not load. Save it as HDF5."
+        )
     with (
         members.assets() as assets,
         members.open(WEIGHTS) as weights,
@@ -237,12 +251,14 @@ def _read_config(members: Archive | Folder) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         if isinstance(error, FileFormatError):
             raise
-        raise FileFormatError(f"{members.source}: `{CONFIG}` is not valid JSON ({error}). The file is damaged.") from error
+        raise FileFormatError(
+            f"{members.source}: `{CONFIG}` is not valid JSON ({error}). The file is damaged."
+        ) from error
     if not isinstance(config, dict) or not isinstance(config.get("class_name"), str) or "config" not in config:
         found = f"the keys {sorted(config)[:10]}" if isinstance(config, dict) else f"a {type(config).__name__}"
         raise FileFormatError(
-            f"{members.source}: `{CONFIG}` does not describe a model: expected `class_name` and `config`, found {found}. Files of "
-            "Keras 2 must be loaded with Keras 2, and saved again."
+            f"{members.source}: `{CONFIG}` does not describe a model: expected `class_name` and `config`, found "
+            f"{found}. Files of Keras 2 must be loaded with Keras 2, and saved again."
         )
     return config
 
@@ -256,8 +272,8 @@ def _rebuild(config: dict[str, Any], source: str, custom_objects: dict | None, c
     except (KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         # Not what a wrong argument raises: the description lacks something, or is no description.
         raise FileFormatError(
-            f"{source}: the model could not be rebuilt from `{CONFIG}` ({type(error).__name__}: {error}). The file is damaged, or "
-            "the `from_config` of a class in it fails."
+            f"{source}: the model could not be rebuilt from `{CONFIG}` ({type(error).__name__}: {error}). The file is "
+            "damaged, or the `from_config` of a class in it fails."
         ) from error
     if not hasattr(model, "built"):
         raise FileFormatError(f"{source}: `{CONFIG}` describes a {type(model).__name__}, not a model.")

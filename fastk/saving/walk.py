@@ -1,8 +1,8 @@
 """The objects whose state a file holds, and the paths that Keras gives them.
 
-A path is made of attribute names: those of `dir(obj)` in order, the private ones last, without what any layer has. An object
-met twice has the first path. What a list, tuple or dict holds is named by its class, counted within the container:
-`layers/dense`, `layers/dense_1`, `towers/container/conv2d`.
+A path is made of attribute names: those of `dir(obj)` in order, the private ones last, without what any layer has. An
+object met twice has the first path. What a list, tuple or dict holds is named by its class, counted within the
+container: `layers/dense`, `layers/dense_1`, `towers/container/conv2d`.
 """
 
 from __future__ import annotations
@@ -47,10 +47,12 @@ def _attributes(obj: Any) -> Iterator[tuple[str, Any]]:
     names = set(object.__dir__(obj)) - _inherited(kind)
     if isinstance(obj, Layer):  # torch keeps its layers apart, and under further names those in lists
         names |= obj._modules.keys() - obj._contained
-    for name in sorted((name for name in names if not name.startswith("__")), key=lambda name: (name.startswith("_"), name)):
+    for name in sorted(names, key=lambda name: (name.startswith("_"), name)):
+        if name.startswith("__"):
+            continue
         try:
             yield name, getattr(obj, name)
-        except Exception:  # noqa: BLE001, S112 - a property that cannot be read now leads to no state
+        except Exception:  # of a user's property: what cannot be read now leads to no state
             continue
 
 
@@ -58,8 +60,8 @@ class Walk:
     """Visits an object and all that it owns.
 
     Args:
-        handle: called with each object and its path; returns whether that is done with it. An object that is not is visited
-            again where another path leads to it.
+        handle: called with each object and its path; returns whether that is done with it. An object that is not is
+            visited again where another path leads to it.
         skip: objects that are passed over.
     """
 

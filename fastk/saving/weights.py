@@ -51,7 +51,8 @@ def save_weights(
         mend = "call `model.save` for the whole model as `.keras`, or `save_weights` with such a path"
         raise ValueError(
             f"The filename must end in `{endings[0]}`"
-            f"{'' if max_shard_size is None else ' where `max_shard_size` is given'}. Received: filepath={path}. To mend it, {mend}."
+            f"{'' if max_shard_size is None else ' where `max_shard_size` is given'}. Received: filepath={path}. To "
+            f"mend it, {mend}."
         )
     if max_shard_size is None:
         check_overwrite(path, overwrite)
@@ -90,17 +91,20 @@ def load_weights(
     """
     path = os.fspath(filepath)
     if kwargs:
-        raise ValueError(f"Invalid keyword arguments: {kwargs}. `load_weights` takes `skip_mismatch` and `objects_to_skip`.")
+        raise ValueError(
+            f"Invalid keyword arguments: {kwargs}. `load_weights` takes `skip_mismatch` and `objects_to_skip`."
+        )
     if objects_to_skip is not None and not path.endswith((".weights.h5", ".weights.json")):
         raise ValueError(f"`objects_to_skip` only supports loading '.weights.h5' files. Received: {path}")
     if by_name is not None:
         raise ValueError(
-            f"`by_name` only supports loading legacy '.h5' or '.hdf5' files. Received: {path}. Here variables are found by the "
-            "place of their layer in the model; `skip_mismatch=True` leaves out those that do not fit."
+            f"`by_name` only supports loading legacy '.h5' or '.hdf5' files. Received: {path}. Here variables are "
+            "found by the place of their layer in the model; `skip_mismatch=True` leaves out those that do not fit."
         )
     if not path.endswith((".keras", ".weights.h5", ".weights.json")):
         mend = (
-            "It is of Keras's old format: load it with Keras itself, and save it there with `model.save_weights('NAME.weights.h5')`."
+            "It is of Keras's old format: load it with Keras itself, and save it there with "
+            "`model.save_weights('NAME.weights.h5')`."
             if path.endswith(LEGACY)
             else "Expected a `.weights.h5`, `.weights.json` or `.keras` file."
         )
@@ -134,8 +138,8 @@ def check_exists(path: str) -> None:
 def _check_built(model: Any, doing: str) -> None:
     if not model.built:
         raise ValueError(
-            f"You are {doing} weights {'of' if doing == 'saving' else 'into'} a model that has not yet been built. Build it first: "
-            "call it on some data, or `model.build(input_shape)`."
+            f"You are {doing} weights {'of' if doing == 'saving' else 'into'} a model that has not yet been built. "
+            "Build it first: call it on some data, or `model.build(input_shape)`."
         )
 
 
@@ -192,7 +196,8 @@ def load_state(
         return
     first = next(iter(walk.failures.values()))[2]
     raise ValueError(
-        f"{message}\nThe model must be built as the saved one was; `model.load_weights(path, skip_mismatch=True)` loads what fits."
+        f"{message}\nThe model must be built as the saved one was; `model.load_weights(path, skip_mismatch=True)` "
+        "loads what fits."
     ) from first
 
 
@@ -214,7 +219,7 @@ class _Loading(Walk):
                     obj.load_assets(folder)
         except (FileFormatError, FileMissing):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a layer raises is reported, with its path, once all are tried
+        except Exception as error:  # whatever a layer raises is reported, with its path, once all are tried
             self.failures[id(obj)] = (obj, path, error)
             return False
         self.failures.pop(id(obj), None)
@@ -228,7 +233,8 @@ class _Loading(Walk):
         super()._visit_nested(container, path, seen)
         if self.failures:
             warnings.warn(
-                f"The file has nothing at '{path}': it was saved by a version of Keras that left out layers in containers within "
+                f"The file has nothing at '{path}': it was saved by a version of Keras that left out layers in "
+                "containers within "
                 f"containers. They keep the values they had: {[obj.name for obj, _, _ in self.failures.values()]}.",
                 stacklevel=2,
             )

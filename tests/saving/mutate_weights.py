@@ -1,9 +1,10 @@
-"""`python mutate_weights.py FOLDER TIMES`: loads damaged files of weights, and fails where anything but a clear error comes of it.
+"""`python mutate_weights.py FOLDER TIMES`: loads damaged files of weights; fails unless clear errors come of it.
 
 In a process of its own, because the HDF5 library might not survive one.
 """
 
 import os
+import pathlib
 import sys
 import time
 
@@ -16,7 +17,7 @@ def main(folder, times):
     path = os.path.join(folder, "x.weights.h5")
     model = fastk.Sequential([fastk.Input((3,)), fastk.layers.Dense(4), fastk.layers.Dense(2)])
     model.save_weights(path)
-    data = open(path, "rb").read()
+    data = pathlib.Path(path).read_bytes()
     rng = np.random.default_rng(0)
     refused = slowest = 0
     for _ in range(times):

@@ -1,6 +1,7 @@
 """Files of real Keras, read: predictions, weights, optimizer state, losses, and one more step of training."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import fastk
 
 MODELS = ("mlp", "cnn_bn", "lstm", "gru", "bidirectional", "two_branch", "transformer", "noise")
 # float32 sums of at most some hundred terms in another order, through a few layers.
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def flat(value):
@@ -48,10 +49,14 @@ def test_a_model_of_keras_goes_on_as_it_was(recorded):
         np.testing.assert_array_equal(variable.numpy(), expected)
     for variable, expected in zip(model.optimizer.variables, recorded.starting("o"), strict=True):
         np.testing.assert_array_equal(variable.numpy(), expected)
-    np.testing.assert_allclose(flat(model.evaluate(recorded.x, recorded.t, verbose=0)), recorded.arrays["loss"], **CLOSE)
+    np.testing.assert_allclose(
+        flat(model.evaluate(recorded.x, recorded.t, verbose=0)), recorded.arrays["loss"], **CLOSE
+    )
 
     if "nloss" in recorded.arrays:
-        np.testing.assert_allclose(flat(model.train_on_batch(recorded.x, recorded.t)), recorded.arrays["nloss"], **CLOSE)
+        np.testing.assert_allclose(
+            flat(model.train_on_batch(recorded.x, recorded.t)), recorded.arrays["nloss"], **CLOSE
+        )
         for found, expected in zip(flat(model.predict(recorded.x, verbose=0)), recorded.starting("n"), strict=True):
             np.testing.assert_allclose(found, expected, **CLOSE)
 
@@ -64,7 +69,9 @@ def test_it_is_the_same_after_being_saved_again(recorded, tmp_path):
     assert again.get_compile_config() == first.get_compile_config()
     for variables in ("weights", "optimizer.variables"):
         owner, _, name = variables.rpartition(".")
-        pairs = zip(getattr(getattr(first, owner, first), name), getattr(getattr(again, owner, again), name), strict=True)
+        pairs = zip(
+            getattr(getattr(first, owner, first), name), getattr(getattr(again, owner, again), name), strict=True
+        )
         assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in pairs)
 
 

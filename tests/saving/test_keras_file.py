@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pathlib
 import shutil
 import zipfile
 
@@ -81,7 +82,9 @@ def test_the_optimizer_can_be_left_out(model, tmp_path):
 class Vocabulary(fastk.layers.Layer):
     """Keeps words, in a file beside its variables."""
 
-    words: list = []
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.words = []
 
     def call(self, x):
         return x
@@ -163,10 +166,10 @@ def test_code_in_a_file_is_refused_unless_trusted(tmp_path):
 
 
 def test_an_existing_file_is_kept_without_overwrite(model, path, tmp_path):
-    before = open(path, "rb").read()
+    before = pathlib.Path(path).read_bytes()
     with pytest.raises(FileExistsError, match="overwrite=True"):
         model.save(path, overwrite=False)
-    assert open(path, "rb").read() == before
+    assert pathlib.Path(path).read_bytes() == before
     model.save(path)
 
 
@@ -178,13 +181,13 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(model, path, tmp
         def save_own_variables(self, store):
             raise RuntimeError("out of paper")
 
-    before = open(path, "rb").read()
+    before = pathlib.Path(path).read_bytes()
     broken = fastk.Sequential([fastk.Input((2,)), Broken()])
     with pytest.raises(RuntimeError, match="out of paper"):
         broken.save(path)
     with pytest.raises(RuntimeError, match="out of paper"):
         broken.save_weights(tmp_path / "x.weights.h5")
-    assert open(path, "rb").read() == before
+    assert pathlib.Path(path).read_bytes() == before
     assert os.listdir(tmp_path) == ["model.keras"]
 
 
@@ -265,7 +268,12 @@ def test_a_folder_without_a_model_is_explained(tmp_path):
 
 @pytest.mark.parametrize(
     ("contents", "says"),
-    ((b"", "empty"), (b"\x89HDF\r\n\x1a\n" + b"\0" * 64, "HDF5 file"), (b"<html>", "begins with"), (b"PK\3\4" * 9, "end is missing")),
+    (
+        (b"", "empty"),
+        (b"\x89HDF\r\n\x1a\n" + b"\0" * 64, "HDF5 file"),
+        (b"<html>", "begins with"),
+        (b"PK\3\4" * 9, "end is missing"),
+    ),
 )
 def test_what_is_no_archive_is_explained(tmp_path, contents, says):
     (tmp_path / "x.keras").write_bytes(contents)
@@ -332,7 +340,7 @@ def test_members_that_would_fill_the_memory_are_refused(path, name):
 
 def test_members_that_lie_in_one_place_are_refused(path):
     """Many entries of one compressed block: each is small, and their sum is not."""
-    data = open(path, "rb").read()
+    data = pathlib.Path(path).read_bytes()
     with zipfile.ZipFile(path) as archive:
         start, weights = archive.start_dir, archive.getinfo("model.weights.h5")
     entries = data[start:-22]
@@ -344,7 +352,7 @@ def test_members_that_lie_in_one_place_are_refused(path):
     with open(path, "wb") as file:
         file.write(data[:start] + entries + copies + bytes(end))
     assert weights.file_size > 1000
-    with pytest.raises(FileFormatError, match="share their place|names"):
+    with pytest.raises(FileFormatError, match="share their place"):
         fastk.saving.load_model(path)
 
 
@@ -376,7 +384,7 @@ def test_a_class_that_is_not_public_is_never_imported(path):
 def test_damaged_bytes_never_give_another_model(model, path, tmp_path):
     """Each member has a checksum: a changed byte is either noticed, or in a place that means nothing."""
     rng = np.random.default_rng(7)
-    data = open(path, "rb").read()
+    data = pathlib.Path(path).read_bytes()
     noticed = 0
     for _ in range(300):
         damaged = bytearray(data)
@@ -417,7 +425,13 @@ def _spoil(config, rng):
     places = []
 
     def collect(value):
-        items = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+        items = (
+            list(value.items())
+            if isinstance(value, dict)
+            else list(enumerate(value))
+            if isinstance(value, list)
+            else []
+        )
         for key, child in items:
             places.append((value, key))
             collect(child)

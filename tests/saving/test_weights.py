@@ -44,7 +44,11 @@ def test_bfloat16_is_stored_as_keras_stores_it(path):
     stack(4, dtype="bfloat16").save_weights(path)
     with h5py.File(path) as file:
         dataset = file["layers/dense/vars/0"]
-        assert dataset.dtype == np.dtype("V2") and dict(dataset.attrs) == {"dtype": "bfloat16"}
+        assert (
+            isinstance(dataset, h5py.Dataset)
+            and dataset.dtype == np.dtype("V2")
+            and dict(dataset.attrs) == {"dtype": "bfloat16"}
+        )
 
 
 def test_a_store_takes_and_gives_numbers_of_all_kinds(path):
@@ -90,7 +94,7 @@ def test_objects_can_be_left_out(path):
     assert np.array_equal(loaded.get_weights()[2], saved.get_weights()[2])
     fastk.saving.save_weights(saved, path, objects_to_skip=[saved.layers[0]])
     with h5py.File(path) as file:
-        assert sorted(file["layers"]) == ["dense_1"]  # its place in the model is what names it
+        assert "layers/dense" not in file and "layers/dense_1" in file  # its place in the model is what names it
 
 
 def test_layers_within_containers_are_optional_in_old_files(path, zoo):
@@ -113,7 +117,7 @@ def test_shards_hold_what_one_file_would(model, tmp_path):
     assert described["metadata"]["total_size"] == sum(
         v.value.numel() * v.value.element_size() for v in [*model.weights, *model.optimizer.variables]
     )
-    assert set(sum(described["weight_map"].values(), [])) == set(names[1:])
+    assert {name for names in described["weight_map"].values() for name in names} == set(names[1:])
     other = fastk.models.clone_model(model)
     other.compile("adam", "mse")
     other.optimizer.build(other.trainable_variables)
@@ -215,9 +219,9 @@ def test_what_cannot_be_saved_is_explained(path, tmp_path):
     with pytest.raises(ValueError, match=r"must end in `\.weights\.json`"):
         stack(4).save_weights(tmp_path / "model.h5", max_shard_size=1)
     unbuilt = fastk.Sequential([fastk.layers.Dense(2)])
-    with pytest.raises(ValueError, match="not yet been built.*model.build"):
+    with pytest.raises(ValueError, match=r"not yet been built.*model\.build"):
         unbuilt.save_weights(path)
-    with pytest.raises(ValueError, match="not yet been built.*model.build"):
+    with pytest.raises(ValueError, match=r"not yet been built.*model\.build"):
         unbuilt.load_weights(path)
     stack(4).save_weights(path)
     with pytest.raises(FileExistsError, match="overwrite=True"):
@@ -307,7 +311,9 @@ def test_compressed_datasets_are_read(path):
     model = fastk.Sequential([fastk.Input((3000,)), fastk.layers.Dense(1000, kernel_initializer="zeros")])
     model.save_weights(path)
     packed = np.ones((3000, 1000), "float32")
-    replace(path, "layers/dense/vars/0", lambda group, name: group.create_dataset(name, data=packed, compression="gzip"))
+    replace(
+        path, "layers/dense/vars/0", lambda group, name: group.create_dataset(name, data=packed, compression="gzip")
+    )
     model.load_weights(path)
     assert model.layers[0].kernel.value.detach().sum().item() == 3_000_000
 

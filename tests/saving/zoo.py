@@ -71,7 +71,9 @@ def nested(keras: Any) -> Any:
     inner = keras.Model(inner_in, layers.Dense(3)(tower(inner_in) + inner_in), name="inner")
     x, y = inner(shared(a)), inner(shared(b) * 2.0)
     both = layers.Concatenate()([x, keras.ops.sin(y)])
-    return keras.Model({"a": a, "b": b}, [layers.Dense(2, name="p")(both), layers.Dense(1, name="q")(tower(a))], name="nested")
+    return keras.Model(
+        {"a": a, "b": b}, [layers.Dense(2, name="p")(both), layers.Dense(1, name="q")(tower(a))], name="nested"
+    )
 
 
 def subclassed(keras: Any) -> Any:
@@ -136,6 +138,65 @@ def functional_subclass(keras: Any) -> Any:
 
 
 ZOO = (every_layer, nested, subclassed, functional_subclass)
+
+# What makes the optimizers' variables differ: each is (class, arguments).
+OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sgd": ("SGD", {}),
+    "sgd_momentum": ("SGD", {"momentum": 0.9, "nesterov": True, "clipvalue": 0.5}),
+    "rmsprop": ("RMSprop", {"momentum": 0.9, "centered": True}),
+    "adam_amsgrad": ("Adam", {"amsgrad": True, "global_clipnorm": 1.0}),
+    "adam_accumulating": ("Adam", {"gradient_accumulation_steps": 2}),
+    "adamw_ema": ("AdamW", {"weight_decay": 0.01, "use_ema": True, "ema_momentum": 0.9}),
+    "nadam": ("Nadam", {}),
+    "adamax": ("Adamax", {}),
+    "adagrad": ("Adagrad", {}),
+    "adadelta": ("Adadelta", {}),
+    "adafactor": ("Adafactor", {}),
+    "ftrl": ("Ftrl", {}),
+    "lion": ("Lion", {}),
+    "lamb": ("Lamb", {}),
+    "scaled": ("LossScaleOptimizer", {}),
+    "scheduled": ("Adam", {}),
+}
+
+
+def optimizer(keras: Any, name: str) -> Any:
+    """An optimizer of `OPTIMIZERS`."""
+    cls, arguments = OPTIMIZERS[name]
+    if name == "scaled":
+        return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), initial_scale=8.0)
+    rate = (
+        keras.optimizers.schedules.CosineDecay(0.01, 50, warmup_steps=3, warmup_target=0.02)
+        if name == "scheduled"
+        else 0.01
+    )
+    return getattr(keras.optimizers, cls)(rate, **arguments)
+
+
+def compiled(keras: Any, name: str) -> Any:
+    """A model with an optimizer of `OPTIMIZERS`."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((3,)), layers.Dense(4, activation="tanh"), layers.Dense(2)], name=f"with_{name}"
+    )
+    model.compile(optimizer(keras, name), "mse", metrics=["mae"])
+    return model
+
+
+def data(name: str) -> tuple[Any, Any]:
+    """Inputs and targets for a model: of the zoo (no targets), or of `compiled`."""
+    rng = np.random.default_rng(5)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype("float32")
+
+    inputs = {
+        "every_layer": [rng.integers(0, 11, (2, 6)).astype("int32"), normal(2, 8, 8, 3), normal(2, 5)],
+        "nested": {"a": normal(2, 4), "b": normal(2, 4)},
+        "subclassed": normal(2, 3),
+        "functional_subclass": normal(2, 3),
+    }
+    return (inputs[name], None) if name in inputs else (normal(8, 3), normal(8, 2))
 
 
 def layout(path: str) -> dict[str, Any]:
