@@ -260,7 +260,7 @@ class LayerCalls:
         return previous_mask
 
     def _hand_on_mask(self, inputs: Any, outputs: Any, previous_mask: Any) -> None:
-        if not self._supports_masking:
+        if not self.supports_masking:
             if any(mask is not None for mask in tree.flatten(previous_mask)):
                 warn_user(
                     f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a mask attached to "
