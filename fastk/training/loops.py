@@ -21,8 +21,8 @@ from fastk.random.seed_generator import draw_seed, host_generator
 from fastk.scopes import internal
 from fastk.tensor import convert_to_numpy
 from fastk.training.data import make_source, train_validation_split
+from fastk.user_warning import warn_user
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
-from fastk.utils.warning import warn_user
 
 
 class Loops:

@@ -16,8 +16,8 @@ from fastk.tensor import get_keras_mask, set_keras_mask
 from fastk.training.compile_loss import CompileLoss
 from fastk.training.compile_metrics import CompileMetrics
 from fastk.training.loops import Loops
+from fastk.user_warning import warn_user
 from fastk.utils.packing import unpack_x_y_sample_weight
-from fastk.utils.warning import warn_user
 
 
 class Trainer(Loops):
