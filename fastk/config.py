@@ -77,6 +77,7 @@ class _Settings:
     floatx: str = "float32"
     epsilon: float = 1e-7
     image_data_format: str = "channels_last"
+    flash_attention: bool | None = None
     kernels: str = field(default_factory=lambda: str(read_environment("FASTK_KERNELS")))
 
 
@@ -129,6 +130,21 @@ def standardize_data_format(data_format: str | None) -> str:
 def backend() -> str:
     """The name of what computes: `'torch'`, so that code which asks takes its branch for torch tensors."""
     return "torch"
+
+
+def enable_flash_attention() -> None:
+    """Makes attention insist on the flash implementation, and raise where it cannot run."""
+    _settings.flash_attention = True
+
+
+def disable_flash_attention() -> None:
+    """Rules the flash implementation of attention out."""
+    _settings.flash_attention = False
+
+
+def is_flash_attention_enabled() -> bool | None:
+    """Whether the flash implementation of attention is insisted on (True) or ruled out (False); None: torch chooses."""
+    return _settings.flash_attention
 
 
 def kernels() -> str:
