@@ -4,6 +4,10 @@ from fastk.layers.activations.activation import Activation
 from fastk.layers.activations.prelu import PReLU
 from fastk.layers.activations.relu import ELU, LeakyReLU, ReLU
 from fastk.layers.activations.softmax import Softmax
+from fastk.layers.attention.additive_attention import AdditiveAttention
+from fastk.layers.attention.attention import Attention
+from fastk.layers.attention.grouped_query_attention import GroupQueryAttention
+from fastk.layers.attention.multi_head_attention import MultiHeadAttention
 from fastk.layers.convolutional.conv import Conv1D, Conv2D, Conv3D
 from fastk.layers.convolutional.conv_transpose import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
 from fastk.layers.convolutional.depthwise_conv import DepthwiseConv1D, DepthwiseConv2D
@@ -110,7 +114,9 @@ __all__ = [
     "AdaptiveMaxPooling2D",
     "AdaptiveMaxPooling3D",
     "Add",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -163,6 +169,7 @@ __all__ = [
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
     "GroupNormalization",
+    "GroupQueryAttention",
     "Identity",
     "Input",
     "InputLayer",
@@ -181,6 +188,7 @@ __all__ = [
     "MaxPooling3D",
     "Maximum",
     "Minimum",
+    "MultiHeadAttention",
     "Multiply",
     "Normalization",
     "PReLU",
