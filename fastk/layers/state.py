@@ -20,7 +20,7 @@ class LayerState(torch.nn.Module):
     """The part of `Layer` that owns state. A variable is a torch parameter (or buffer) under its own name."""
 
     name: str
-    built: bool
+    built: bool = False
     variable_dtype: Any
     dtype_policy: Any
 
@@ -150,7 +150,8 @@ class LayerState(torch.nn.Module):
                for v in (*self._trainable_variables, *self._non_trainable_variables) if v._value is value]  # fmt: skip
         super()._apply(fn, recurse)
         for variable, registered, name in own:
-            variable._value = value = registered[name]
+            value: Any = registered[name]
+            variable._value = value
             variable._dtype = dtypes.standardize_dtype(value.dtype)
         for generator in self._seed_generators:
             generator.state._value.data = fn(generator.state._value.data)
