@@ -241,6 +241,11 @@ class Sequential(Model):
         if config.get("dtype") is not None:
             model.dtype_policy = serialization.deserialize_keras_object(config["dtype"])
         for layer_config in config["layers"]:
+            if isinstance(layer_config, dict) and not {"class_name", "config"} <= layer_config.keys():
+                raise ValueError(
+                    "Cannot deserialize a layer of a Sequential model. Expected a dictionary containing a 'config' key. "
+                    f"Received: {layer_config}"
+                )
             model.add(serialization.deserialize_keras_object(layer_config, custom_objects=custom_objects))
         shape = config.get("build_input_shape")
         if not model._built_graph and shape and isinstance(shape, (list, tuple)):
