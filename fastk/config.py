@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fastk.errors import ConfigurationError
 
@@ -54,9 +53,11 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         "Implementation of the core ops: `auto`, `triton`, `cupy` or `aten`. "
         "A name other than `auto` raises where it cannot run.",
     ),
-    "FASTK_HOME": EnvironmentVariable(
-        "~/.fastk", lambda text: Path(text).expanduser(), "Folder of downloaded data sets and caches."
+    "NO_COLOR": EnvironmentVariable("", str, "Any value: the progress bar uses no colours (https://no-color.org)."),
+    "PYCHARM_HOSTED": EnvironmentVariable(
+        "", str, "Set by PyCharm's console, which redraws lines as a terminal does: the progress bar follows."
     ),
+    "TERM": EnvironmentVariable("", str, "The kind of terminal; on a `dumb` one the progress bar uses no colours."),
 }
 
 

@@ -13,7 +13,6 @@ import importlib
 import inspect
 import threading
 import types
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,6 +23,7 @@ from fastk import config, dtypes, lambdas
 from fastk.errors import DeserializationError
 from fastk.naming import to_snake_case
 from fastk.tensor import convert_to_numpy, convert_to_tensor
+from fastk.user_warning import warn_user
 
 PLAIN_TYPES = (str, int, float, bool)
 # Where a class of a fastk package is found in Keras's public API; the longest prefix counts.
@@ -231,11 +231,10 @@ def _serialize_value(obj: Any) -> dict | None:
     if isinstance(obj, torch.dtype):
         return None
     if isinstance(obj, types.FunctionType) and obj.__name__ == "<lambda>":
-        warnings.warn(
+        warn_user(
             "The object being serialized includes a `lambda`, which is stored as Python code: to load it, "
             "`safe_mode=False` "
-            "has to be passed. Prefer a named function registered with `register_keras_serializable`.",
-            stacklevel=4,
+            "has to be passed. Prefer a named function registered with `register_keras_serializable`."
         )
         return {"class_name": "__lambda__", "config": {"value": lambdas.dump(obj)}}
     return None

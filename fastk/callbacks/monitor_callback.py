@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from fastk.callbacks.callback import Callback
+from fastk.user_warning import warn_user
 
 
 class MonitorCallback(Callback):
@@ -23,7 +23,7 @@ class MonitorCallback(Callback):
     def __init__(self, monitor: str = "val_loss", mode: str = "auto", baseline: float | None = None, min_delta: float = 0):
         super().__init__()
         if mode not in ("auto", "min", "max"):
-            warnings.warn(f"{type(self).__name__} mode '{mode}' is unknown, fallback to auto mode.", stacklevel=3)
+            warn_user(f"{type(self).__name__} mode '{mode}' is unknown, fallback to auto mode.")
             mode = "auto"
         self.monitor, self.mode, self.best, self.min_delta = monitor, mode, baseline, abs(min_delta)
         self.monitor_op: Callable[[Any, Any], Any] | None = None
@@ -58,9 +58,7 @@ class MonitorCallback(Callback):
         """The watched value; None, with a warning, where the logs have none."""
         value = (logs or {}).get(self.monitor)
         if value is None:
-            warnings.warn(
+            warn_user(
                 f"{purpose} conditioned on metric `{self.monitor}` which is not available. "
-                f"Available metrics are: {','.join(logs or {})}",
-                stacklevel=3,
-            )
+                f"Available metrics are: {','.join(logs or {})}")
         return value

@@ -71,6 +71,7 @@ from fastk.layers.reshaping.reshape import Reshape
 from fastk.layers.reshaping.up_sampling import UpSampling1D, UpSampling2D, UpSampling3D
 from fastk.layers.reshaping.zero_padding import ZeroPadding1D, ZeroPadding2D, ZeroPadding3D
 from fastk.layers.rnn.bidirectional import Bidirectional
+from fastk.layers.rnn.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from fastk.layers.rnn.gru import GRU, GRUCell
 from fastk.layers.rnn.lstm import LSTM, LSTMCell
 from fastk.layers.rnn.rnn import RNN
@@ -126,6 +127,9 @@ __all__ = [
     "Conv2DTranspose",
     "Conv3D",
     "Conv3DTranspose",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
     "Convolution1D",
     "Convolution1DTranspose",
     "Convolution2D",

@@ -114,9 +114,8 @@ class CallSpec:
             method_name = method.__name__
             raise ValueError(
                 f"For a `{method_name}()` method with more than one argument, all arguments should have a `_shape` "
-                "suffix and "
-                f"match an argument from `call()`. E.g. `{method_name}(self, foo_shape, bar_shape)`. For layer "
-                f"'{class_name}', received `{method_name}()` argument `{name}`, {problem}. "
-                f"The arguments of `call()` are {list(self.arguments)}."
+                f"suffix and match an argument from `call()`. E.g. `{method_name}(self, foo_shape, bar_shape)`. For "
+                f"layer '{class_name}', received `{method_name}()` argument `{name}`, {problem}. The arguments of "
+                f"`call()` are {list(self.arguments)}."
             )
         return {name: shapes[name] for name in names if name in shapes}

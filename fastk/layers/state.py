@@ -20,7 +20,7 @@ class LayerState(torch.nn.Module):
     """The part of `Layer` that owns state. A variable is a torch parameter (or buffer) under its own name."""
 
     name: str
-    built: bool
+    built: bool = False
     variable_dtype: Any
     dtype_policy: Any
 
@@ -82,8 +82,7 @@ class LayerState(torch.nn.Module):
         if "_state_locked" not in self.__dict__:
             raise RuntimeError(
                 f"In layer '{type(self).__name__}', you forgot to call `super().__init__()` as the first statement in "
-                "the "
-                "`__init__()` method. Go add it!"
+                "the `__init__()` method. Go add it!"
             )
 
     # ------------------------------------------------------------ tracking
@@ -151,8 +150,9 @@ class LayerState(torch.nn.Module):
                for v in (*self._trainable_variables, *self._non_trainable_variables) if v._value is value]  # fmt: skip
         super()._apply(fn, recurse)
         for variable, registered, name in own:
-            variable._value = registered[name]
-            variable._dtype = dtypes.standardize_dtype(registered[name].dtype)
+            value: Any = registered[name]
+            variable._value = value
+            variable._dtype = dtypes.standardize_dtype(value.dtype)
         for generator in self._seed_generators:
             generator.state._value.data = fn(generator.state._value.data)
         before = dtypes.to_torch_dtype(self.variable_dtype)
@@ -261,16 +261,14 @@ class LayerState(torch.nn.Module):
         if len(own) != len(weights):
             raise ValueError(
                 f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of length "
-                f"{len(weights)}, but "
-                f"the layer was expecting {len(own)} weights: {[(v.path, v.shape) for v in own]}."
+                f"{len(weights)}, but the layer was expecting {len(own)} weights: {[(v.path, v.shape) for v in own]}."
             )
         for variable, value in zip(own, weights, strict=True):
             shape = tuple(np.shape(value))
             if variable.shape != shape:
                 raise ValueError(
                     f"Layer {self.name} weight shape {variable.shape} ('{variable.path}') is not compatible with "
-                    "provided "
-                    f"weight shape {shape}."
+                    f"provided weight shape {shape}."
                 )
         for variable, value in zip(own, weights, strict=True):
             variable.assign(value)
@@ -298,10 +296,8 @@ class LayerState(torch.nn.Module):
             if not own and not self.built:
                 raise ValueError(
                     f"Layer '{self.name}' was never built and thus it doesn't have any variables. However the weights "
-                    "file "
-                    f"lists {len(store.keys())} variables for this layer. Its parent's `build()` must build it too, or "
-                    "it "
-                    "must say in `get_build_config()` and `build_from_config()` how it is built."
+                    f"file lists {len(store.keys())} variables for this layer. Its parent's `build()` must build it "
+                    "too, or it must say in `get_build_config()` and `build_from_config()` how it is built."
                 )
             raise ValueError(
                 f"Layer '{self.name}' expected {len(own)} variables, but received {len(store.keys())} variables during "

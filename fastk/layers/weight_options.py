@@ -1,4 +1,4 @@
-"""The options that layers take for their weights (`kernel_initializer`, `bias_regularizer`, ...), in one place."""
+"""The options that layers take for their weights: `kernel_initializer`, `bias_regularizer` and their like."""
 
 from __future__ import annotations
 

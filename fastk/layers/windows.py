@@ -34,7 +34,7 @@ def transposed_length(
     return (length - 1) * stride + window % 2 + output_padding
 
 
-def split_shape(shape: Any, data_format: str) -> tuple[tuple, int | None]:
+def split_shape(shape: Any, data_format: str) -> tuple[tuple, Any]:
     """The spatial sizes and the number of channels in `shape`."""
     return (tuple(shape[1:-1]), shape[-1]) if data_format == "channels_last" else (tuple(shape[2:]), shape[1])
 
@@ -62,8 +62,7 @@ def windows_shape(
     if len(spatial) != len(window):
         raise ValueError(
             f"Expected inputs of rank {len(window) + 2} for a window of {len(window)} axes. Received: input shape "
-            f"{shape}, "
-            f"window {window}."
+            f"{shape}, window {window}."
         )
     dilation = dilation or (1,) * len(window)
     lengths = [

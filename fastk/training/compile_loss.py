@@ -9,18 +9,19 @@ from fastk.metrics.resolve import kind_of_labels
 from fastk.training.outputs import Outputs
 
 
-class AutomaticCrossentropy(losses.Loss):
+class AutomaticCrossentropy:
     """The loss named "crossentropy": binary, sparse or categorical, by the shapes of the first batch."""
 
     def __init__(self, name: str):
-        super().__init__(name=name)
-        self._chosen: Any = None
+        self.name = name
+        self._chosen: losses.Loss | None = None
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each sample."""
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The batch's loss."""
         if self._chosen is None:
-            self._chosen = getattr(losses, f"{kind_of_labels(y_true.shape, y_pred.shape)}_crossentropy")
-        return self._chosen(y_true, y_pred)
+            function = getattr(losses, f"{kind_of_labels(y_true.shape, y_pred.shape)}_crossentropy")
+            self._chosen = losses.LossFunctionWrapper(function, name=self.name)
+        return self._chosen(y_true, y_pred, sample_weight)
 
 
 def get_loss(identifier: Any) -> Any:

@@ -9,7 +9,6 @@ from fastk.metrics.resolve import kind_of_labels
 from fastk.training.compile_loss import match_labels, match_sample_weight
 from fastk.training.outputs import Outputs
 
-
 _ACCURACIES = {
     "binary": metrics.BinaryAccuracy,
     "sparse_categorical": metrics.SparseCategoricalAccuracy,

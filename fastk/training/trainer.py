@@ -6,7 +6,6 @@ The loops that call the steps are in `fastk.training.loops`.
 from __future__ import annotations
 
 import inspect
-import warnings
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from fastk.tensor import get_keras_mask, set_keras_mask
 from fastk.training.compile_loss import CompileLoss
 from fastk.training.compile_metrics import CompileMetrics
 from fastk.training.loops import Loops
+from fastk.user_warning import warn_user
 from fastk.utils.packing import unpack_x_y_sample_weight
 
 
@@ -124,11 +124,9 @@ class Trainer(Loops):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles the model as `get_compile_config` recorded it, and builds the optimizer."""
         if type(self).compile is not Trainer.compile and type(self).get_compile_config is Trainer.get_compile_config:
-            warnings.warn(
+            warn_user(
                 "`compile()` was not called as part of model loading because the model's `compile()` method is custom. To "
-                "have it called, override `get_compile_config()` and `compile_from_config(config)`, or call it after loading.",
-                stacklevel=2,
-            )
+                "have it called, override `get_compile_config()` and `compile_from_config(config)`, or call it after loading.")
             return
         config = {name: value for name, value in config.items() if name != "auto_scale_loss"}
         arguments = serialization.deserialize_keras_object(config)
@@ -146,11 +144,9 @@ class Trainer(Loops):
         changed = [x.name for x in self._flatten_layers() if before.get(id(x), x.trainable) != x.trainable]
         object.__setattr__(self, "_trainable_when_compiled", state)
         if changed:
-            warnings.warn(
+            warn_user(
                 "A layer's `trainable` state has changed since the model was compiled. Call `compile()` again, so that the "
-                f"optimizer follows. Changed layers: {changed}",
-                stacklevel=3,
-            )
+                f"optimizer follows. Changed layers: {changed}")
 
     # ------------------------------------------------------------ losses and metrics
 
@@ -272,7 +268,7 @@ class Trainer(Loops):
             with torch.no_grad():
                 optimizer.apply(gradients, trained)
         else:
-            warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+            warn_user("The model does not have any trainable weights.")
         return self._logs_of(x, y, y_pred, sample_weight)
 
     def test_step(self, data: Any) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def _checked_mask(mask: Any, inputs: Any) -> Any:
     for size, expected in zip(mask.shape[::-1], inputs.shape[::-1], strict=False):
         if size not in (1, expected):
             raise ValueError(
-                "The `mask` must be broadcastable to `inputs`. Each mask dimension must be 1 or match the corresponding "
-                f"input dimension. {shapes}"
+                "The `mask` must be broadcastable to `inputs`. Each mask dimension must be 1 or match the "
+                f"corresponding input dimension. {shapes}"
             )
     return mask if mask.dtype is torch.bool else mask > 0.5

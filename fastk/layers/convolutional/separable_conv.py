@@ -57,7 +57,7 @@ class _SeparableConv(Convolution):
         self.depth_multiplier = depth_multiplier
 
     def build(self, input_shape: Any) -> None:
-        """Makes the depthwise kernel, the pointwise kernel `(1.., channels * depth_multiplier, filters)` and the bias."""
+        """Makes the depthwise kernel, the pointwise kernel and the bias."""
         channels = self._require_channels(input_shape)
         self.compute_output_shape(input_shape)
         deep = channels * self.depth_multiplier

@@ -127,7 +127,9 @@ def analyze_equation(equation: str, bias_axes: str | None, input_shape: Any, out
     >>> analyze_equation("...b,bc->...c", "c", (None, 5, 3), (4,))
     ((3, 4), (4,), (None, 5, 4))
     """
-    found = re.fullmatch(r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?", equation.replace(" ", ""))
+    found = re.fullmatch(
+        r"(\.\.\.)?([a-zA-Z]+)(\.\.\.)?,([a-zA-Z]+)->(\.\.\.)?([a-zA-Z]+)(\.\.\.)?", equation.replace(" ", "")
+    )
     if found is None or found[1] != found[5] or found[3] != found[7] or (found[1] and found[3]):
         raise ValueError(
             f"Invalid einsum equation '{equation}'. Equations must be in the form [X],[Y]->[Z], ...[X],[Y]->...[Z], or "
@@ -160,19 +162,23 @@ def analyze_equation(equation: str, bias_axes: str | None, input_shape: Any, out
     for letter in outputs:
         if letter not in inputs and letter not in kernel:
             raise ValueError(
-                f"Dimension '{letter}' was specified in the output '{outputs}' but has no corresponding dim in the input "
-                f"spec '{inputs}' or weight spec '{kernel}'"
+                f"Dimension '{letter}' was specified in the output '{outputs}' but has no corresponding dim in the "
+                f"input spec '{inputs}' or weight spec '{kernel}'"
             )
     kernel_shape = []
     for letter in kernel:
         if letter not in sizes and letter not in output_sizes:
             raise ValueError(
-                f"Weight dimension '{letter}' did not have a match in either the input spec '{inputs}' or the output spec "
-                f"'{outputs}'. For this layer, the weight must be fully specified."
+                f"Weight dimension '{letter}' did not have a match in either the input spec '{inputs}' or the output "
+                f"spec '{outputs}'. For this layer, the weight must be fully specified."
             )
         kernel_shape.append(sizes[letter] if letter in sizes else output_sizes[letter])
     full_output = (*elided, *full) if found[1] else (*full, *elided)
-    return tuple(kernel_shape), _bias_shape(bias_axes, outputs, output_sizes, 0 if found[1] else len(elided)), full_output
+    return (
+        tuple(kernel_shape),
+        _bias_shape(bias_axes, outputs, output_sizes, 0 if found[1] else len(elided)),
+        full_output,
+    )
 
 
 def _bias_shape(bias_axes: str | None, outputs: str, sizes: dict, trailing: int) -> tuple | None:
@@ -180,8 +186,6 @@ def _bias_shape(bias_axes: str | None, outputs: str, sizes: dict, trailing: int)
         return None
     for letter in bias_axes:
         if letter not in outputs:
-            raise ValueError(
-                f"Bias dimension '{letter}' was requested, but is not part of the output spec '{outputs}'"
-            )
+            raise ValueError(f"Bias dimension '{letter}' was requested, but is not part of the output spec '{outputs}'")
     first = min(outputs.index(letter) for letter in bias_axes)
     return (*(sizes[letter] if letter in bias_axes else 1 for letter in outputs[first:]), *(1,) * trailing)

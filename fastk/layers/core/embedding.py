@@ -66,8 +66,7 @@ class Embedding(Layer):
         self.mask_zero = mask_zero
         self.supports_masking = mask_zero
         self.autocast = False
-        # The output carries a mask of its own, which the short way of a call does not attach.
-        self._short_call = self._short_call or not mask_zero
+        self._makes_masks = mask_zero  # which the short way of a call would not attach
         if weights is not None:
             self.build()
             self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])

@@ -69,8 +69,9 @@ class Lambda(Layer):
                 outputs = compute_output_spec(self.call, inputs)
             except Exception as error:
                 raise NotImplementedError(
-                    "We could not automatically infer the shape of the Lambda's output. Please specify the `output_shape` "
-                    f"argument for this Lambda layer. The function failed on tensors without values: {error}"
+                    "We could not automatically infer the shape of the Lambda's output. Please specify the "
+                    "`output_shape` argument for this Lambda layer. The function failed on tensors without values: "
+                    f"{error}"
                 ) from error
             return tree.map_structure(lambda x: x.shape, outputs)
         if callable(self._output_shape):
@@ -125,9 +126,9 @@ def _read(config: Any, custom_objects: dict | None, safe_mode: bool | None) -> A
         safe_mode = serialization.in_safe_mode()
     if safe_mode is not False:
         raise ValueError(
-            "Requested the deserialization of a `Lambda` layer whose `function` is a Python lambda. This carries a potential "
-            "risk of arbitrary code execution and thus it is disallowed by default. If you trust the source of the artifact, "
-            "you can override this error by passing `safe_mode=False` to the loading function, or calling "
-            "`keras.config.enable_unsafe_deserialization()`."
+            "Requested the deserialization of a `Lambda` layer whose `function` is a Python lambda. This carries a "
+            "potential risk of arbitrary code execution and thus it is disallowed by default. If you trust the "
+            "source of the artifact, you can override this error by passing `safe_mode=False` to the loading "
+            "function, or calling `keras.config.enable_unsafe_deserialization()`."
         )
     return lambdas.load(config["config"])

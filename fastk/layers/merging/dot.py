@@ -60,8 +60,9 @@ class Dot(Merge):
         axis1, axis2 = axis1 % rank1 if axis1 < 0 else axis1, axis2 % rank2 if axis2 < 0 else axis2
         if rank1 < 2 or rank2 < 2 or 0 in (axis1, axis2):
             raise ValueError(
-                "Cannot contract axis 0, the batch, or inputs of rank below 2. If your inputs are not batched, add a batch "
-                f"dimension with keras.ops.expand_dims(x, 0). Received: axes={self.axes} for inputs of rank {rank1} and {rank2}"
+                "Cannot contract axis 0, the batch, or inputs of rank below 2. If your inputs are not batched, add a "
+                f"batch dimension with keras.ops.expand_dims(x, 0). Received: axes={self.axes} for inputs of rank "
+                f"{rank1} and {rank2}"
             )
         return axis1, axis2
 

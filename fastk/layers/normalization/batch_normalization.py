@@ -92,7 +92,10 @@ class BatchNormalization(Layer):
         self.renorm_clipping = renorm_clipping
         self.renorm_momentum = renorm_momentum
         self.supports_masking = True
-        self.gamma = self.beta = self.moving_mean = self.moving_variance = None
+        self.gamma: Any = None
+        self.beta: Any = None
+        self.moving_mean: Any = None
+        self.moving_variance: Any = None
 
     def build(self, input_shape: Any) -> None:
         """Makes `gamma`, `beta` and the moving statistics, one entry a channel."""
@@ -159,7 +162,7 @@ class BatchNormalization(Layer):
     def _renormalize(self, inputs: Any, gamma: Any, beta: Any, mask: Any) -> Any:
         """The batch's normalisation followed by `r * x + d`, which leads it towards that of the moving averages."""
         plain, mean, variance = self._normalize_batch(inputs, None, None, mask)
-        limits = self.renorm_clipping
+        limits = self.renorm_clipping or {}
         stddev = torch.sqrt(variance + self.epsilon)
         renorm_stddev = self.renorm_stddev.value.clamp(min=self.epsilon**0.5)
         r, d = stddev / renorm_stddev, (mean - self.renorm_mean.value) / renorm_stddev

@@ -73,8 +73,8 @@ class GroupNormalization(Layer):
         channels = input_shape[self.axis]
         if channels is None:
             raise ValueError(
-                f"Axis {self.axis} of input tensor should have a defined dimension but the layer received an input with "
-                f"shape {input_shape}."
+                f"Axis {self.axis} of input tensor should have a defined dimension but the layer received an input "
+                f"with shape {input_shape}."
             )
         if self.groups == -1:
             self.groups = channels

@@ -129,8 +129,8 @@ class Normalization(Layer):
         first = next(arrays, None)
         if first is None:
             raise ValueError(
-                "adapt() received an empty iterable (no batches). Expected at least one batch. Pass a non-empty iterable of "
-                "arrays or tensors, e.g. layer.adapt([x]) or layer.adapt(list_of_batches)."
+                "adapt() received an empty iterable (no batches). Expected at least one batch. Pass a non-empty "
+                "iterable of arrays or tensors, e.g. layer.adapt([x]) or layer.adapt(list_of_batches)."
             )
         self._build_for(tuple(first.shape))
         mean, variance = self._statistics(itertools.chain([first], arrays))
@@ -145,8 +145,8 @@ class Normalization(Layer):
             self.build(shape)
         elif any(shape[axis] != self._build_input_shape[axis] for axis in self._keep_axis):  # type: ignore[index]
             raise ValueError(
-                f"The layer was built with input_shape={self._build_input_shape}, but adapt() is being called with data with "
-                f"an incompatible shape, data.shape={shape}"
+                f"The layer was built with input_shape={self._build_input_shape}, but adapt() is being called with "
+                f"data with an incompatible shape, data.shape={shape}"
             )
 
     def _statistics(self, arrays: Iterable) -> tuple[torch.Tensor, torch.Tensor]:

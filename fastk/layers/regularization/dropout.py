@@ -68,7 +68,8 @@ def _checked_noise_shape(noise_shape: Any) -> tuple | None:
             )
         if size is not None and size <= 0:
             raise ValueError(
-                f"{problem}all dimensions to be positive integers or None. Received negative or zero value at index {i}: {size}"
+                f"{problem}all dimensions to be positive integers or None. Received negative or zero value at index "
+                f"{i}: {size}"
             )
     return noise_shape
 

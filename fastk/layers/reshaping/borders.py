@@ -58,8 +58,8 @@ def _pairs(widths: Any, rank: int, name: str) -> tuple[tuple[int, int], ...]:
         return ((widths, widths),) * rank
     if not hasattr(widths, "__len__"):
         raise ValueError(
-            f"`{name}` should be either an int, a tuple of {rank} ints (the same before and after along an axis), or a tuple "
-            f"of {rank} tuples of 2 ints (before and after along an axis). Received: {name}={widths}."
+            f"`{name}` should be either an int, a tuple of {rank} ints (the same before and after along an axis), or "
+            f"a tuple of {rank} tuples of 2 ints (before and after along an axis). Received: {name}={widths}."
         )
     if len(widths) != rank:
         number = "two" if rank == 2 else rank

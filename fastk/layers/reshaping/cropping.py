@@ -33,7 +33,8 @@ class _Cropping(Borders):
             what = (
                 "`cropping` parameter of `Cropping1D` layer must be smaller than the input length"
                 if self.rank == 1
-                else "Values in `cropping` argument should be smaller than the corresponding spatial dimension of the input"
+                else "Values in `cropping` argument should be smaller than the corresponding spatial dimension of the "
+                "input"
             )
             raise ValueError(f"{what}. Received: {name}={shape}, cropping={self.cropping}")
 

@@ -25,12 +25,13 @@ class Reshape(SameDtypeLayer):
         for size in target_shape:
             if size is not None and size < -1:
                 raise ValueError(
-                    "Each dimension in `target_shape` must be a non-negative integer, or `-1` for a single unknown dimension. "
-                    f"Received: target_shape={target_shape}."
+                    "Each dimension in `target_shape` must be a non-negative integer, or `-1` for a single unknown "
+                    f"dimension. Received: target_shape={target_shape}."
                 )
         if target_shape.count(-1) > 1:
             raise ValueError(
-                f"There must be at most one unknown dimension (-1) in `target_shape`. Received: target_shape={target_shape}."
+                "There must be at most one unknown dimension (-1) in `target_shape`. Received: "
+                f"target_shape={target_shape}."
             )
         self.target_shape = target_shape
         self._sizes = tuple(-1 if size is None else size for size in target_shape)
@@ -56,8 +57,8 @@ class Reshape(SameDtypeLayer):
             )
         if -1 in target and (known == 0 or size % known):
             raise ValueError(
-                "The total size of the tensor must be unchanged, however, the input size cannot by divided by the specified "
-                f"dimensions in target_shape. Received: input_shape={sizes}, target_shape={target}"
+                "The total size of the tensor must be unchanged, however, the input size cannot by divided by the "
+                f"specified dimensions in target_shape. Received: input_shape={sizes}, target_shape={target}"
             )
         return (batch, *(size // known if n == -1 else n for n in target))
 

@@ -99,8 +99,8 @@ def _check_mask(mask: Any, inputs: Any) -> None:
         )
     if mask.shape[:2] != inputs.shape[:2]:
         raise ValueError(
-            f"The `mask` passed to the `TimeDistributed` layer has a shape {tuple(mask.shape)} that is incompatible with "
-            f"the input shape {tuple(inputs.shape)}. The first two dimensions of the mask (batch size and timesteps) "
-            "must match the input's first two dimensions. Expected mask shape prefix: "
+            f"The `mask` passed to the `TimeDistributed` layer has a shape {tuple(mask.shape)} that is incompatible "
+            f"with the input shape {tuple(inputs.shape)}. The first two dimensions of the mask (batch size and "
+            "timesteps) must match the input's first two dimensions. Expected mask shape prefix: "
             f"{tuple(inputs.shape[:2])}."
         )
