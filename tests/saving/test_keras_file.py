@@ -373,7 +373,7 @@ def test_a_registered_class_is_not_mistaken_for_one_of_the_same_name(path):
         members["config.json"] = members["config.json"].replace(old, new)
 
     rewritten(path, rename)
-    with pytest.raises(ValueError, match="mine>Dense.*resolved to a Keras built-in"):
+    with pytest.raises(ValueError, match=r"mine>Dense.*resolved to a Keras built-in"):
         fastk.saving.load_model(path)
 
 
