@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fastk.errors import ConfigurationError
 
@@ -54,9 +53,11 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         "Implementation of the core ops: `auto`, `triton`, `cupy` or `aten`. "
         "A name other than `auto` raises where it cannot run.",
     ),
-    "FASTK_HOME": EnvironmentVariable(
-        "~/.fastk", lambda text: Path(text).expanduser(), "Folder of downloaded data sets and caches."
+    "NO_COLOR": EnvironmentVariable("", str, "Any value: the progress bar uses no colours (https://no-color.org)."),
+    "PYCHARM_HOSTED": EnvironmentVariable(
+        "", str, "Set by PyCharm's console, which redraws lines as a terminal does: the progress bar follows."
     ),
+    "TERM": EnvironmentVariable("", str, "The kind of terminal; on a `dumb` one the progress bar uses no colours."),
 }
 
 
@@ -78,6 +79,8 @@ class _Settings:
     epsilon: float = 1e-7
     image_data_format: str = "channels_last"
     flash_attention: bool | None = None
+    max_epochs: int | None = None
+    max_steps_per_epoch: int | None = None
     kernels: str = field(default_factory=lambda: str(read_environment("FASTK_KERNELS")))
 
 
@@ -125,6 +128,32 @@ def standardize_data_format(data_format: str | None) -> str:
     if data_format is None:
         return image_data_format()
     return _check("data_format", str(data_format).lower(), DATA_FORMATS)
+
+
+def max_epochs() -> int | None:
+    """The most epochs that `fit` runs, whatever it is asked for; None for no limit."""
+    return _settings.max_epochs
+
+
+def set_max_epochs(max_epochs: int | None) -> None:
+    """Limits the epochs of every `fit`, for a quick run of a script; None lifts the limit."""
+    _settings.max_epochs = _limit("max_epochs", max_epochs)
+
+
+def max_steps_per_epoch() -> int | None:
+    """The most batches that an epoch, an `evaluate` and a `predict` run; None for no limit."""
+    return _settings.max_steps_per_epoch
+
+
+def set_max_steps_per_epoch(max_steps_per_epoch: int | None) -> None:
+    """Limits the batches of every pass over data, for a quick run of a script; None lifts the limit."""
+    _settings.max_steps_per_epoch = _limit("max_steps_per_epoch", max_steps_per_epoch)
+
+
+def _limit(name: str, value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"`{name}` must be a positive integer, or None for no limit. Received: {value!r}.")
+    return value
 
 
 def backend() -> str:

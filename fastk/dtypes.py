@@ -65,8 +65,7 @@ def _standardize(dtype: Any) -> str:
         return _PYTHON_TYPES[dtype]
     # ml_dtypes' and TensorFlow's types, NumPy's types and NumPy dtypes all carry a name.
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or dtype
-    if name == "bool_":
-        name = "bool"
+    name = {"bool_": "bool", "int": "int32"}.get(name, name) if isinstance(name, str) else name
     if not isinstance(name, str) or name not in ALLOWED_DTYPES:
         raise ValueError(f"Invalid dtype: {dtype!r}. Expected one of {', '.join(sorted(ALLOWED_DTYPES))}.")
     return name

@@ -13,7 +13,6 @@ import importlib
 import inspect
 import threading
 import types
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,6 +23,7 @@ from fastk import config, dtypes, lambdas
 from fastk.errors import DeserializationError
 from fastk.naming import to_snake_case
 from fastk.tensor import convert_to_numpy, convert_to_tensor
+from fastk.user_warning import warn_user
 
 PLAIN_TYPES = (str, int, float, bool)
 # Where a class of a fastk package is found in Keras's public API; the longest prefix counts.
@@ -231,11 +231,10 @@ def _serialize_value(obj: Any) -> dict | None:
     if isinstance(obj, torch.dtype):
         return None
     if isinstance(obj, types.FunctionType) and obj.__name__ == "<lambda>":
-        warnings.warn(
+        warn_user(
             "The object being serialized includes a `lambda`, which is stored as Python code: to load it, "
             "`safe_mode=False` "
-            "has to be passed. Prefer a named function registered with `register_keras_serializable`.",
-            stacklevel=4,
+            "has to be passed. Prefer a named function registered with `register_keras_serializable`."
         )
         return {"class_name": "__lambda__", "config": {"value": lambdas.dump(obj)}}
     return None
@@ -362,7 +361,7 @@ def _deserialize(config: Any) -> Any:
         return _SPECIAL[name](config["config"] or {})
     if name == "function":
         if not isinstance(config["config"], str):
-            raise TypeError(f"Expected the name of a function as 'config'. Received: {config}")
+            raise TypeError(f"Expected 'config' to be a non-null str, the name of a function. Received: {config}")
         return _find(config["config"], config, is_function=True)
     if not isinstance(config["config"] or {}, dict):
         raise TypeError(f"Expected 'config' to be a dict for {name}. Received: {config}")
@@ -413,10 +412,11 @@ def _find(name: str, config: dict, is_function: bool) -> Any:
     if found is None and not is_function:
         found = _state.scope.get(name)
     module = config.get("module") or ""
-    if found is None and is_function and module == "builtins":
-        found = _public_function(name)
-    elif found is None and module.split(".")[0] in ("keras", "fastk", "tf_keras"):
+    packages = ("keras", "fastk", "tf_keras", *(("builtins",) if is_function else ()))
+    if found is None and module.split(".")[0] in packages:
         found = _public_function(name) if is_function else _public_class(module, name)
+        if found is not None:
+            _check_registered_name(name, config)
     if found is None:
         kind = "function" if is_function else "class"
         raise DeserializationError(
@@ -426,6 +426,17 @@ def _find(name: str, config: dict, is_function: bool) -> Any:
             f"Full object config: {_shortened(config)}"
         )
     return found
+
+
+def _check_registered_name(name: str, config: dict) -> None:
+    """What is fastk's own was registered by nobody: another name means that another class was meant."""
+    given = config.get("registered_name")
+    if given and given not in (name, config["class_name"]):
+        raise ValueError(
+            f"The configuration has `registered_name={given!r}`, and '{name}' resolved to a Keras built-in, which has "
+            "none. Import the module that registers the class, pass it in `custom_objects`, or remove the "
+            f"`registered_name`. Full object config: {_shortened(config)}"
+        )
 
 
 def _shortened(config: dict, length: int = 1000) -> str:
@@ -466,9 +477,8 @@ def add_special(name: str, read: Callable[[dict], Any]) -> None:
 def _read_lambda(config: dict) -> Any:
     if _state.safe_mode:
         raise ValueError(
-            "The configuration holds a Python lambda: loading it would run code from the file, which is refused by "
-            "default. "
-            "If you trust where it comes from, pass `safe_mode=False` to the loading function, or call "
+            "The configuration holds a Python lambda: loading it allows arbitrary code execution, which is refused by "
+            "default. If you trust where it comes from, pass `safe_mode=False` to the loading function, or call "
             "`keras.config.enable_unsafe_deserialization()`."
         )
     return lambdas.load(config["value"])

@@ -17,7 +17,7 @@ LONGEST_FILE = 600
 # From the bottom to the top: a module imports from its own level and from those before it. Each name is a module
 # or a package of fastk, `fastk` being `fastk/__init__.py`. docs/architecture.md shows the same table.
 LEVELS = {
-    "base": "config context device dtypes errors naming random scopes serialization tensor tree variable",
+    "base": "config device dtypes errors lambdas naming random scopes serialization tensor tree user_warning variable",
     "autotune": "autotune",
     "kernels": "kernels",
     "dispatch": "dispatch",
@@ -25,7 +25,7 @@ LEVELS = {
     "ops": "activations constraints dtype_policies graph initializers ops regularizers",
     "layers": "callbacks layers losses metrics optimizers utils",
     "models": "applications datasets models saving training",
-    "top": "cli fastk integrations",
+    "top": "backend cli fastk integrations mixed_precision",
 }
 LEVEL_NAMES = list(LEVELS)
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS.values()) for name in names.split()}

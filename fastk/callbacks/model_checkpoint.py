@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any
 
 import numpy as np
 
 from fastk.callbacks.monitor_callback import MonitorCallback
 from fastk.callbacks.save_schedule import SaveSchedule
+from fastk.user_warning import warn_user
 
 
 class ModelCheckpoint(MonitorCallback):
@@ -85,14 +85,12 @@ class ModelCheckpoint(MonitorCallback):
             return True
         current = logs.get(self.monitor)
         if current is None:
-            warnings.warn(f"Can save best model only with {self.monitor} available.", stacklevel=4)
+            warn_user(f"Can save best model only with {self.monitor} available.")
             return True
         if np.ndim(current) > 0:
-            warnings.warn(
+            warn_user(
                 f"Can save best model only when `monitor` is a scalar value. Received: {current}. "
-                "Falling back to `save_best_only=False`.",
-                stacklevel=4,
-            )
+                "Falling back to `save_best_only=False`.")
             return True
         before = "None" if self.best is None else f"{self.best:.5f}"
         improved = self._is_improvement(current, self.best)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
-import warnings
 from collections.abc import Callable
 from typing import Any
 
+from fastk import ops
 from fastk.callbacks.callback import Callback
+from fastk.user_warning import warn_user
 
 
 class MonitorCallback(Callback):
@@ -23,7 +23,7 @@ class MonitorCallback(Callback):
     def __init__(self, monitor: str = "val_loss", mode: str = "auto", baseline: float | None = None, min_delta: float = 0):
         super().__init__()
         if mode not in ("auto", "min", "max"):
-            warnings.warn(f"{type(self).__name__} mode '{mode}' is unknown, fallback to auto mode.", stacklevel=3)
+            warn_user(f"{type(self).__name__} mode '{mode}' is unknown, fallback to auto mode.")
             mode = "auto"
         self.monitor, self.mode, self.best, self.min_delta = monitor, mode, baseline, abs(min_delta)
         self.monitor_op: Callable[[Any, Any], Any] | None = None
@@ -43,7 +43,7 @@ class MonitorCallback(Callback):
                 "should be maximized or minimized. Pass `mode='max'` in order to monitor based on the highest metric value, "
                 "or pass `mode='min'` in order to use the lowest value."
             )
-        self.monitor_op = operator.gt if up else operator.lt
+        self.monitor_op = ops.greater if up else ops.less
 
     def _is_improvement(self, value: Any, reference: Any) -> bool:
         if reference is None:
@@ -51,16 +51,14 @@ class MonitorCallback(Callback):
         if self.monitor_op is None:
             self._set_monitor_op()
         assert self.monitor_op is not None
-        delta = self.min_delta if self.monitor_op is operator.gt else -self.min_delta
+        delta = self.min_delta if self.monitor_op is ops.greater else -self.min_delta
         return bool(self.monitor_op(value - delta, reference))
 
     def _monitored(self, logs: dict | None, purpose: str) -> Any:
         """The watched value; None, with a warning, where the logs have none."""
         value = (logs or {}).get(self.monitor)
         if value is None:
-            warnings.warn(
+            warn_user(
                 f"{purpose} conditioned on metric `{self.monitor}` which is not available. "
-                f"Available metrics are: {','.join(logs or {})}",
-                stacklevel=3,
-            )
+                f"Available metrics are: {','.join(logs or {})}")
         return value

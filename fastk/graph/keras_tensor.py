@@ -9,6 +9,26 @@ from fastk.naming import auto_name
 from fastk.variable import standardize_shape
 
 
+def _ops() -> Any:
+    """`fastk.ops`, which is built on this module."""
+    import fastk.ops
+
+    return fastk.ops
+
+
+def _operator(function: str, reverse: bool = False) -> Any:
+    def apply(self: KerasTensor, *operands: Any) -> KerasTensor:
+        arguments = (*operands, self) if reverse else (self, *operands)
+        return getattr(_ops(), function)(*arguments)
+
+    return apply
+
+
+def _operators(function: str) -> tuple[Any, Any]:
+    """The methods for `x + y` with a symbolic tensor on the left and on the right."""
+    return _operator(function), _operator(function, reverse=True)
+
+
 class KerasTensor:
     """A symbolic tensor: layers and `keras.ops` applied to it give symbolic tensors and record the graph.
 
@@ -116,6 +136,26 @@ class KerasTensor:
     def __round__(self, ndigits: int | None = None) -> KerasTensor:
         return _ops().round(self, decimals=ndigits or 0)
 
+    __add__, __radd__ = _operators("add")
+    __sub__, __rsub__ = _operators("subtract")
+    __mul__, __rmul__ = _operators("multiply")
+    __truediv__, __rtruediv__ = _operators("divide")
+    __floordiv__, __rfloordiv__ = _operators("floor_divide")
+    __mod__, __rmod__ = _operators("mod")
+    __pow__, __rpow__ = _operators("power")
+    __matmul__, __rmatmul__ = _operators("matmul")
+    __and__, __rand__ = _operators("logical_and")
+    __or__, __ror__ = _operators("logical_or")
+    __xor__, __rxor__ = _operators("logical_xor")
+    __neg__ = _operator("negative")
+    __abs__ = _operator("absolute")
+    __invert__ = _operator("logical_not")
+    __lt__ = _operator("less")
+    __le__ = _operator("less_equal")
+    __gt__ = _operator("greater")
+    __ge__ = _operator("greater_equal")
+    __ne__ = _operator("not_equal")
+    # `==` and the hash are of the object: symbolic tensors are looked up in lists and sets.
     __hash__ = object.__hash__
 
 
@@ -123,34 +163,6 @@ _NO_VALUES = (
     "A KerasTensor is symbolic: it's a placeholder for a shape and a dtype, without values, and cannot {1}. "
     "Received {0}. Use layers and `keras.ops` on it, or put the computation into the `call()` of a Layer."
 )
-
-
-def _ops() -> Any:
-    """`fastk.ops`, which is built on this module."""
-    import fastk.ops
-
-    return fastk.ops
-
-
-def _operator(function: str, reverse: bool = False) -> Any:
-    def apply(self: KerasTensor, *operands: Any) -> KerasTensor:
-        arguments = (*operands, self) if reverse else (self, *operands)
-        return getattr(_ops(), function)(*arguments)
-
-    return apply
-
-
-for _name, _function in {
-    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide", "mod": "mod",
-    "pow": "power", "matmul": "matmul", "and": "logical_and", "or": "logical_or", "xor": "logical_xor",
-}.items():  # fmt: skip
-    setattr(KerasTensor, f"__{_name}__", _operator(_function))
-    setattr(KerasTensor, f"__r{_name}__", _operator(_function, reverse=True))
-for _name, _function in {
-    "neg": "negative", "abs": "absolute", "invert": "logical_not", "lt": "less", "le": "less_equal", "gt": "greater",
-    "ge": "greater_equal", "ne": "not_equal",
-}.items():  # fmt: skip
-    setattr(KerasTensor, f"__{_name}__", _operator(_function))
 
 
 def is_keras_tensor(x: Any) -> bool:

@@ -121,3 +121,25 @@ def _check_names(operations: list[Any]) -> None:
                 f'The name "{operation.name}" is used {count} times in the model. All operation names should be unique.'
             )
         seen.add(operation.name)
+
+
+def get_source_inputs(tensor: KerasTensor) -> list[KerasTensor]:
+    """The input tensors that `tensor` is computed from; of one that no operation made, itself.
+
+    >>> import fastk
+    >>> from fastk.graph import get_source_inputs
+    >>> x = fastk.Input((2,))
+    >>> get_source_inputs(x * 2 + x) == [x]
+    True
+    """
+    history = getattr(tensor, "_keras_history", None)
+    if history is None or history.operation is None or not history.operation._inbound_nodes:
+        return [tensor]
+    nodes, _ = _traverse([], [tensor])
+    sources = {id(x): x for node in nodes for x in (node.outputs if node.is_input else node.input_tensors)}
+    return [x for x in sources.values() if _is_source(x)]
+
+
+def _is_source(tensor: KerasTensor) -> bool:
+    history = tensor._keras_history
+    return history.operation is None or history.operation._inbound_nodes[history.node_index].is_input

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from fastk.layers.input_spec import assert_input_compatibility
 from fastk.naming import current_path, name_scope
 from fastk.scopes import AutocastScope, state
 from fastk.tensor import Tensor, get_keras_mask, set_keras_mask, to_boundary
+from fastk.user_warning import warn_user
 
 _NO_ARGUMENTS: dict[str, Any] = {}
 
@@ -270,12 +270,11 @@ class LayerCalls:
     def _hand_on_mask(self, inputs: Any, outputs: Any, previous_mask: Any) -> None:
         if not self.supports_masking:
             if any(mask is not None for mask in tree.flatten(previous_mask)):
-                warnings.warn(
+                warn_user(
                     f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a mask attached to "
                     "it. "
                     "However, this layer does not support masking and will therefore destroy the mask information. "
-                    "Downstream layers will not see the mask.",
-                    stacklevel=4,
+                    "Downstream layers will not see the mask."
                 )
             return
         flat = tree.flatten(outputs)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +22,7 @@ from fastk.layers.state import LayerState
 from fastk.layers.weight_options import WeightOptions
 from fastk.naming import current_path, name_scope
 from fastk.scopes import StatelessScope, state
+from fastk.user_warning import warn_user
 from fastk.variable import Variable
 
 
@@ -65,11 +65,10 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         input_dim = kwargs.pop("input_dim", None)
         input_shape = kwargs.pop("input_shape", None) if input_dim is None else (input_dim,)
         if input_shape is not None:
-            warnings.warn(
+            warn_user(
                 "Do not pass an `input_shape`/`input_dim` argument to a layer. When using Sequential models, prefer "
                 "using an "
-                "`Input(shape)` object as the first layer in the model instead.",
-                stacklevel=2,
+                "`Input(shape)` object as the first layer in the model instead."
             )
             self._input_shape_arg = input_shape
         if kwargs:
@@ -106,14 +105,13 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
     def build(self, input_shape: Any) -> None:
         """Makes the layer's variables for inputs of `input_shape`."""
         if type(self).build is Layer.build and any(not layer.built for layer in self._layers):
-            warnings.warn(
+            warn_user(
                 f"`build()` was called on layer '{self.name}', however the layer does not have a `build()` method "
                 "implemented "
                 "and it looks like it has unbuilt state. This will cause the layer to be marked as built, despite not "
                 "being "
                 "actually built, which may cause failures down the line. Make sure to implement a proper `build()` "
-                "method.",
-                stacklevel=2,
+                "method."
             )
         with self._open_name_scope():
             self._path = current_path()
@@ -154,14 +152,13 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
             except Exception as error:
                 if spec.eager:
                     return
-                warnings.warn(
+                warn_user(
                     f"Layer '{self.name}' looks like it has unbuilt state, but its `call()` cannot be traced in order "
                     "to build "
                     "it automatically. Either `call()` fails (try it on some input first), or the layer needs a "
                     "`def build(self, input_shape)` that creates all variables, for example by calling `build()` on "
                     "all its "
-                    f"children. Exception encountered: '{error}'",
-                    stacklevel=3,
+                    f"children. Exception encountered: '{error}'"
                 )
         self.build(next(iter(spec.shapes().values()), None))
 

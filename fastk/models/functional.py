@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import warnings
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
 from fastk.models.model import Model
 from fastk.tensor import convert_to_tensor, get_keras_mask, set_keras_mask
+from fastk.user_warning import warn_user
 
 
 class Functional(Function, Model):
@@ -35,13 +35,12 @@ class Functional(Function, Model):
         if isinstance(inputs, dict):
             for key, x in inputs.items():
                 if isinstance(x, KerasTensor) and key != x.name:
-                    warnings.warn(
+                    warn_user(
                         "When providing `inputs` as a dict, all keys in the dict must match the names of the "
                         "corresponding "
                         f"tensors. Received key '{key}' mapping to value {x} which has name '{x.name}'. Change the "
                         "tensor "
-                        f"name to '{key}' (via `Input(..., name='{key}')`)",
-                        stacklevel=2,
+                        f"name to '{key}' (via `Input(..., name='{key}')`)"
                     )
         trainable = kwargs.pop("trainable", None)
         Model.__init__(self, name=name, **kwargs)
@@ -156,7 +155,7 @@ class Functional(Function, Model):
             )
             if len(tree.flatten(inputs)) != len(self._graph.inputs):
                 raise ValueError(message)
-            warnings.warn(message, stacklevel=3)
+            warn_user(message)
         elif isinstance(own, dict):
             inputs = {key: inputs[key] for key in own}
         flat = tree.flatten(inputs)

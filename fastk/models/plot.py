@@ -59,7 +59,7 @@ def plot_model(
         splines=splines,
         **kwargs,
     )
-    path = os.fspath(to_file)
+    path = os.fsdecode(to_file)
     kind = os.path.splitext(path)[1].removeprefix(".") or "png"
     try:
         dot.write(path, format=kind)

@@ -89,8 +89,9 @@ class Sequential(Model):
         for key in self._contained:  # what is an attribute stays
             self._modules.pop(key, None)
         self._contained.clear()
-        for layer in self._layers:
-            if not any(layer is known for known in self._modules.values()):
+        attributes = set(map(id, self._modules.values()))
+        for layer in dict.fromkeys(self._layers):
+            if id(layer) not in attributes:
                 self._register_contained(layer)
         self._state_version += 1
 
@@ -129,7 +130,21 @@ class Sequential(Model):
                 x = layer(x)
             except NotImplementedError:
                 return  # its shape cannot be inferred: the stack runs layer by layer
+            except TypeError as error:
+                self._explain_arguments(layer, error)
+                raise
         object.__setattr__(self, "_built_graph", (Functional(inputs=first.output, outputs=x, name=self.name),))
+
+    @staticmethod
+    def _explain_arguments(layer: Layer, error: TypeError) -> None:
+        """Raises where a layer's `call` does not take the input tensor alone."""
+        positional = [p for p in layer._signature.parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD]
+        required = [p.name for p in positional if p.default is p.empty]
+        if not positional or len(required) > 1:
+            raise ValueError(
+                "Layers added to a Sequential model can only have a single required positional argument, the input tensor. "
+                f"Layer {type(layer).__name__} has {required or 'none'}: give the others defaults, or use a functional model."
+            ) from error
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """The last layer's output."""
@@ -241,7 +256,15 @@ class Sequential(Model):
         if config.get("dtype") is not None:
             model.dtype_policy = serialization.deserialize_keras_object(config["dtype"])
         for layer_config in config["layers"]:
-            model.add(serialization.deserialize_keras_object(layer_config, custom_objects=custom_objects))
+            if isinstance(layer_config, dict) and not {"class_name", "config"} <= layer_config.keys():
+                raise ValueError(
+                    "Cannot deserialize a layer of a Sequential model. Expected a dictionary containing a 'config' key. "
+                    f"Received: {layer_config}"
+                )
+            layer = serialization.deserialize_keras_object(layer_config, custom_objects=custom_objects)
+            model.add(layer, rebuild=False)
+        if model._layers:
+            model._maybe_rebuild()
         shape = config.get("build_input_shape")
         if not model._built_graph and shape and isinstance(shape, (list, tuple)):
             model.build(tuple(shape))

@@ -20,19 +20,13 @@ from fastk.ops.nn import *  # noqa: F403
 from fastk.ops.numpy import *  # noqa: F403
 from fastk.ops.registration import operation_class
 
-__all__ = [
-    *core.__all__,
-    *einops.__all__,
-    *linalg.__all__,
-    *math.__all__,
-    *nn.__all__,
-    *numpy.__all__,
-    "image",
-    "linalg",
-    "nn",
-    "numpy",
-    "operation_class",
-]
+__all__ = ["image", "linalg", "nn", "numpy", "operation_class"]
+__all__ += core.__all__
+__all__ += einops.__all__
+__all__ += linalg.__all__
+__all__ += math.__all__
+__all__ += nn.__all__
+__all__ += numpy.__all__
 
 
 def __getattr__(name: str) -> Any:

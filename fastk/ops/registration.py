@@ -247,6 +247,6 @@ def _as_keywords(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]
     return sorted(parameters, key=lambda p: p.default is not inspect.Parameter.empty)
 
 
-def operation_class(name: str) -> type[Operation] | None:
+def operation_class(name: str) -> Any:
     """The class of an operation by its name in files, such as `"ExpandDims"`; None where there is none."""
     return CLASSES.get({"Abs": "Absolute", "Conj": "Conjugate"}.get(name, name))

@@ -21,8 +21,8 @@ from fastk.optimizers.hyperparameters import HyperParameter, LearningRate
 from fastk.optimizers.plan import Group, Plan, Tensors, tensor_of, tensors
 from fastk.optimizers.schedules import LearningRateSchedule
 from fastk.optimizers.state import OptimizerState
-from fastk.optimizers.user_warnings import warn_user
 from fastk.tensor import to_boundary
+from fastk.user_warning import warn_user
 from fastk.variable import Variable
 
 Rate = float | torch.Tensor

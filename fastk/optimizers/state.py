@@ -14,7 +14,7 @@ from fastk.device import device_scope
 from fastk.naming import name_scope
 from fastk.optimizers.hyperparameters import HyperParameter
 from fastk.optimizers.plan import Plan, laid_out, tensor_of
-from fastk.optimizers.user_warnings import warn_user
+from fastk.user_warning import warn_user
 from fastk.variable import Variable
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import sys
 import time
@@ -11,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+
+from fastk import config
 
 Values = Mapping[str, Any] | Iterable[tuple[str, Any]] | Callable[[], Any]
 
@@ -65,9 +66,10 @@ class Progbar:
         self.stateless_metrics = None if stateless_metrics is None else set(stateless_metrics)
 
         terminal = _is_terminal(sys.stdout)
-        self._in_place = terminal or "ipykernel" in sys.modules or "PYCHARM_HOSTED" in os.environ
+        self._in_place = terminal or "ipykernel" in sys.modules or bool(config.read_environment("PYCHARM_HOSTED"))
         self._fits_terminal = terminal
-        self._coloured = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        plain = config.read_environment("NO_COLOR") or config.read_environment("TERM") == "dumb"
+        self._coloured = terminal and not plain
         self._averages = self.stateless_metrics is None or bool(self.stateless_metrics)
         self._draws = verbose == 1 and (self._in_place or interval <= 0)
         self._next_drawing = 0.0 if self._draws else math.inf

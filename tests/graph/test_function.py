@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastk import Function, Input, KerasTensor, Operation, ops
+from fastk.graph import get_source_inputs
 
 
 def test_structures_of_inputs_and_outputs():
@@ -95,3 +96,11 @@ def test_names_must_differ():
     y = Named(name="same")(Named(name="same")(x))
     with pytest.raises(ValueError, match='"same" is used 2 times'):
         Function(x, y)
+
+
+def test_the_inputs_that_a_tensor_comes_from():
+    x, y, z = Input((2,)), Input((2,)), KerasTensor((2,))
+    assert get_source_inputs(x) == [x]
+    assert get_source_inputs(z) == [z]
+    assert get_source_inputs(ops.concatenate([x * 2, y, x])) == [x, y]
+    assert get_source_inputs(z + 1) == [z]

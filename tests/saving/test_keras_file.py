@@ -367,6 +367,16 @@ def test_an_unknown_class_is_named_once(path):
     assert len(str(caught.value)) < 2000
 
 
+def test_a_registered_class_is_not_mistaken_for_one_of_the_same_name(path):
+    def rename(members):
+        old, new = b'"registered_name": null, "build_config"', b'"registered_name": "mine>Dense", "build_config"'
+        members["config.json"] = members["config.json"].replace(old, new)
+
+    rewritten(path, rename)
+    with pytest.raises(ValueError, match=r"mine>Dense.*resolved to a Keras built-in"):
+        fastk.saving.load_model(path)
+
+
 def test_a_class_that_is_not_public_is_never_imported(path):
     def rename(members):
         old, new = b'"module": "keras.layers", "class_name": "Dense"', b'"module": "subprocess", "class_name": "Popen"'

@@ -104,9 +104,9 @@ class MultiHeadAttention(Heads):
         self.value_dense = self._build_heads("value", value_shape, self.value_dim)
         rank = len(value_shape) + 1
         axes = self.attention_axes or tuple(range(1, rank - 2))
-        self.attention_axes = tuple(axis if axis >= 0 else rank - 1 + axis for axis in axes)
-        self._axes_count = len(self.attention_axes)
-        self._set_equations(rank)
+        self.attention_axes = axes = tuple(axis if axis >= 0 else rank - 1 + axis for axis in axes)
+        self._axes_count = len(axes)
+        self._set_equations(rank, axes)
         features = self._output_shape or (query_shape[-1],)
         outer = string.ascii_lowercase[: len(query_shape) - 1]
         inner, made = "yz", string.ascii_uppercase[: len(features)]
@@ -117,7 +117,7 @@ class MultiHeadAttention(Heads):
             made,
         )
         self.output_dense.build((*query_shape[:-1], self.num_heads, self.value_dim))
-        self._build_attention(tuple(range(-len(self.attention_axes), 0)))
+        self._build_attention(tuple(range(-len(axes), 0)))
 
     def _build_heads(self, name: str, shape: Any, size: int, **kwargs: Any) -> Any:
         outer = string.ascii_lowercase[: len(shape) - 1]
@@ -126,9 +126,8 @@ class MultiHeadAttention(Heads):
         projection.build(shape)
         return projection
 
-    def _set_equations(self, rank: int) -> None:
+    def _set_equations(self, rank: int, axes: tuple[int, ...]) -> None:
         """The einsums of tensors `(batch, ..., heads, size)`: queries with keys, and weights with values."""
-        axes = self.attention_axes
         target = string.ascii_lowercase[:rank]
         source = "".join(letter.upper() if i in axes else letter for i, letter in enumerate(target))
         batch = "".join(letter for i, letter in enumerate(target[:-1]) if i not in axes)

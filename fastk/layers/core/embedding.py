@@ -66,7 +66,7 @@ class Embedding(Layer):
         self.mask_zero = mask_zero
         self.supports_masking = mask_zero
         self.autocast = False
-        self._makes_masks = mask_zero
+        self._makes_masks = mask_zero  # which the short way of a call would not attach
         if weights is not None:
             self.build()
             self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])

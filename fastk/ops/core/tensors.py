@@ -238,10 +238,12 @@ def _slice_spec(inputs: Any, start_indices: Any, shape: Sequence[int]) -> KerasT
             "The number of dimensions in `start_indices` must match the number of dimensions in `inputs`. Received "
             f"start_indices={start_indices} and inputs.shape={inputs.shape}"
         )
-    sizes = []
+    sizes: list[int | None] = []
     for i, (whole, part) in enumerate(zip(inputs.shape, shape, strict=True)):
-        unknown = whole is None or is_symbolic(start_indices)
-        sizes.append(part if part != -1 else None if unknown else whole - int(start_indices[i]))
+        if part != -1:
+            sizes.append(part)
+        else:
+            sizes.append(None if whole is None or is_symbolic(start_indices) else whole - int(start_indices[i]))
     return KerasTensor(sizes, dtype=inputs.dtype)
 
 

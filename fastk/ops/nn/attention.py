@@ -70,7 +70,7 @@ def dot_product_attention(
     if bias is not None and mask is not None:
         raise ValueError("Only one of `bias` and `mask` can be provided. Received both.")
     added = _added(query, key, bias, mask, is_causal)
-    heads = [torch.transpose(x, 1, 2) for x in (query, key, value)]
+    heads = torch.transpose(query, 1, 2), torch.transpose(key, 1, 2), torch.transpose(value, 1, 2)
     if attn_logits_soft_cap is not None:
         if flash_attention:
             raise ValueError(

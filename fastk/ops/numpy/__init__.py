@@ -23,15 +23,14 @@ from fastk.ops.numpy.sorting import *  # noqa: F403
 from fastk.ops.numpy.statistics import *  # noqa: F403
 from fastk.ops.numpy.vectorization import *  # noqa: F403
 
-__all__ = [
-    *creation.__all__,
-    *elementwise.__all__,
-    *indexing.__all__,
-    *nan_reductions.__all__,
-    *products.__all__,
-    *reductions.__all__,
-    *shaping.__all__,
-    *sorting.__all__,
-    *statistics.__all__,
-    *vectorization.__all__,
-]
+__all__: list[str] = []
+__all__ += creation.__all__
+__all__ += elementwise.__all__
+__all__ += indexing.__all__
+__all__ += nan_reductions.__all__
+__all__ += products.__all__
+__all__ += reductions.__all__
+__all__ += shaping.__all__
+__all__ += sorting.__all__
+__all__ += statistics.__all__
+__all__ += vectorization.__all__

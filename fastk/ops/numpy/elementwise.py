@@ -289,9 +289,9 @@ def subtract(x1: Any, x2: Any) -> torch.Tensor:
     """`x1 - x2`."""
     x1, x2 = operands(x1, x2)
     # torch has no subtraction of booleans.
-    if x1.dtype is torch.bool and type(x2) is not float:
+    if x1.dtype is torch.bool:
         x1 = x1.to(getattr(x2, "dtype", torch.int32))
-    if getattr(x2, "dtype", None) is torch.bool:
+    if isinstance(x2, torch.Tensor) and x2.dtype is torch.bool:
         x2 = x2.to(x1.dtype)
     return torch.subtract(x1, x2)
 

@@ -71,7 +71,7 @@ def _dot(x1: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
         return torch.multiply(x1, x2)
     if x2.ndim <= 2:
         return torch.matmul(x1, x2)
-    return torch.tensordot(x1, x2, dims=([-1], [-2]))
+    return torch.tensordot(x1, x2, dims=([-1], [-2]))  # type: ignore[arg-type]
 
 
 def _product_dtype(x1: Any, x2: Any) -> str:
@@ -135,7 +135,7 @@ def tensordot(x1: Any, x2: Any, axes: Any = 2) -> torch.Tensor:
     """
     x1, x2 = _pair(x1, x2)
     dims = _axes_pair(axes, x1.ndim)
-    return _computed(lambda a, b: torch.tensordot(a, b, dims=dims), x1, x2)
+    return _computed(lambda a, b: torch.tensordot(a, b, dims=dims), x1, x2)  # type: ignore[arg-type]
 
 
 @operation("x1 x2", spec=lambda x1, x2: KerasTensor((), dtype=_product_dtype(x1, x2)))

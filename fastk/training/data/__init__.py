@@ -31,9 +31,9 @@ from fastk.training.data.streams import (
     convert_batch,
 )
 from fastk.training.data.weights import ClassWeights
+from fastk.user_warning import warn_user
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from fastk.utils.py_dataset import PyDataset
-from fastk.utils.warning import warn_user
 
 __all__ = [
     "ArraySource",

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fastk.utils.warning import warn_user
+from fastk.user_warning import warn_user
 
 Batch = tuple[Any, Any, Any]
 

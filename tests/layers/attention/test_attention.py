@@ -4,7 +4,7 @@ import torch
 
 import fastk as keras
 from fastk import layers
-from fastk.tensor import set_keras_mask
+from fastk.tensor import get_keras_mask, set_keras_mask
 from tests.layers.checks import run_layer
 from tests.layers.oracles import close
 
@@ -153,7 +153,7 @@ def test_masks_of_inputs_are_used_and_the_query_s_handed_on(rng):
     outputs = layer(tokens, tokens)
     assert outputs._keras_mask.tolist() == [[True, True, False, False]]
     close(np.asarray(outputs)[:, :2], heads(layer, x[:, :2], x[:, :2])[0], reductions=64, scale=16.0)
-    assert tokens._keras_mask is not None, "the caller's tensor keeps its mask"
+    assert get_keras_mask(tokens) is not None, "the caller's tensor keeps its mask"
 
 
 def test_configuration_and_gradients(rng):
