@@ -43,6 +43,7 @@ from fastk.layers.normalization.batch_normalization import BatchNormalization
 from fastk.layers.normalization.group_normalization import GroupNormalization
 from fastk.layers.normalization.layer_normalization import LayerNormalization
 from fastk.layers.normalization.rms_normalization import RMSNormalization
+from fastk.layers.normalization.spectral_normalization import SpectralNormalization
 from fastk.layers.normalization.unit_normalization import UnitNormalization
 from fastk.layers.pooling.adaptive_pooling import (
     AdaptiveAveragePooling1D,
@@ -209,6 +210,7 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "SpectralNormalization",
     "StackedRNNCells",
     "Subtract",
     "TimeDistributed",

@@ -111,9 +111,10 @@ class GroupQueryAttention(Heads):
     def _project_back(self, x: Any) -> Any:
         return self._output_dense(x)
 
-    def _attend_by_scores(self, query: Any, key: Any, value: Any, mask: Any, training: Any) -> tuple:
+    def _attend_by_scores(self, heads: tuple, mask: Any, training: Any) -> tuple:
+        query, key, value = heads
         key, value = (x.repeat_interleave(self.num_repeats, dim=2) for x in (key, value))
-        return super()._attend_by_scores(query, key, value, mask, training)
+        return super()._attend_by_scores((query, key, value), mask, training)
 
     def compute_output_shape(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> tuple:
         """The queries' shape."""

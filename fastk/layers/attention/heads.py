@@ -107,12 +107,12 @@ class Heads(Layer):
         gate = self._gate_dense(query) if self.use_gate else None
         heads = self._project(query, key, value)
         if self.dropout == 0 and not return_attention_scores and heads[0].ndim == 4 and self._attends_along_one_axis():
-            outputs, scores = self._attend(*heads, mask, use_causal_mask), None
+            outputs, scores = self._attend(heads, mask, use_causal_mask), None
         else:
             if use_causal_mask:
                 causal = _causal(query, value)
                 mask = causal if mask is None else mask & causal
-            outputs, scores = self._attend_by_scores(*heads, mask, training)
+            outputs, scores = self._attend_by_scores(heads, mask, training)
         outputs = self._project_back(outputs if gate is None else outputs * gate)
         return (outputs, scores) if return_attention_scores else outputs
 
@@ -125,22 +125,21 @@ class Heads(Layer):
     def _attends_along_one_axis(self) -> bool:
         return True
 
-    def _attend(self, query: Any, key: Any, value: Any, mask: Any, causal: bool) -> Any:
-        """The attention's outputs alone, for `(batch, steps, heads, size)`."""
+    def _attend(self, heads: tuple, mask: Any, causal: bool) -> Any:
+        """The attention's outputs alone, for queries, keys and values `(batch, steps, heads, size)`."""
         if mask is not None:
             mask = _at_scores(mask, 4, 1)
         return ops.dot_product_attention(
-            query,
-            key,
-            value,
+            *heads,
             mask=mask,
             scale=self._scale,
             is_causal=bool(causal),
             flash_attention=self._flash_attention,
         )
 
-    def _attend_by_scores(self, query: Any, key: Any, value: Any, mask: Any, training: Any) -> tuple:
+    def _attend_by_scores(self, heads: tuple, mask: Any, training: Any) -> tuple:
         """The outputs and the weights, by products with the whole matrix of weights."""
+        query, key, value = heads
         scores = torch.einsum(self._dot_product_equation, query * self._scale, key)
         if mask is not None:
             mask = _at_scores(mask, scores.ndim, self._axes_count)
