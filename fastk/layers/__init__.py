@@ -6,7 +6,7 @@ from fastk.layers.activations.relu import ELU, LeakyReLU, ReLU
 from fastk.layers.activations.softmax import Softmax
 from fastk.layers.attention.additive_attention import AdditiveAttention
 from fastk.layers.attention.attention import Attention
-from fastk.layers.attention.grouped_query_attention import GroupQueryAttention
+from fastk.layers.attention.grouped_query_attention import GroupedQueryAttention as GroupQueryAttention
 from fastk.layers.attention.multi_head_attention import MultiHeadAttention
 from fastk.layers.convolutional.conv import Conv1D, Conv2D, Conv3D
 from fastk.layers.convolutional.conv_transpose import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose

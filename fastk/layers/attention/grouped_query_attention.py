@@ -1,4 +1,4 @@
-"""`GroupQueryAttention`: multi-head attention whose heads share keys and values in groups."""
+"""`GroupedQueryAttention`: multi-head attention whose heads share keys and values in groups."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastk.graph import KerasTensor
 from fastk.layers.attention.heads import Heads
 
 
-class GroupQueryAttention(Heads):
+class GroupedQueryAttention(Heads):
     """As `MultiHeadAttention`, with fewer heads for keys and values than for queries: each serves a group of these.
 
     Args:
@@ -37,6 +37,7 @@ class GroupQueryAttention(Heads):
     torch.Size([1, 5, 8])
     """
 
+    # Files know the class by its public name.
     _keras_location = ("keras.layers", "GroupQueryAttention", None)
     _dot_product_equation = "bquh,bkuh->buqk"
     _combine_equation = "buqk,bkuh->bquh"
