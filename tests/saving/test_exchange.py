@@ -15,6 +15,7 @@ import fastk
 HERE = pathlib.Path(__file__).parent
 GOLDEN = ("mlp", "cnn_bn", "lstm", "gru", "bidirectional", "two_branch", "transformer", "noise")
 ZOO = ("every_layer", "nested", "subclassed", "functional_subclass")
+DESCRIBED = ("every_layer", "boxed", "plain_layers", "judged")
 OPTIMIZERS = (
     "sgd", "sgd_momentum", "rmsprop", "adam_amsgrad", "adam_accumulating", "adamw_ema", "nadam", "adamax", "adagrad",
     "adadelta", "adafactor", "ftrl", "lion", "lamb", "scaled", "scheduled",
@@ -69,7 +70,7 @@ def exchanged(tmp_path_factory, zoo):
 
     def hand_over(model, name, x, t):
         model.save(folder / f"ours_{name}.keras")
-        np.savez(folder / f"ours_{name}.npz", **name_arrays("x", x), **name_arrays("t", t))
+        np.savez(folder / f"ours_{name}.npz", **name_arrays("x", x), **({} if t is None else name_arrays("t", t)))
         noted[name] = note(model, x, t)
 
     for name in GOLDEN:
@@ -85,6 +86,8 @@ def exchanged(tmp_path_factory, zoo):
         for _ in range(3):
             model.train_on_batch(x, t)
         hand_over(model, name, x, t)
+    for name in DESCRIBED:
+        hand_over(getattr(zoo, name)(fastk), name, *zoo.data(name))
     for name in ZOO:
         fastk.utils.clear_session()
         model, (x, t) = getattr(zoo, name)(fastk), zoo.data(name)
@@ -98,7 +101,7 @@ def exchanged(tmp_path_factory, zoo):
     return folder, noted
 
 
-@pytest.mark.parametrize("name", GOLDEN + OPTIMIZERS)
+@pytest.mark.parametrize("name", GOLDEN + OPTIMIZERS + DESCRIBED)
 def test_keras_goes_on_with_models_of_fastk(exchanged, name):
     folder, noted = exchanged
     agree(noted[name], folder / f"read_ours_{name}.npz")
@@ -116,6 +119,13 @@ def test_models_of_keras_go_on(exchanged, zoo, name):
     folder, _ = exchanged
     model = fastk.saving.load_model(folder / f"theirs_{name}.keras")
     agree(note(model, *zoo.data(name)), folder / f"theirs_{name}.npz")
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_descriptions_of_keras_are_understood(exchanged, zoo, name):
+    folder, _ = exchanged
+    model = fastk.saving.load_model(folder / f"theirs_{name}.keras")
+    agree(note(model, *zoo.data(name)), folder / f"theirs_whole_{name}.npz")
 
 
 @pytest.mark.parametrize("name", ZOO)
