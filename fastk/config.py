@@ -78,6 +78,8 @@ class _Settings:
     floatx: str = "float32"
     epsilon: float = 1e-7
     image_data_format: str = "channels_last"
+    max_epochs: int | None = None
+    max_steps_per_epoch: int | None = None
     kernels: str = field(default_factory=lambda: str(read_environment("FASTK_KERNELS")))
 
 
@@ -125,6 +127,32 @@ def standardize_data_format(data_format: str | None) -> str:
     if data_format is None:
         return image_data_format()
     return _check("data_format", str(data_format).lower(), DATA_FORMATS)
+
+
+def max_epochs() -> int | None:
+    """The most epochs that `fit` runs, whatever it is asked for; None for no limit."""
+    return _settings.max_epochs
+
+
+def set_max_epochs(max_epochs: int | None) -> None:
+    """Limits the epochs of every `fit`, for a quick run of a script; None lifts the limit."""
+    _settings.max_epochs = _limit("max_epochs", max_epochs)
+
+
+def max_steps_per_epoch() -> int | None:
+    """The most batches that an epoch, an `evaluate` and a `predict` run; None for no limit."""
+    return _settings.max_steps_per_epoch
+
+
+def set_max_steps_per_epoch(max_steps_per_epoch: int | None) -> None:
+    """Limits the batches of every pass over data, for a quick run of a script; None lifts the limit."""
+    _settings.max_steps_per_epoch = _limit("max_steps_per_epoch", max_steps_per_epoch)
+
+
+def _limit(name: str, value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"`{name}` must be a positive integer, or None for no limit. Received: {value!r}.")
+    return value
 
 
 def backend() -> str:

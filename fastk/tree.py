@@ -81,7 +81,10 @@ def assert_same_structure(a: Any, b: Any) -> None:
     """Raises `ValueError` unless both have the same containers, keys and lengths."""
     spec_a, spec_b = optree.tree_structure(a, **_OPTIONS), optree.tree_structure(b, **_OPTIONS)
     if spec_a != spec_b:
-        raise ValueError(f"`a` and `b` don't have the same structure: a={a!r}, b={b!r}.")
+        raise ValueError(
+            f"`a` and `b` don't have the same structure. Expected that of a, a {type(a).__name__}: a={a!r}. "
+            f"Received: b={b!r}."
+        )
 
 
 def map_structure_up_to(shallow_structure: Any, func: Callable, *structures: Any) -> Any:

@@ -192,6 +192,8 @@ class Variable:
         if state.stateless is not None:
             state.stateless.add_update((self, value))
             return value
+        if state.symbolic and value.is_meta:
+            return value  # shapes are being inferred: there is nothing to write
         if self._value is None:
             raise ValueError(f"Variable {self.path} is not initialized yet: it cannot be assigned.")
         with torch.no_grad():

@@ -8,7 +8,8 @@ from typing import Any
 class Callback:
     """The base of callbacks: override the methods that matter, read and change `self.model`.
 
-    `logs` holds results by name, as floats. Overriding a batch method makes every batch's results be read from the device.
+    `logs` holds results by name, as floats. A batch's are read from the device when a batch method first looks at them:
+    a method that does not look costs training nothing.
 
     Attributes:
         model: the model that is trained.
@@ -53,11 +54,11 @@ class Callback:
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Called before a batch of `fit`."""
-        self.on_batch_begin(batch, logs=logs)
+        self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Called after a batch of `fit`, with the epoch's results so far."""
-        self.on_batch_end(batch, logs=logs)
+        self.on_batch_end(batch, logs)
 
     def on_test_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Called before a batch of `evaluate`, or of validation in `fit`."""

@@ -1,17 +1,19 @@
 """`CallbackList`: several callbacks called as one.
 
 A batch method reaches only those that override it. The logs of a batch may be given as a function that computes them: it
-is called once, and only when a callback reads logs per batch; a `ProgbarLogger` calls it itself, when it draws.
+is called once, and only when a callback looks at them; a `ProgbarLogger` calls it itself, when it draws.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from fastk import tree
 from fastk.callbacks.callback import Callback
 from fastk.callbacks.history import History
+from fastk.callbacks.logs import LazyLogs
 from fastk.callbacks.progbar_logger import ProgbarLogger
 
 Logs = dict[str, Any] | Callable[[], dict[str, Any]] | None
@@ -63,10 +65,11 @@ class CallbackList(Callback):
             self.set_model(model)
 
     def _find_batch_methods(self) -> None:
-        self._with: dict[str, list[Callback]] = {}
+        """For each batch method, those of the callbacks that do something; one that draws takes logs as they come."""
+        self._with: dict[str, list[tuple[Callable, bool]]] = {}
         for method, older in _BATCH_METHODS.items():
             self._with[method] = [
-                callback
+                (getattr(callback, method), isinstance(callback, ProgbarLogger))
                 for callback in self.callbacks
                 if _has_own(callback, method) or (older is not None and _has_own(callback, older))
             ]
@@ -89,13 +92,17 @@ class CallbackList(Callback):
             callback.set_model(model)
 
     def _batch(self, method: str, batch: int, logs: Logs) -> None:
-        read: dict[str, Any] | None = None
-        for callback in self._with[method]:
-            if callable(logs) and not isinstance(callback, ProgbarLogger):
-                read = logs() if read is None else read
-                getattr(callback, method)(batch, logs=read)
+        lazy: LazyLogs | None = None
+        for call, draws in self._with[method]:
+            if not callable(logs):
+                call(batch, {} if logs is None else logs)
+            elif draws:
+                call(batch, logs)
             else:
-                getattr(callback, method)(batch, logs=logs)
+                lazy = lazy or LazyLogs(logs)
+                call(batch, lazy)
+        if lazy is not None and sys.getrefcount(lazy) > 2:  # a callback has kept them: they must stay this batch's
+            lazy.read()
 
     def on_batch_begin(self, batch: int, logs: Logs = None) -> None:
         self._each("on_batch_begin", batch, logs)
@@ -122,8 +129,9 @@ class CallbackList(Callback):
         self._batch("on_predict_batch_end", batch, logs)
 
     def _each(self, method: str, *args: Any) -> None:
+        *first, logs = args
         for callback in self.callbacks:
-            getattr(callback, method)(*args)
+            getattr(callback, method)(*first, {} if logs is None else logs)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._each("on_epoch_begin", epoch, logs)

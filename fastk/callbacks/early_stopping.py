@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import operator
 import time
 from typing import Any
 
+from fastk import ops
 from fastk.callbacks.monitor_callback import MonitorCallback
 
 
@@ -76,7 +76,7 @@ class EarlyStopping(MonitorCallback):
 
     def _say(self, epoch: int, current: float, improved: bool) -> None:
         if self.verbose:
-            start = math.inf if self.monitor_op is operator.lt else -math.inf
+            start = math.inf if self.monitor_op is ops.less else -math.inf
             best = start if self.best is None else self.best
             seconds = time.perf_counter() - self._epoch_start
             what = f"improved from {best:.5f} to {current:.5f}" if improved else f"did not improve from {best:.5f}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
+from fastk import ops
 from fastk.callbacks.callback import Callback
 from fastk.user_warning import warn_user
 
@@ -43,7 +43,7 @@ class MonitorCallback(Callback):
                 "should be maximized or minimized. Pass `mode='max'` in order to monitor based on the highest metric value, "
                 "or pass `mode='min'` in order to use the lowest value."
             )
-        self.monitor_op = operator.gt if up else operator.lt
+        self.monitor_op = ops.greater if up else ops.less
 
     def _is_improvement(self, value: Any, reference: Any) -> bool:
         if reference is None:
@@ -51,7 +51,7 @@ class MonitorCallback(Callback):
         if self.monitor_op is None:
             self._set_monitor_op()
         assert self.monitor_op is not None
-        delta = self.min_delta if self.monitor_op is operator.gt else -self.min_delta
+        delta = self.min_delta if self.monitor_op is ops.greater else -self.min_delta
         return bool(self.monitor_op(value - delta, reference))
 
     def _monitored(self, logs: dict | None, purpose: str) -> Any:

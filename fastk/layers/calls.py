@@ -2,7 +2,7 @@
 
 A call does, in this order: convert the inputs, check them against `input_spec`, build the layer if it is not, find
 out whether this is training, collect masks, run `call`, hand the mask on. A layer that is built, makes no masks and is
-given one plain tensor takes a short path through the same steps.
+given one plain tensor, or a list of them, takes a short path through the same steps.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class LayerCalls:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the layer on tensors, arrays or KerasTensors; builds it first where it is not."""
         context = current.context
-        if len(args) == 1 and type(args[0]) is torch.Tensor and self._is_short(args[0], kwargs):
+        if len(args) == 1 and self._is_short(args[0], kwargs):
             run: Callable = self._call_short
         else:
             self._require_super_init()
@@ -93,14 +93,23 @@ class LayerCalls:
             current.context = None
         return outputs if state.internal else to_boundary(outputs)
 
-    def _is_short(self, x: torch.Tensor, kwargs: dict) -> bool:
+    def _is_short(self, x: Any, kwargs: dict) -> bool:
         """Whether a call needs none of what the full path is for: the common case in training."""
-        return (
+        if not (
             self.built
             and not state.active
             and not self._makes_masks
             and self.activity_regularizer is None
             and (not kwargs or (len(kwargs) == 1 and "training" in kwargs))
+            and self._dtype_policy.compute_dtype == self._dtype_policy.variable_dtype
+        ):
+            return False
+        return all(map(self._is_plain, x)) if type(x) is list else self._is_plain(x)
+
+    def _is_plain(self, x: Any) -> bool:
+        """Whether `x` is a tensor without a mask that needs no conversion."""
+        return (
+            type(x) is torch.Tensor
             and not hasattr(x, "_keras_mask")
             and (
                 x.dtype is self._torch_input_dtype()
@@ -108,7 +117,6 @@ class LayerCalls:
                 or not self.autocast
                 or not x.is_floating_point()
             )
-            and self._dtype_policy.compute_dtype == self._dtype_policy.variable_dtype
         )
 
     def _call_short(self, context: CallContext, args: tuple, kwargs: dict) -> Any:

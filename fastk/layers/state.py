@@ -27,6 +27,8 @@ class LayerState(torch.nn.Module):
     def _init_state(self) -> None:
         set_plain = object.__setattr__
         set_before = {name: value for name, value in self.__dict__.items() if name != "_init_arguments"}
+        if "_state_locked" in set_before:
+            set_before = {}  # initialised a second time, through another base: what is there is the layer's own
         torch.nn.Module.__init__(self)
         set_plain(self, "_trainable", True)
         set_plain(self, "_trainable_variables", [])

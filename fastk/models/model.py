@@ -159,6 +159,27 @@ class Model(Trainer, Layer):
 
         load_weights(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
 
+    def get_state_tree(self, value_format: str = "backend_tensor") -> dict[str, dict]:
+        """The variables of the model, of its optimizer and its metrics, in dicts nested by the parts of their paths.
+
+        Args:
+            value_format: `"backend_tensor"`, or `"numpy_array"` for copies.
+
+        >>> import fastk
+        >>> model = fastk.Sequential([fastk.Input((3,)), fastk.layers.Dense(1, name="out")], name="net")
+        >>> {name: value.shape for name, value in model.get_state_tree("numpy_array")["trainable_variables"]["net"]["out"].items()}
+        {'kernel': (3, 1), 'bias': (1,)}
+        """
+        from fastk.models.state_tree import state_tree
+
+        return state_tree(self, value_format)
+
+    def set_state_tree(self, state_tree: dict[str, dict]) -> None:
+        """Assigns values in the form of `get_state_tree`; variables that are not in it stay as they are."""
+        from fastk.models.state_tree import set_state_tree
+
+        set_state_tree(self, state_tree)
+
     # ------------------------------------------------------------ configuration
 
     def build_from_config(self, config: dict[str, Any]) -> None:

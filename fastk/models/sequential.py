@@ -130,7 +130,21 @@ class Sequential(Model):
                 x = layer(x)
             except NotImplementedError:
                 return  # its shape cannot be inferred: the stack runs layer by layer
+            except TypeError as error:
+                self._explain_arguments(layer, error)
+                raise
         object.__setattr__(self, "_built_graph", (Functional(inputs=first.output, outputs=x, name=self.name),))
+
+    @staticmethod
+    def _explain_arguments(layer: Layer, error: TypeError) -> None:
+        """Raises where a layer's `call` does not take the input tensor alone."""
+        positional = [p for p in layer._signature.parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD]
+        required = [p.name for p in positional if p.default is p.empty]
+        if not positional or len(required) > 1:
+            raise ValueError(
+                "Layers added to a Sequential model can only have a single required positional argument, the input tensor. "
+                f"Layer {type(layer).__name__} has {required or 'none'}: give the others defaults, or use a functional model."
+            ) from error
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """The last layer's output."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
+
+import torch
 
 from fastk import metrics, tree
 from fastk.metrics.resolve import kind_of_labels
-from fastk.training.compile_loss import match_labels, match_sample_weight
+from fastk.training.compile_loss import CompileLoss, match_labels, match_sample_weight, name_of
 from fastk.training.outputs import Outputs
 
 _ACCURACIES = {
@@ -48,8 +51,7 @@ def get_metric(identifier: Any) -> Any:
         if isinstance(identifier, str) and found is not None:
             found.name = identifier
         return found
-    name = identifier if isinstance(identifier, str) else getattr(found, "__name__", type(found).__name__)
-    return metrics.MeanMetricWrapper(fn=found, name=name)
+    return metrics.MeanMetricWrapper(fn=found, name=name_of(identifier))
 
 
 class CompileMetrics:
@@ -59,9 +61,12 @@ class CompileMetrics:
         given: metrics as the user gave them: a list for one output; for several, lists in a list, dict or structure.
         weighted: the same, for metrics that the sample weights enter.
         output_names: the names of the model's outputs, where they are known.
+        losses: the model's losses, which tell what labels belong to which output where there are fewer labels.
     """
 
-    def __init__(self, given: Any, weighted: Any, output_names: list[str] | None = None):
+    def __init__(
+        self, given: Any, weighted: Any, output_names: list[str] | None = None, losses: CompileLoss | None = None
+    ):
         for argument, value in (("metrics", given), ("weighted_metrics", weighted)):
             if value and not isinstance(value, (list, tuple, dict)):
                 raise ValueError(
@@ -71,7 +76,7 @@ class CompileMetrics:
         # Objects at once, so that `model.metrics` can name them before the first batch.
         self._given = tree.map_structure(get_metric, given) if given else None
         self._weighted = tree.map_structure(get_metric, weighted) if weighted else None
-        self._output_names = output_names
+        self._output_names, self._losses = output_names, losses
         self._outputs: Outputs | None = None
 
     @property
@@ -81,25 +86,21 @@ class CompileMetrics:
             return [m for ms in (*self._per_output, *self._weighted_per_output) for m in ms]
         return [m for m in tree.flatten([self._given or [], self._weighted or []]) if m is not None]
 
-    def _build(self, y_pred: Any) -> Outputs:
+    def _build(self, y_true: Any, y_pred: Any) -> Outputs:
         outputs = Outputs.of(y_pred, self._output_names)
-        self._per_output = self._assigned(outputs, self._given, "metrics")
-        self._weighted_per_output = self._assigned(outputs, self._weighted, "weighted_metrics")
-        self._outputs = outputs
-        return outputs
-
-    def _used(self) -> list:
-        return [a or b or None for a, b in zip(self._per_output, self._weighted_per_output, strict=True)]
-
-    def _resolve(self, y_true: Any, y_pred: Any) -> None:
-        """Puts the accuracies that the first batch's shapes call for in their places."""
-        assert self._outputs is not None
-        labels, predictions = match_labels(self._outputs, y_true, self._used()), tree.flatten(y_pred)
-        for per_output in (self._per_output, self._weighted_per_output):
+        plain = self._assigned(outputs, self._given, "metrics")
+        weighted = self._assigned(outputs, self._weighted, "weighted_metrics")
+        with_loss = self._losses.used if self._losses is not None else []
+        self._used = [bool(a or b or c) for a, b, c in zip_longest(plain, weighted, with_loss)]
+        labels, predictions = match_labels(outputs, y_true, self._used), tree.flatten(y_pred)
+        for per_output in (plain, weighted):
             for i, ms in enumerate(per_output):
+                # The first batch's shapes say which accuracy is meant.
                 per_output[i] = [
                     m.resolved(labels[i], predictions[i]) if isinstance(m, UnresolvedAccuracy) else m for m in ms
                 ]
+        self._per_output, self._weighted_per_output, self._outputs = plain, weighted, outputs
+        return outputs
 
     @staticmethod
     def _assigned(outputs: Outputs, given: Any, what: str) -> list[list]:
@@ -111,24 +112,19 @@ class CompileMetrics:
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Takes one batch into account."""
-        outputs = self._outputs
-        if outputs is None:
-            outputs = self._build(y_pred)
-            self._resolve(y_true, y_pred)
-        if len(outputs) == 1:
-            y_true, y_pred = _only(y_true), _only(y_pred)
-            for metric in self._per_output[0]:
-                metric.update_state(y_true, y_pred)
-            for metric in self._weighted_per_output[0]:
-                metric.update_state(y_true, y_pred, sample_weight=_only(sample_weight))
-            return
-        labels, predictions = match_labels(outputs, y_true, self._used()), tree.flatten(y_pred)
-        weights = match_sample_weight(outputs, sample_weight)
-        for i in range(len(outputs)):
-            for metric in self._per_output[i]:
-                metric.update_state(labels[i], predictions[i])
-            for metric in self._weighted_per_output[i]:
-                metric.update_state(labels[i], predictions[i], sample_weight=weights[i])
+        outputs = self._outputs or self._build(y_true, y_pred)
+        if len(outputs) == 1 and type(y_true) is torch.Tensor and isinstance(y_pred, torch.Tensor):
+            labels, predictions = (y_true,), (y_pred,)
+        else:
+            labels, predictions = match_labels(outputs, y_true, self._used), tree.flatten(y_pred)
+        for ms, label, prediction in zip(self._per_output, labels, predictions, strict=True):
+            for metric in ms:
+                metric.update_state(label, prediction)
+        if self._weighted is not None:
+            weights = match_sample_weight(outputs, sample_weight)
+            for ms, *batch in zip(self._weighted_per_output, labels, predictions, weights, strict=True):
+                for metric in ms:
+                    metric.update_state(*batch[:2], sample_weight=batch[2])
 
     def result(self) -> dict[str, Any]:
         """The value of each metric under the name that logs show: with the output's name in front where there are several."""
@@ -144,10 +140,6 @@ class CompileMetrics:
                     for name, part in value.items() if isinstance(value, dict) else ((metric.name, value),):
                         results[_free_name(results, prefix, name, weighted)] = part
         return results
-
-
-def _only(structure: Any) -> Any:
-    return tree.flatten(structure)[0] if tree.is_nested(structure) else structure
 
 
 def _free_name(taken: dict, prefix: str, name: str, weighted: bool) -> str:

@@ -7,18 +7,21 @@ that computes them, and only what shows them calls it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
 from fastk import callbacks as callbacks_module
+from fastk import config, tree
 from fastk import device as devices
-from fastk import tree
 from fastk.random.seed_generator import draw_seed, host_generator
 from fastk.scopes import internal
 from fastk.tensor import convert_to_numpy
 from fastk.training.data import make_source, train_validation_split
+from fastk.user_warning import warn_user
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
 
@@ -32,10 +35,14 @@ class Loops:
     history: Any
     get_metrics_result: Callable[[], dict[str, Any]]
     reset_metrics: Callable[[], None]
-    _require_compiled: Callable[[str], None]
+    trainable_weights: list[Any]
+    _initial_epoch: int | None
+    _loss_tracker: Any
+    _begin: Callable[[str], None]
     _build_for: Callable[[Any], None]
-    _find_trained: Callable[[], Any]
-    _find_fixed_losses: Callable[[Any], None]
+    _prepare: Callable[..., None]
+    _release: Callable[[], None]
+    _in_order: Callable[[dict[str, Any]], Any]
     _train_on: Callable[[Any, Any, Any], Any]
     _test_on: Callable[[Any, Any, Any], Any]
     train_step: Any
@@ -84,9 +91,13 @@ class Loops:
         Returns:
             A `History`: `history.history` holds the logs of each epoch.
         """
-        self._require_compiled("fit")
+        self._begin("fit")
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = train_validation_split((x, y, sample_weight), validation_split)
+        limit = config.max_epochs()
+        if limit is not None and limit < epochs:
+            warn_user(f"Limiting epochs to {limit}, the number set by `keras.config.set_max_epochs`.")
+            epochs = limit
         device = devices.get_device()
         source = make_source(
             x, y, sample_weight,
@@ -114,25 +125,26 @@ class Loops:
             )
         self.stop_training = False
         logs: dict[str, Any] = {}
-        self._find_trained()
         try:
+            step = self._start_training()
             callbacks.on_train_begin()
-            initial_epoch = getattr(self, "_initial_epoch", None) or initial_epoch
-            for epoch in range(initial_epoch, epochs):
+            start = self._initial_epoch or initial_epoch
+            for epoch in range(start, epochs):
                 self.reset_metrics()
                 callbacks.on_epoch_begin(epoch)
-                logs = self._run_epoch(source, callbacks, "train", self._train_function())
+                if epoch > start or validation is not None:
+                    step = self._start_training()  # a callback may have changed what is trained
+                logs = self._run_epoch(source, callbacks, "train", step)
                 if validation is not None and _is_due(epoch, validation_freq):
-                    val_logs = self._evaluate(validation, callbacks)
-                    logs |= {f"val_{name}": value for name, value in val_logs.items()}
+                    logs |= {f"val_{name}": value for name, value in self._evaluate(validation, callbacks).items()}
                 callbacks.on_epoch_end(epoch, logs)
                 if self.stop_training or source.exhausted:
                     break
-                self._find_trained()  # a callback may have changed what is trained
             if self.optimizer is not None and epochs > 0:
-                self.optimizer.finalize_variable_values(self.trainable_weights)  # type: ignore[attr-defined]
+                self.optimizer.finalize_variable_values(self.trainable_weights)
             callbacks.on_train_end(logs)
         finally:
+            self._release()
             source.close()
             if validation is not None:
                 validation.close()
@@ -156,7 +168,7 @@ class Loops:
             steps: batches to evaluate on; needed where the data does not end.
             return_dict: whether to return a dict by name, instead of a list (or one number where there is one).
         """
-        self._require_compiled("evaluate")
+        self._begin("evaluate")
         source = make_source(x, y, sample_weight, batch_size=batch_size, steps=steps, device=devices.get_device())
         try:
             self._build_for(source.peek()[0])
@@ -171,16 +183,16 @@ class Loops:
                 )
             logs = self._evaluate(source, callbacks)
         finally:
+            self._release()
             source.close()
-        return logs if return_dict else _in_order(logs)
+        return logs if return_dict else self._in_order(logs)
 
     def _evaluate(self, source: Any, callbacks: Any) -> dict[str, Any]:
         self.stop_evaluating = False
         callbacks.on_test_begin()
-        self._find_fixed_losses(self.trainable_variables)
         self.reset_metrics()
         with torch.no_grad():
-            logs = self._run_epoch(source, callbacks, "test", self._test_function())
+            logs = self._run_epoch(source, callbacks, "test", self._start_testing())
         callbacks.on_test_end(logs)
         return logs
 
@@ -212,14 +224,16 @@ class Loops:
                 )
             self.stop_predicting = False
             callbacks.on_predict_begin()
+            self._start_predicting()
             collected: list[list] = []
             outputs: Any = None
             with torch.no_grad(), internal():
-                for step, batch in enumerate(source.epoch()):
-                    callbacks.on_predict_batch_begin(step)
-                    outputs = self.predict_step(pack_x_y_sample_weight(*batch))
-                    collected.append(tree.flatten(outputs))
-                    callbacks.on_predict_batch_end(step, {"outputs": outputs})
+                for first, last, batches in _grouped(source.epoch(), self.steps_per_execution):
+                    callbacks.on_predict_batch_begin(first)
+                    for batch in batches:
+                        outputs = self.predict_step(pack_x_y_sample_weight(*batch))
+                        collected.append(tree.flatten(outputs))
+                    callbacks.on_predict_batch_end(last, {"outputs": _joined(outputs, collected[first:])})
                     if self.stop_predicting:
                         break
             callbacks.on_predict_end()
@@ -239,7 +253,7 @@ class Loops:
         return_dict: bool = False,
     ) -> Any:
         """One training step; returns the loss and the metrics of this batch."""
-        self._require_compiled("train_on_batch")
+        self._begin("train_on_batch")
         if class_weight is not None:
             if sample_weight is not None:
                 raise ValueError(
@@ -248,22 +262,21 @@ class Loops:
                 )
         batch = self._single_batch(x, y, sample_weight, class_weight)
         self._build_for(batch[0])
-        self._find_trained()
-        return self._run_single(self._train_function(), batch, return_dict)
+        return self._run_single(self._start_training(), batch, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss and the metrics of one batch."""
-        self._require_compiled("test_on_batch")
+        self._begin("test_on_batch")
         batch = self._single_batch(x, y, sample_weight)
         self._build_for(batch[0])
-        self._find_fixed_losses(self.trainable_variables)
         with torch.no_grad():
-            return self._run_single(self._test_function(), batch, return_dict)
+            return self._run_single(self._start_testing(), batch, return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The model's outputs for one batch, as NumPy arrays."""
         batch = self._single_batch(x)
         self._build_for(batch[0])
+        self._start_predicting()
         with torch.no_grad(), internal():
             outputs = self.predict_step(pack_x_y_sample_weight(*batch))
         return tree.map_structure(convert_to_numpy, outputs)
@@ -275,31 +288,39 @@ class Loops:
         source = make_source(x, y, sample_weight, batch_size=max(rows, 1), class_weight=class_weight, device=device)
         return source.peek()
 
-    def _run_single(self, function: Callable, batch: tuple, return_dict: bool) -> Any:
+    def _run_single(self, step: Callable, batch: tuple, return_dict: bool) -> Any:
         self.reset_metrics()
-        with internal():
-            logs = function(*batch) or self.get_metrics_result()
-        logs = _as_numbers(logs)
-        return logs if return_dict else _in_order(logs)
+        try:
+            with internal():
+                logs = step(*batch)
+        finally:
+            self._release()
+        logs = self._results() if logs is None else _as_numbers(logs)
+        return logs if return_dict else self._in_order(logs)
 
     # ------------------------------------------------------------ inside
 
-    def _train_function(self) -> Callable[[Any, Any, Any], Any]:
-        """The step over one batch; a `train_step` of the user's comes in the place of fastk's."""
+    def _start_training(self) -> Callable[[Any, Any, Any], Any]:
+        """The step over one batch, made ready; a `train_step` of the user's comes in the place of fastk's."""
+        own = self._is_own("train_step")
+        self._prepare(training=True, own_step=own)
+        return self._train_on if own else lambda *batch: self.train_step(pack_x_y_sample_weight(*batch))
+
+    def _start_testing(self) -> Callable[[Any, Any, Any], Any]:
+        own = self._is_own("test_step")
+        self._prepare(training=False, own_step=own)
+        return self._test_on if own else lambda *batch: self.test_step(pack_x_y_sample_weight(*batch))
+
+    def _start_predicting(self) -> None:
+        if self.training:
+            self.eval()
+
+    def _is_own(self, step: str) -> bool:
         from fastk.training.trainer import Trainer
 
-        if type(self).train_step is Trainer.train_step and "train_step" not in self.__dict__:
-            return self._train_on
-        return lambda *batch: self.train_step(pack_x_y_sample_weight(*batch))
+        return getattr(type(self), step) is getattr(Trainer, step) and step not in self.__dict__
 
-    def _test_function(self) -> Callable[[Any, Any, Any], Any]:
-        from fastk.training.trainer import Trainer
-
-        if type(self).test_step is Trainer.test_step and "test_step" not in self.__dict__:
-            return self._test_on
-        return lambda *batch: self.test_step(pack_x_y_sample_weight(*batch))
-
-    def _run_epoch(self, source: Any, callbacks: Any, mode: str, function: Callable) -> dict[str, Any]:
+    def _run_epoch(self, source: Any, callbacks: Any, mode: str, step: Callable) -> dict[str, Any]:
         """One pass over the data; returns the logs after it, as numbers."""
         begin, end = getattr(callbacks, f"on_{mode}_batch_begin"), getattr(callbacks, f"on_{mode}_batch_end")
         stop = "stop_training" if mode == "train" else "stop_evaluating"
@@ -308,22 +329,31 @@ class Loops:
             for first, last, batches in _grouped(source.epoch(), self.steps_per_execution):
                 begin(first)
                 for batch in batches:
-                    logs = function(*batch)
-                end(last, self.get_metrics_result if logs is None else logs)
+                    logs = step(*batch)
+                end(last, self._results if logs is None else partial(_as_numbers, logs))
                 if getattr(self, stop):
                     break
         return self._final_logs(logs)
 
+    def _results(self) -> dict[str, Any]:
+        return to_numbers(self.get_metrics_result())
+
     def _final_logs(self, logs: Any) -> dict[str, Any]:
-        """The metrics' results, or the last step's logs where a user's step reports something else."""
-        results = self.get_metrics_result()
-        if logs is None or (isinstance(logs, dict) and logs.keys() == results.keys()):
+        """The metrics' results, or the last step's logs where a step of the user's reports something else."""
+        results = self._results()
+        if logs is None:
             return results
-        return _as_numbers(logs)
+        logs = _as_numbers(logs)
+        # A step that reports a loss and leaves the mean of the loss alone reports its own.
+        own_loss = "loss" in logs and not bool(self._loss_tracker.count.value)
+        return logs if own_loss or logs.keys() != results.keys() else results
 
 
 def _grouped(batches: Iterator, size: int) -> Iterator[tuple[int, int, Any]]:
     """`(first step, last step, batches)` for groups of `size` batches."""
+    limit = config.max_steps_per_epoch()
+    if limit is not None:
+        batches = islice(batches, limit)
     if size == 1:
         for step, batch in enumerate(batches):
             yield step, step, (batch,)
@@ -338,9 +368,20 @@ def _grouped(batches: Iterator, size: int) -> Iterator[tuple[int, int, Any]]:
         yield step, step + len(group) - 1, group
 
 
-def _as_numbers(logs: Any) -> dict[str, Any]:
-    from fastk.training.trainer import to_numbers
+def to_numbers(logs: dict[str, Any]) -> dict[str, Any]:
+    """Logs with scalar tensors as Python floats, read from the device at once."""
+    scalars = {name: value for name, value in logs.items() if isinstance(value, torch.Tensor) and value.numel() == 1}
+    on_device = {name: value for name, value in scalars.items() if not value.is_cpu}
+    read: dict[str, Any] = {}
+    if len(on_device) > 1:
+        together = torch.stack([value.detach().reshape(()).double() for value in on_device.values()])
+        read = dict(zip(on_device, together.tolist(), strict=True))
+    read |= {name: float(value.detach()) for name, value in scalars.items() if name not in read}
+    return {name: read.get(name, value) for name, value in logs.items()}
 
+
+def _as_numbers(logs: Any) -> dict[str, Any]:
+    """The logs of a user's step as numbers, those of metrics with several results flat."""
     if not isinstance(logs, dict):
         raise TypeError(
             f"`train_step()` and `test_step()` must return a dict of logs by name. Received: {logs!r} (of type {type(logs)})"
@@ -349,11 +390,6 @@ def _as_numbers(logs: Any) -> dict[str, Any]:
     for name, value in logs.items():
         flat |= value if isinstance(value, dict) else {name: value}
     return to_numbers(flat)
-
-
-def _in_order(logs: dict[str, Any]) -> Any:
-    values = list(logs.values())
-    return values[0] if len(values) == 1 else values
 
 
 def _is_due(epoch: int, frequency: Any) -> bool:
@@ -371,3 +407,10 @@ def _concatenated(parts: tuple) -> np.ndarray:
     if all(isinstance(part, torch.Tensor) for part in parts):
         return convert_to_numpy(parts[0] if len(parts) == 1 else torch.cat(parts))
     return np.concatenate([convert_to_numpy(part) for part in parts])
+
+
+def _joined(outputs: Any, parts: list[list]) -> Any:
+    """The outputs of several batches, in the structure of `outputs`, as one batch."""
+    if len(parts) == 1:
+        return outputs
+    return tree.pack_sequence_as(outputs, [torch.cat(column) for column in zip(*parts, strict=True)])

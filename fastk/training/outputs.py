@@ -20,6 +20,10 @@ class Outputs:
         structure: the outputs' structure, with None as leaves.
         names: the name of each output, flat; None where it has none.
         paths: the keys and indices that lead to each output, flat.
+
+    >>> outputs = Outputs.of({"a": 1.0, "b": 2.0}, None)
+    >>> outputs.match({"b": "mse"}, "loss"), outputs.match(["mse", "mae"], "loss"), outputs.match("mse", "loss")
+    ([None, 'mse'], ['mse', 'mae'], ['mse', 'mse'])
     """
 
     structure: Any
@@ -48,37 +52,42 @@ class Outputs:
             given: what the user passed.
             what: the argument's name, for the error.
             default: the entry of an output that `given` leaves out.
+
+        Raises:
+            ValueError: where `given` fits the outputs in none of the forms.
         """
         if given is None:
             return [default] * len(self)
         if isinstance(given, dict):
             return self._match_dict(given, what, default)
         if isinstance(given, (list, tuple)):
-            if len(given) == len(self) and (len(self) > 1 or what != "metrics"):
+            if len(given) == len(self):
                 return list(given)
-            nested = self._nested(given)
+            nested = self.by_place(given)
             if nested is not None:
                 return nested
             raise ValueError(
-                f"`{what}` must have one entry for each of the model's {len(self)} output(s) {self._named()}. Received: "
-                f"{what}={given!r} with {len(given)} entries."
+                f"Invalid `{what}`: it must have one entry for each of the model's {len(self)} output(s) {self.shown()}. "
+                f"Received: {what}={given!r} with {len(given)} entries."
             )
         return [given] * len(self)
 
     def _match_dict(self, given: dict, what: str, default: Any) -> list:
-        if set(given) <= {name for name in self.names if name is not None}:
+        if given.keys() <= {name for name in self.names if name is not None}:
             return [given.get(name, default) for name in self.names]
-        nested = self._nested(given)
+        nested = self.by_place(given)
         if nested is not None:
             return nested
         unknown = sorted(str(key) for key in given if key not in self.names)
         raise ValueError(
-            f"Expected keys {self._named()} in `{what}`, the names of the model's outputs. Received: keys {list(given)}, of "
-            f"which {unknown} are unknown."
+            f"Invalid `{what}`. Expected keys {self.shown()}, the names of the model's outputs. Received: keys "
+            f"{list(given)}, of which {unknown} are unknown."
         )
 
-    def _nested(self, given: Any) -> list | None:
+    def by_place(self, given: Any) -> list | None:
         """The subtrees of `given` at the places of the outputs; None where it has another structure."""
+        if self.paths == [()]:
+            return None
         found = []
         for path in self.paths:
             value = given
@@ -90,5 +99,21 @@ class Outputs:
             found.append(value)
         return found
 
-    def _named(self) -> Any:
+    def shown(self) -> Any:
+        """The outputs' names, or where they have none their structure, for an error."""
         return self.names if any(self.names) else tree.map_structure(lambda _: "*", self.structure)
+
+    def label(self, path: tuple, fallback: str) -> str:
+        """What the results of the subtree at `path` are called.
+
+        Args:
+            path: keys and indices.
+            fallback: the name where the outputs have none.
+
+        >>> Outputs.of({"a": (1.0, 2.0), "b": 3.0}, ["x", "y", "z"]).label(("a", 1), "mse")
+        'a/y'
+        """
+        name = self.names[self.paths.index(path)] if path in self.paths else None
+        if path in self.paths and (not path or isinstance(path[-1], int)):
+            path = (*path[:-1], name or fallback)
+        return "/".join(map(str, path)) or "_".join(name or fallback for name in self.names)

@@ -36,7 +36,7 @@ class Trainer(Loops):
             "loss": None,
             "compiled": False,
             "run_eagerly": False,
-            "jit_compile": "auto",
+            "jit_compile": False,
             "steps_per_execution": 1,
             "stop_training": False,
             "history": None,
@@ -44,8 +44,10 @@ class Trainer(Loops):
             "_compile_metrics": None,
             "_compile_arguments": None,
             "_loss_tracker": None,
-            "_trained": (),
-            "_has_fixed_losses": False,
+            "_initial_epoch": None,
+            "_begun": False,
+            "_trained": None,
+            "_has_fixed_losses": None,
         }.items():
             set_plain(self, name, value)
         parameters = inspect.signature(self.compute_loss).parameters
@@ -91,34 +93,48 @@ class Trainer(Loops):
             raise ValueError(
                 f"`steps_per_execution` must be a positive integer or 'auto'. Received: {steps_per_execution!r}"
             )
-        optimizer = optimizers.get(optimizer)
+        optimizer = given = optimizers.get(optimizer)
         if auto_scale_loss and self._dtype_policy.name == "mixed_float16" and optimizer is not None:
             if not isinstance(optimizer, optimizers.LossScaleOptimizer):
                 optimizer = optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
         names = getattr(self, "output_names", None)
-        set_plain = object.__setattr__
-        set_plain(self, "_compile_loss", None if loss is None else CompileLoss(loss, loss_weights, names))
-        compiled = CompileMetrics(metrics, weighted_metrics, names) if metrics or weighted_metrics else None
-        set_plain(self, "_compile_metrics", compiled)
-        set_plain(self, "_loss_tracker", _mean("loss"))
-        set_plain(self, "optimizer", optimizer)
-        set_plain(self, "loss", loss)
-        self.run_eagerly, self.jit_compile = bool(run_eagerly), jit_compile
-        self.steps_per_execution = 1 if steps_per_execution == "auto" else steps_per_execution
-        set_plain(self, "stop_training", False)
+        compiled_loss = None if loss is None else CompileLoss(loss, loss_weights, names)
+        compiled_metrics = None
+        if metrics or weighted_metrics:
+            compiled_metrics = CompileMetrics(metrics, weighted_metrics, names, compiled_loss)
         arguments = {
-            "optimizer": optimizer, "loss": loss, "loss_weights": loss_weights, "metrics": metrics,
+            "optimizer": given, "loss": loss, "loss_weights": loss_weights, "metrics": metrics,
             "weighted_metrics": weighted_metrics, "run_eagerly": run_eagerly,
-            "steps_per_execution": steps_per_execution, "jit_compile": jit_compile,
+            "steps_per_execution": steps_per_execution, "jit_compile": False,
         }  # fmt: skip
-        set_plain(self, "_compile_arguments", arguments)
-        set_plain(self, "_trainable_when_compiled", {id(layer): layer.trainable for layer in self._flatten_layers()})
-        self.compiled = True
+        self._set_plain(
+            optimizer=optimizer,
+            loss=loss,
+            run_eagerly=bool(run_eagerly),
+            jit_compile=False,
+            steps_per_execution=1 if steps_per_execution == "auto" else steps_per_execution,
+            stop_training=False,
+            compiled=True,
+            _compile_loss=compiled_loss,
+            _compile_metrics=compiled_metrics,
+            _compile_arguments=arguments,
+            _loss_tracker=_mean("loss"),
+            _begun=False,
+            _trainable_when_compiled=self._trainable_state(),
+        )
 
-    def get_compile_config(self) -> dict[str, Any] | None:
-        """The arguments of `compile`, serialized; None before it."""
+    def _set_plain(self, **values: Any) -> None:
+        """Sets attributes that are not state of the layer: nothing in them is tracked or saved with its weights."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _trainable_state(self) -> dict[int, tuple[str, bool]]:
+        return {id(layer): (layer.name, layer.trainable) for layer in self._flatten_layers()}
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """The arguments of `compile`, serialized; empty before it."""
         if not self.compiled or self._compile_arguments is None:
-            return None
+            return {}
         return serialization.serialize_dict(self._compile_arguments)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -126,7 +142,8 @@ class Trainer(Loops):
         if type(self).compile is not Trainer.compile and type(self).get_compile_config is Trainer.get_compile_config:
             warn_user(
                 "`compile()` was not called as part of model loading because the model's `compile()` method is custom. To "
-                "have it called, override `get_compile_config()` and `compile_from_config(config)`, or call it after loading.")
+                "have it called, override `get_compile_config()` and `compile_from_config(config)`, or call it after loading."
+            )
             return
         config = {name: value for name, value in config.items() if name != "auto_scale_loss"}
         arguments = serialization.deserialize_keras_object(config)
@@ -136,31 +153,51 @@ class Trainer(Loops):
         if self.optimizer is not None and getattr(self, "built", False):
             self.optimizer.build(self.trainable_variables)
 
-    def _require_compiled(self, method: str) -> None:
+    def _begin(self, method: str) -> None:
+        """What each method that runs steps asks for first: that the model is compiled, and as it is now."""
         if not self.compiled:
             raise ValueError(f"You must call `compile()` before calling `{method}()`: model.compile(optimizer, loss).")
-        state = {id(layer): layer.trainable for layer in self._flatten_layers()}
-        before = self._trainable_when_compiled
-        changed = [x.name for x in self._flatten_layers() if before.get(id(x), x.trainable) != x.trainable]
-        object.__setattr__(self, "_trainable_when_compiled", state)
-        if changed:
-            warn_user(
-                "A layer's `trainable` state has changed since the model was compiled. Call `compile()` again, so that the "
-                f"optimizer follows. Changed layers: {changed}")
+        state, before = self._trainable_state(), self._trainable_when_compiled
+        self._set_plain(_begun=True, _trainable_when_compiled=state)
+        if state != before:
+            changed = [name for key, (name, trainable) in state.items() if before.get(key, (name, trainable))[1] != trainable]
+            if changed:
+                warn_user(
+                    "A layer's `trainable` state has changed since the model was compiled. Call `compile()` again, so that "
+                    f"the optimizer follows. Changed layers: {changed}"
+                )
 
     # ------------------------------------------------------------ losses and metrics
 
     @property
     def metrics(self) -> list[Any]:
-        """The metrics given to `compile`, then those that the model and its layers keep."""
+        """The metrics given to `compile`, then those that the model and its layers keep.
+
+        Once the model has begun to be trained or evaluated, the mean of the loss comes first, as in the results.
+        """
         compiled = self._compile_metrics.metrics if self._compile_metrics is not None else []
-        return [*compiled, *self._own_metrics()]
+        own = self._own_metrics()
+        if not self._begun:
+            return [*compiled, *own]
+        return [self._loss_tracker, *compiled, *self._output_losses(), *own]
+
+    def _output_losses(self) -> list[Any]:
+        return self._compile_loss.metrics if self._compile_loss is not None else []
 
     def _own_metrics(self) -> list[Any]:
+        """The metrics that are attributes of the model and its layers; those of a model inside are its own affair."""
         own: dict[int, Any] = {}
         for layer in self._flatten_layers():
-            own |= {id(metric): metric for metric in layer._metrics}
+            if layer is self or not isinstance(layer, Trainer):
+                own |= {id(metric): metric for metric in layer._metrics}
         return list(own.values())
+
+    @property
+    def metrics_variables(self) -> list[Any]:
+        """The variables of all metrics, with those of the means of the loss and of each output's loss."""
+        trackers = [] if self._loss_tracker is None else [self._loss_tracker]
+        every = {id(m): m for m in (*trackers, *self.metrics, *self._output_losses())}
+        return [variable for metric in every.values() for variable in metric.variables]
 
     @property
     def metrics_names(self) -> list[str]:
@@ -170,24 +207,18 @@ class Trainer(Loops):
     def reset_metrics(self) -> None:
         """Starts all metrics anew."""
         trackers = [] if self._loss_tracker is None else [self._loss_tracker]
-        if self._compile_loss is not None:
-            trackers += self._compile_loss.metrics
-        for metric in (*trackers, *self.metrics):
+        for metric in {id(m): m for m in (*trackers, *self._output_losses(), *self.metrics)}.values():
             metric.reset_state()
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """The loss and the metrics, by name, as numbers."""
-        return to_numbers(self._metrics_result())
-
-    def _metrics_result(self) -> dict[str, Any]:
+        """The loss and the metrics by name, as tensors on the device."""
         results: dict[str, Any] = {}
         if type(self).metrics is not Trainer.metrics:  # the user lists what counts
             shown = self.metrics
         else:
-            if self._compile_loss is not None or self._trained:
+            if self._begun:
                 results["loss"] = self._loss_tracker.result()
-            if self._compile_loss is not None:
-                results |= {metric.name: metric.result() for metric in self._compile_loss.metrics}
+            results |= {metric.name: metric.result() for metric in self._output_losses()}
             if self._compile_metrics is not None:
                 results |= self._compile_metrics.result()
             shown = self._own_metrics()
@@ -195,6 +226,14 @@ class Trainer(Loops):
             value = metric.result()
             results |= value if isinstance(value, dict) else {metric.name: value}
         return results
+
+    def _in_order(self, logs: dict[str, Any]) -> Any:
+        """Results as a list, or as one number: the loss, each output's loss, metrics as compiled, then the rest by name."""
+        compiled = self._compile_metrics.metrics if self._compile_metrics is not None else []
+        ordered = [self._loss_tracker, *self._output_losses(), *compiled, *self._own_metrics()]
+        names = dict.fromkeys(metric.name for metric in ordered if metric is not None and metric.name in logs)
+        values = [logs[name] for name in (*names, *sorted(logs.keys() - names.keys()))]
+        return values[0] if len(values) == 1 else values
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
@@ -206,8 +245,7 @@ class Trainer(Loops):
             training: whether this is a training step.
         """
         total = self._compile_loss(y, y_pred, sample_weight) if self._compile_loss is not None else None
-        added = self._added_losses()
-        for value in added:
+        for value in self._added_losses():
             value = torch.as_tensor(value, dtype=None if total is None else total.dtype)
             if not value.is_floating_point():
                 value = value.to(dtypes.to_torch_dtype(config.floatx()))
@@ -219,10 +257,12 @@ class Trainer(Loops):
         return total
 
     def _added_losses(self) -> list[Any]:
-        context = self._losses_context
-        if self._has_fixed_losses or (context is not None and context.loss_owners):
-            return self.losses
-        return []
+        """`losses`, without a walk through the layers where the loop knows that they have none."""
+        if self._has_fixed_losses is False:
+            context = self._losses_context
+            if context is None or not context.loss_owners:
+                return []
+        return self.losses
 
     def _loss_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
         if self._compute_loss_takes_training:
@@ -231,14 +271,16 @@ class Trainer(Loops):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Updates the compiled metrics with one batch, and returns all results so far."""
-        self._update_metrics(x, y, y_pred, sample_weight)
+        with torch.no_grad():
+            self._update_metrics(y, y_pred, sample_weight)
         return self.get_metrics_result()
 
-    def _update_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> None:
-        if self._compile_metrics is not None:
-            with torch.no_grad():
-                detached = tree.map_structure(_detached, y_pred) if tree.is_nested(y_pred) else _detached(y_pred)
-                self._compile_metrics.update_state(y, detached, sample_weight)
+    def _update_metrics(self, y: Any, y_pred: Any, sample_weight: Any) -> None:
+        compiled = self._compile_metrics
+        if compiled is not None:
+            is_one = isinstance(y_pred, torch.Tensor)
+            detached = _detached(y_pred) if is_one else tree.map_structure(_detached, y_pred)
+            compiled.update_state(y, detached, sample_weight)
 
     # ------------------------------------------------------------ steps
 
@@ -251,41 +293,46 @@ class Trainer(Loops):
         Returns:
             The logs: results by name.
         """
-        x, y, sample_weight = unpack_x_y_sample_weight(data)
-        return self._train_on(x, y, sample_weight) or self.get_metrics_result()
+        return self._train_on(*unpack_x_y_sample_weight(data)) or self.get_metrics_result()
 
     def _train_on(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any] | None:
         """Trains on one batch; returns logs only where `compute_metrics` is the user's."""
         y_pred = self(x, training=True) if self._call_has_training else self(x)
+        trained = self._find_trained() if self._trained is None else self._trained
         loss = self._loss_of(x, y, y_pred, sample_weight, training=True)
-        self._loss_tracker.update_state(loss.detach(), sample_weight=_batch_size(x))
-        trained = self._trained or self._find_trained()
-        if trained:
-            optimizer = self.optimizer
-            gradients = torch.autograd.grad(
-                optimizer.scale_loss(loss), [variable.value for variable in trained], allow_unused=True
-            )
-            with torch.no_grad():
-                optimizer.apply(gradients, trained)
-        else:
+        gradients = self._gradients(loss, trained)
+        with torch.no_grad():
+            self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
+            if gradients is not None:
+                self.optimizer.apply(gradients, trained)
+            if type(self).compute_metrics is Trainer.compute_metrics:
+                self._update_metrics(y, y_pred, sample_weight)
+                return None
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _gradients(self, loss: torch.Tensor, trained: tuple[Any, ...]) -> Any:
+        if not trained:
             warn_user("The model does not have any trainable weights.")
-        return self._logs_of(x, y, y_pred, sample_weight)
+            return None
+        if loss.ndim:
+            raise ValueError(
+                f"The loss to minimize must be a scalar. Received: a tensor of shape {tuple(loss.shape)}. A compiled loss "
+                "must reduce: leave out `reduction='none'`; `compute_loss()` must return a mean or a sum."
+            )
+        return torch.autograd.grad(self.optimizer.scale_loss(loss), [v.value for v in trained], allow_unused=True)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One step of `evaluate` on one batch; override it to evaluate in another way."""
-        x, y, sample_weight = unpack_x_y_sample_weight(data)
-        return self._test_on(x, y, sample_weight) or self.get_metrics_result()
+        return self._test_on(*unpack_x_y_sample_weight(data)) or self.get_metrics_result()
 
     def _test_on(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any] | None:
+        """Evaluates one batch; returns logs only where `compute_metrics` is the user's."""
         y_pred = self(x, training=False) if self._call_has_training else self(x)
         loss = self._loss_of(x, y, y_pred, sample_weight, training=False)
         self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
-        return self._logs_of(x, y, y_pred, sample_weight)
-
-    def _logs_of(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any] | None:
         if type(self).compute_metrics is not Trainer.compute_metrics:
             return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
-        self._update_metrics(x, y, y_pred, sample_weight)
+        self._update_metrics(y, y_pred, sample_weight)
         return None
 
     def predict_step(self, data: Any) -> Any:
@@ -294,17 +341,36 @@ class Trainer(Loops):
         return self(x, training=False) if self._call_has_training else self(x)
 
     def _find_trained(self) -> tuple[Any, ...]:
-        """What each step asks for again and again, found once a call of `fit`."""
+        """The variables to train, for which the optimizer is built."""
         trained = tuple(self.trainable_variables)
-        object.__setattr__(self, "_trained", trained)
-        self._find_fixed_losses(trained)
-        if trained and self.optimizer is not None and not self.optimizer.built:
+        if trained and self.optimizer is None:
+            raise ValueError(
+                "The model was compiled with `optimizer=None`, so it can be evaluated but not trained. Compile it with an "
+                "optimizer, such as model.compile('adam', loss)."
+            )
+        if trained and not self.optimizer.built:
             self.optimizer.build(trained)
         return trained
 
-    def _find_fixed_losses(self, trained: Any) -> None:
-        fixed = any(v.regularizer is not None for v in trained) or any(layer._losses for layer in self._flatten_layers())
-        object.__setattr__(self, "_has_fixed_losses", fixed)
+    def _prepare(self, training: bool, own_step: bool) -> None:
+        """Finds once, for many steps, what each of them asks for.
+
+        Args:
+            training: whether they train.
+            own_step: whether they are fastk's steps, which call the model as a whole.
+        """
+        if self.training is not training:
+            self.train(training)
+        trained = self._find_trained() if training else None
+        fixed = None
+        if own_step:  # a step of the user's may call layers one by one, and their losses are then found by a walk alone
+            regularized = any(v.regularizer is not None for v in trained or self.trainable_variables)
+            fixed = regularized or any(layer._losses for layer in self._flatten_layers())
+        self._set_plain(_trained=trained, _has_fixed_losses=fixed)
+
+    def _release(self) -> None:
+        """Forgets what `_prepare` found: it may change before the next steps."""
+        self._set_plain(_trained=None, _has_fixed_losses=None)
 
     def _build_for(self, x: Any) -> None:
         """Makes the variables of a model that has not seen data, without computing anything."""
@@ -346,14 +412,3 @@ def _batch_size(x: Any) -> int:
     if isinstance(x, torch.Tensor):
         return x.shape[0]
     return next(part.shape[0] for part in tree.flatten(x) if part is not None)
-
-
-def to_numbers(logs: dict[str, Any]) -> dict[str, Any]:
-    """Logs with scalar tensors as Python floats, read from the device at once."""
-    tensors = {name: value for name, value in logs.items() if isinstance(value, torch.Tensor) and value.numel() == 1}
-    on_device = [value for value in tensors.values() if value.device.type != "cpu"]
-    if len(on_device) > 1:
-        read = torch.stack([value.detach().reshape(()).double() for value in tensors.values()]).tolist()
-        return {**logs, **dict(zip(tensors, read, strict=True))}
-    return {name: float(value.detach()) if name in tensors else value for name, value in logs.items()}
-
