@@ -166,7 +166,6 @@ def plain_layers(keras: Any) -> Any:
     x = layers.Concatenate(axis=-1)([merge([x, layers.Activation("tanh")(x)]) for merge in merged])
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D(keepdims=False)(x)])
     y = layers.RepeatVector(3)(x)
-    y = layers.Masking(0.5)(y)
     y = layers.UpSampling1D(2)(layers.ZeroPadding1D(1)(layers.Cropping1D((1, 0))(y)))
     y = layers.Flatten()(layers.AveragePooling1D(2)(layers.MaxPooling1D(2, strides=1)(y)))
     z = layers.Dot(axes=1, normalize=True)([x, x])
