@@ -428,6 +428,7 @@ def test_damaged_bytes_never_give_another_model(model, path, tmp_path):
     assert noticed > 250
 
 
+@pytest.mark.filterwarnings("ignore:Skipping variable loading")  # the optimizer may have become another
 def test_a_damaged_configuration_raises_what_is_expected(path):
     """Keys and values of the configuration are replaced; the checksums are right."""
     rng = np.random.default_rng(8)
