@@ -162,8 +162,8 @@ def backend() -> str:
 
 
 def enable_flash_attention() -> None:
-    """Makes attention insist on the flash implementation, and raise where it cannot run."""
-    _settings.flash_attention = True
+    """Lets torch take the flash implementation of attention where it can run (the default)."""
+    _settings.flash_attention = None
 
 
 def disable_flash_attention() -> None:
@@ -172,7 +172,7 @@ def disable_flash_attention() -> None:
 
 
 def is_flash_attention_enabled() -> bool | None:
-    """Whether the flash implementation of attention is insisted on (True) or ruled out (False); None: torch chooses."""
+    """False where the flash implementation of attention is ruled out; None where torch chooses."""
     return _settings.flash_attention
 
 

@@ -8,6 +8,7 @@ nothing in a configuration makes a module be imported.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import importlib
 import inspect
@@ -76,7 +77,7 @@ _custom_names: dict[Any, str] = {}
 class _State(threading.local):
     scope: dict[str, Any] = {}  # noqa: RUF012 - never changed in place
     safe_mode: bool | None = None
-    shared_configs: dict[int, dict] | None = None
+    shared: dict[int, tuple[int, Any]] | None = None
     shared_objects: dict[int, Any] | None = None
 
 
@@ -108,8 +109,8 @@ def custom_object_scope(custom_objects: dict[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def object_sharing_scope() -> Iterator[None]:
-    """Inside, an object met twice is written, and made, once."""
-    with _set("shared_configs", {}), _set("shared_objects", {}):
+    """Inside, what `serialize_shared` wrote as one object is made once."""
+    with _set("shared_objects", {}):
         yield
 
 
@@ -199,7 +200,32 @@ def serialize_keras_object(obj: Any) -> Any:
         return special
     if isinstance(obj, np.generic) or (isinstance(obj, np.ndarray) and obj.ndim == 0):
         return obj.item()
-    return _shared_config(obj, _serialize_object(obj))
+    config = _serialize_object(obj)
+    if _state.shared is not None and config["class_name"] != "function":
+        # With the object itself, so that its id is not given to another meanwhile.
+        config["shared_object_id"], _ = _state.shared.setdefault(id(obj), (len(_state.shared) + 1, obj))
+    return config
+
+
+def serialize_shared(obj: Any) -> Any:
+    """`serialize_keras_object`, with a `shared_object_id` where an object is met more than once."""
+    with _set("shared", {}):
+        config = serialize_keras_object(obj)
+    counts: collections.Counter = collections.Counter()
+
+    def visit(value: Any, act: Callable[[dict], None]) -> None:
+        if isinstance(value, dict):
+            act(value)
+        for child in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+            visit(child, act)
+
+    def drop_lone(value: dict) -> None:
+        if counts[value.get("shared_object_id")] == 1:
+            del value["shared_object_id"]
+
+    visit(config, lambda value: counts.update([value["shared_object_id"]] if "shared_object_id" in value else ()))
+    visit(config, drop_lone)
+    return config
 
 
 def serialize_dict(obj: dict) -> dict:
@@ -286,15 +312,6 @@ def location(cls: type) -> tuple[str | None, str, str | None]:
             module = module.rpartition(".")[0]
     module = None if cls.__module__ == "__main__" else cls.__module__
     return module, cls.__name__, get_registered_name(cls)
-
-
-def _shared_config(obj: Any, config: dict) -> dict:
-    seen = _state.shared_configs
-    if seen is not None and config["class_name"] != "function":
-        first = seen.setdefault(id(obj), config)
-        if first is not config:
-            first["shared_object_id"] = config["shared_object_id"] = id(obj)
-    return config
 
 
 # ---------------------------------------------------------------- reading

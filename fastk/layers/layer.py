@@ -142,7 +142,12 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
 
     def _maybe_build(self, spec: CallSpec) -> None:
         if type(self).build is not Layer.build:
-            self.build(**spec.shapes_for(self.build, type(self).__name__))
+            try:
+                self.build(**spec.shapes_for(self.build, type(self).__name__))
+            except Exception:
+                if not (spec.eager and getattr(type(self).build, "_traces_call", False)):
+                    raise
+                return  # a `call` that needs values: it builds the sub-layers as it runs, or says what is wrong
             self._check_input(spec.first)
             return
         if any(not layer.built for layer in self._layers):

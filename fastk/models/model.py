@@ -96,6 +96,8 @@ class Model(Trainer, Layer):
             self.compute_output_spec(inputs)
         self.built = True
 
+    build._traces_call = True  # type: ignore[attr-defined]
+
     def summary(
         self,
         line_length: int | None = None,

@@ -73,7 +73,7 @@ def plot_model(
     if kind == "pdf":
         return None
     try:
-        from IPython import display
+        from IPython import display  # pyright: ignore[reportMissingImports] - there in notebooks alone
     except ImportError:
         return None
     return display.Image(filename=path)

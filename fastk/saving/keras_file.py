@@ -17,7 +17,7 @@ from fastk.saving.archive import ASSETS, CONFIG, METADATA, WEIGHTS, Archive, Fol
 from fastk.saving.atomic import check_overwrite, replacing
 from fastk.saving.h5 import H5Reader, H5Writer
 from fastk.saving.weights import LEGACY, check_exists, load_state, save_state
-from fastk.serialization import deserialize_keras_object, object_sharing_scope, serialize_keras_object
+from fastk.serialization import deserialize_keras_object, object_sharing_scope, serialize_shared
 from fastk.user_warning import warn_user
 
 KERAS_VERSION = "3.15.1"
@@ -113,8 +113,7 @@ def _check_path(path: str, zipped: bool | None) -> None:
 
 def _describe(model: Any) -> dict[str, bytes]:
     """The JSON members."""
-    with object_sharing_scope():
-        config = serialize_keras_object(model)
+    config = serialize_shared(model)
     saved = datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
     metadata = {"keras_version": KERAS_VERSION, "date_saved": saved}
     try:

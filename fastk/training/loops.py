@@ -40,6 +40,7 @@ class Loops:
     _loss_tracker: Any
     _begin: Callable[[str], None]
     _build_for: Callable[[Any], None]
+    _find_trained: Callable[[], Any]
     _prepare: Callable[..., None]
     _release: Callable[[], None]
     _in_order: Callable[[dict[str, Any]], Any]
@@ -126,15 +127,13 @@ class Loops:
         self.stop_training = False
         logs: dict[str, Any] = {}
         try:
-            step = self._start_training()
+            self._find_trained()  # callbacks find the optimizer built
             callbacks.on_train_begin()
-            start = self._initial_epoch or initial_epoch
-            for epoch in range(start, epochs):
+            for epoch in range(self._initial_epoch or initial_epoch, epochs):
                 self.reset_metrics()
                 callbacks.on_epoch_begin(epoch)
-                if epoch > start or validation is not None:
-                    step = self._start_training()  # a callback may have changed what is trained
-                logs = self._run_epoch(source, callbacks, "train", step)
+                # Anew for each epoch: a callback may have changed what is trained.
+                logs = self._run_epoch(source, callbacks, "train", self._start_training())
                 if validation is not None and _is_due(epoch, validation_freq):
                     logs |= {f"val_{name}": value for name, value in self._evaluate(validation, callbacks).items()}
                 callbacks.on_epoch_end(epoch, logs)
@@ -346,7 +345,7 @@ class Loops:
         logs = _as_numbers(logs)
         # A step that reports a loss and leaves the mean of the loss alone reports its own.
         own_loss = "loss" in logs and not bool(self._loss_tracker.count.value)
-        return logs if own_loss or logs.keys() != results.keys() else results
+        return logs if own_loss or logs.keys() != results.keys() else {name: results[name] for name in logs}
 
 
 def _grouped(batches: Iterator, size: int) -> Iterator[tuple[int, int, Any]]:

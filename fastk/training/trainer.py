@@ -293,6 +293,7 @@ class Trainer(Loops):
         Returns:
             The logs: results by name.
         """
+        self._set_plain(_begun=True)
         return self._train_on(*unpack_x_y_sample_weight(data)) or self.get_metrics_result()
 
     def _train_on(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any] | None:
@@ -323,6 +324,7 @@ class Trainer(Loops):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One step of `evaluate` on one batch; override it to evaluate in another way."""
+        self._set_plain(_begun=True)
         return self._test_on(*unpack_x_y_sample_weight(data)) or self.get_metrics_result()
 
     def _test_on(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any] | None:
@@ -374,9 +376,20 @@ class Trainer(Loops):
 
     def _build_for(self, x: Any) -> None:
         """Makes the variables of a model that has not seen data, without computing anything."""
-        if all(layer.built for layer in self._flatten_layers()):
+        unbuilt = [layer for layer in self._flatten_layers() if not layer.built]
+        if not unbuilt:
             return
         from fastk.graph import KerasTensor, compute_output_spec
+        from fastk.models.model import Model
+
+        if type(self).call is Model.call:  # its own steps call the parts, which say themselves how to build them
+            if unbuilt == [self]:
+                return
+            raise RuntimeError(
+                f"Model '{self.name}' has no `call()`, so its layers cannot be built for the data: "
+                f"{[layer.name for layer in unbuilt if layer is not self]} must be built before. Give them an `Input`, or call "
+                "them on a batch."
+            )
 
         def symbolic(value: Any) -> Any:
             if value is None:

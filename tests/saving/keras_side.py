@@ -71,6 +71,10 @@ def main(folder):
         model.set_weights([np.random.normal(0, 0.3, w.shape) for w in model.get_weights()])
         model.save_weights(folder / f"theirs_{make.__name__}.weights.h5")
         note(model, *zoo.data(make.__name__), folder / f"theirs_{make.__name__}.npz")
+    for make in zoo.DESCRIBED:
+        model, name = make(keras), make.__name__
+        model.save(folder / f"theirs_{name}.keras")
+        note(model, *zoo.data(name), folder / f"theirs_whole_{name}.npz")
     for name in zoo.OPTIMIZERS:
         model, (x, t) = zoo.compiled(keras, name), zoo.data(name)
         for _ in range(3):

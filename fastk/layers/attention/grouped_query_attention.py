@@ -83,6 +83,7 @@ class GroupedQueryAttention(Heads):
             kernel_constraint=kernel_constraint,
             bias_constraint=bias_constraint,
         )
+        self.activity_regularizer = self._activity_regularizer  # Keras penalises the layer's own output too
         self.head_dim = head_dim
         self.num_query_heads = num_query_heads
         self.num_key_value_heads = num_key_value_heads

@@ -276,3 +276,9 @@ def test_additive_attention(scaled, rng):
     weights = softmax((scale * np.tanh(query[:, :, None].astype("float64") + value[:, None])).sum(-1))
     close(layer([query, value]), weights @ value, reductions=16, scale=8.0)
     assert "score_mode" not in layer.get_config()
+
+
+def test_grouped_queries_penalise_projections_and_output():
+    layer = layers.GroupQueryAttention(4, 4, 2, activity_regularizer="l2")
+    layer(np.ones((2, 3, 8), "float32"), np.ones((2, 3, 8), "float32"))
+    assert len(layer.losses) == 5
