@@ -64,7 +64,7 @@ def test_a_weight_of_one_loss_scales_it():
         ([None, "mae"], None, lambda a, b: b["mae"]),
         ({"a": ["mse", "mae"], "b": "mse"}, {"a": [1.0, 0.5]}, lambda a, b: a["mse"] + a["mae"] / 2 + b["mse"]),
     ],
-    ids=str,
+    ids=lambda value: None if callable(value) else str(value),
 )
 def test_several_outputs_take_losses_and_weights_in_every_form(kind, loss, weights, expected):
     x, _ = regression()
@@ -208,7 +208,9 @@ def test_metrics_come_as_names_functions_and_objects():
     def bias(y_true, y_pred):
         return (y_pred - y_true).mean(-1)
 
-    model.compile("sgd", "mse", metrics=["mae", keras.metrics.mean_squared_error, bias, keras.metrics.MeanSquaredError()])
+    model.compile(
+        "sgd", "mse", metrics=["mae", keras.metrics.mean_squared_error, bias, keras.metrics.MeanSquaredError()]
+    )
     results = model.evaluate(x, y, verbose=0, return_dict=True)
     assert list(results) == ["loss", "mae", "mean_squared_error", "bias", "mean_squared_error_1"]
     out = dense(model.layers[0], x)
@@ -217,7 +219,12 @@ def test_metrics_come_as_names_functions_and_objects():
 
 @pytest.mark.parametrize(
     "given",
-    [[["mae"], ["mse", "mae"]], ["mae", ["mse", "mae"]], {"a": "mae", "b": ["mse", "mae"]}, ({"a": ["mae"], "b": ["mse", "mae"]})],
+    [
+        [["mae"], ["mse", "mae"]],
+        ["mae", ["mse", "mae"]],
+        {"a": "mae", "b": ["mse", "mae"]},
+        ({"a": ["mae"], "b": ["mse", "mae"]}),
+    ],
 )
 @pytest.mark.parametrize("kind", ["list", "tuple", "dict"])
 def test_several_outputs_take_metrics_in_every_form(kind, given):

@@ -65,7 +65,10 @@ def test_several_inputs_come_as_a_list_or_by_name(form):
     given = parts if form == "list" else {"second": parts[1], "first": parts[0]}
     model.fit(given, y, verbose=0)
     np.testing.assert_allclose(
-        model.predict(given, verbose=0), x @ model.layers[-1].kernel.numpy() + model.layers[-1].bias.numpy(), rtol=1e-5, atol=1e-6
+        model.predict(given, verbose=0),
+        x @ model.layers[-1].kernel.numpy() + model.layers[-1].bias.numpy(),
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
@@ -164,9 +167,7 @@ def test_validation_takes_weights_and_steps():
     weight = np.arange(8.0)
     history = model.fit(x, y, validation_data=(x, y, weight), verbose=0).history
     assert history["val_loss"] == [model.evaluate(x, y, sample_weight=weight, verbose=0)]
-    history = model.fit(
-        x, y, validation_data=(x, y), validation_batch_size=2, validation_steps=3, verbose=0
-    ).history
+    history = model.fit(x, y, validation_data=(x, y), validation_batch_size=2, validation_steps=3, verbose=0).history
     assert history["val_loss"] == [pytest.approx(model.evaluate(x[:6], y[:6], verbose=0), rel=1e-6)]
 
 
@@ -277,7 +278,9 @@ def test_a_seed_makes_a_whole_fit_again_bit_for_bit():
 
     def run():
         keras.utils.set_random_seed(7)
-        model = keras.Sequential([layers.Input((3,)), layers.Dense(8, activation="relu"), layers.Dropout(0.5), layers.Dense(1)])
+        model = keras.Sequential(
+            [layers.Input((3,)), layers.Dense(8, activation="relu"), layers.Dropout(0.5), layers.Dense(1)]
+        )
         model.compile("adam", "mse")
         history = model.fit(x, y, epochs=3, batch_size=8, validation_split=0.2, verbose=0).history
         return history, model.get_weights()

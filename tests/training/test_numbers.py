@@ -71,7 +71,9 @@ def test_penalties_of_weights_and_activities_are_added_exactly():
         [
             layers.Input((3,)),
             layers.Dense(4, kernel_regularizer=keras.regularizers.L2(0.5), bias_initializer="ones"),
-            layers.Dense(1, bias_regularizer=keras.regularizers.L1(0.25), activity_regularizer=keras.regularizers.L1(0.1)),
+            layers.Dense(
+                1, bias_regularizer=keras.regularizers.L1(0.25), activity_regularizer=keras.regularizers.L1(0.1)
+            ),
         ]
     )
     model.layers[1].bias.assign([-2.0])
