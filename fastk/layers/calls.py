@@ -56,6 +56,7 @@ class LayerCalls:
         self._default_training = None if default is inspect.Parameter.empty else default
         self._call_has_mask = "mask" in parameters
         self._call_context_args: set[str] = {"training"}
+        self._hands_down_training_alone = True
         # Whether outputs may have a mask where the inputs have none; such layers always take the full path.
         self._makes_masks = cls.compute_mask is not LayerCalls.compute_mask
         self._supports_masking = self._makes_masks
@@ -63,7 +64,7 @@ class LayerCalls:
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's computation."""
         raise NotImplementedError(
-            f"Layer {type(self).__name__} does not have a `call()` method implemented: write `def call(self, inputs)`."
+            f"Layer {type(self).__name__} does not have a `call` method implemented. Write `def call(self, inputs)`."
         )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -99,6 +100,7 @@ class LayerCalls:
             self.built
             and not state.active
             and not self._makes_masks
+            and self._hands_down_training_alone
             and self.activity_regularizer is None
             and (not kwargs or (len(kwargs) == 1 and "training" in kwargs))
             and self._dtype_policy.compute_dtype == self._dtype_policy.variable_dtype
@@ -251,6 +253,7 @@ class LayerCalls:
     def _register_call_context_args(self, *names: str) -> None:
         """Makes arguments of these names pass from this layer's call to those nested in it, as `training` does."""
         self._call_context_args = self._call_context_args | set(names)
+        self._hands_down_training_alone = False
 
     # ------------------------------------------------------------ masks
 

@@ -87,10 +87,9 @@ class Attention(Layer):
         if seen is not None:
             scores = torch.where(seen, scores, scores - (65504.0 if scores.dtype is torch.float16 else 1e9))
         weights = scores.softmax(-1)
-        kept = weights
         if training and self.dropout > 0:
-            kept = autograd.dropout(weights, self.dropout, self.seed_generator.next())
-        outputs = torch.matmul(kept, value)
+            weights = autograd.dropout(weights, self.dropout, self.seed_generator.next())
+        outputs = torch.matmul(weights, value)
         if query_mask is not None:
             outputs = torch.where(query_mask.to(torch.bool).unsqueeze(-1), outputs, 0)
         return (outputs, weights) if return_attention_scores else outputs

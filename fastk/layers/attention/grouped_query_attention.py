@@ -107,12 +107,6 @@ class GroupedQueryAttention(Heads):
         projection.build(shape)
         return projection
 
-    def _project(self, query: Any, key: Any, value: Any) -> tuple:
-        return self._query_dense(query), self._key_dense(key), self._value_dense(value)
-
-    def _project_back(self, x: Any) -> Any:
-        return self._output_dense(x)
-
     def _attend_by_scores(self, heads: tuple, mask: Any, training: Any) -> tuple:
         query, key, value = heads
         key, value = (x.repeat_interleave(self.num_repeats, dim=2) for x in (key, value))

@@ -21,6 +21,10 @@ class Heads(Layer):
     use_bias: bool
     use_gate: bool
     sliding_window: int | None
+    _query_dense: Any
+    _key_dense: Any
+    _value_dense: Any
+    _output_dense: Any
     _gate_dense: Any
     _scale: float
     _dot_product_equation: str
@@ -105,7 +109,7 @@ class Heads(Layer):
             )
         mask = self._joined_mask(query, value, query_mask, value_mask, key_mask, attention_mask)
         gate = self._gate_dense(query) if self.use_gate else None
-        heads = self._project(query, key, value)
+        heads = (self._query_dense(query), self._key_dense(key), self._value_dense(value))
         if self.dropout == 0 and not return_attention_scores and heads[0].ndim == 4 and self._attends_along_one_axis():
             outputs, scores = self._attend(heads, mask, use_causal_mask), None
         else:
@@ -113,14 +117,8 @@ class Heads(Layer):
                 causal = _causal(query, value)
                 mask = causal if mask is None else mask & causal
             outputs, scores = self._attend_by_scores(heads, mask, training)
-        outputs = self._project_back(outputs if gate is None else outputs * gate)
+        outputs = self._output_dense(outputs if gate is None else outputs * gate)
         return (outputs, scores) if return_attention_scores else outputs
-
-    def _project(self, query: Any, key: Any, value: Any) -> tuple:
-        raise NotImplementedError(f"{type(self).__name__} must implement `_project(query, key, value)`.")
-
-    def _project_back(self, x: Any) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} must implement `_project_back(x)`.")
 
     def _attends_along_one_axis(self) -> bool:
         return True

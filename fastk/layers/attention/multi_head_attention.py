@@ -97,11 +97,11 @@ class MultiHeadAttention(Heads):
         """Makes and builds the projections."""
         key_shape = value_shape if key_shape is None else key_shape
         self._check_lengths(value_shape, key_shape)
-        self.query_dense = self._build_heads("query", query_shape, self.key_dim)
-        self.key_dense = self._build_heads("key", key_shape, self.key_dim)
+        self._query_dense = self._build_heads("query", query_shape, self.key_dim)
+        self._key_dense = self._build_heads("key", key_shape, self.key_dim)
         if self.use_gate:
             self._gate_dense = self._build_heads("gate", query_shape, self.value_dim, activation="sigmoid")
-        self.value_dense = self._build_heads("value", value_shape, self.value_dim)
+        self._value_dense = self._build_heads("value", value_shape, self.value_dim)
         rank = len(value_shape) + 1
         axes = self.attention_axes or tuple(range(1, rank - 2))
         self.attention_axes = axes = tuple(axis if axis >= 0 else rank - 1 + axis for axis in axes)
@@ -110,13 +110,13 @@ class MultiHeadAttention(Heads):
         features = self._output_shape or (query_shape[-1],)
         outer = string.ascii_lowercase[: len(query_shape) - 1]
         inner, made = "yz", string.ascii_uppercase[: len(features)]
-        self.output_dense = self._projection(
+        self._output_dense = self._projection(
             "attention_output",
             f"{outer}{inner},{inner}{made}->{outer}{made}",
             (*(None,) * (len(query_shape) - 2), *features),
             made,
         )
-        self.output_dense.build((*query_shape[:-1], self.num_heads, self.value_dim))
+        self._output_dense.build((*query_shape[:-1], self.num_heads, self.value_dim))
         self._build_attention(tuple(range(-len(axes), 0)))
 
     def _build_heads(self, name: str, shape: Any, size: int, **kwargs: Any) -> Any:
@@ -135,11 +135,25 @@ class MultiHeadAttention(Heads):
         self._dot_product_equation = f"{target},{source}->{scores}"
         self._combine_equation = f"{scores},{source}->{target}"
 
-    def _project(self, query: Any, key: Any, value: Any) -> tuple:
-        return self.query_dense(query), self.key_dense(key), self.value_dense(value)
+    @property
+    def query_dense(self) -> Any:
+        """The projection of the queries."""
+        return self._query_dense
 
-    def _project_back(self, x: Any) -> Any:
-        return self.output_dense(x)
+    @property
+    def key_dense(self) -> Any:
+        """The projection of the keys."""
+        return self._key_dense
+
+    @property
+    def value_dense(self) -> Any:
+        """The projection of the values."""
+        return self._value_dense
+
+    @property
+    def output_dense(self) -> Any:
+        """The projection of the heads' results."""
+        return self._output_dense
 
     def _attends_along_one_axis(self) -> bool:
         return self.attention_axes == (1,)
