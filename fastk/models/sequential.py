@@ -142,8 +142,10 @@ class Sequential(Model):
         required = [p.name for p in positional if p.default is p.empty]
         if not positional or len(required) > 1:
             raise ValueError(
-                "Layers added to a Sequential model can only have a single required positional argument, the input tensor. "
-                f"Layer {type(layer).__name__} has {required or 'none'}: give the others defaults, or use a functional model."
+                "Layers added to a Sequential model can only have a single required positional argument, the input "
+                "tensor. "
+                f"Layer {type(layer).__name__} has {required or 'none'}: give the others defaults, or use a functional "
+                "model."
             ) from error
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
@@ -258,7 +260,8 @@ class Sequential(Model):
         for layer_config in config["layers"]:
             if isinstance(layer_config, dict) and not {"class_name", "config"} <= layer_config.keys():
                 raise ValueError(
-                    "Cannot deserialize a layer of a Sequential model. Expected a dictionary containing a 'config' key. "
+                    "Cannot deserialize a layer of a Sequential model. Expected a dictionary containing a 'config' "
+                    "key. "
                     f"Received: {layer_config}"
                 )
             layer = serialization.deserialize_keras_object(layer_config, custom_objects=custom_objects)
