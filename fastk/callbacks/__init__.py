@@ -11,6 +11,7 @@ from fastk.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlate
 from fastk.callbacks.model_checkpoint import ModelCheckpoint
 from fastk.callbacks.monitor_callback import MonitorCallback
 from fastk.callbacks.progbar_logger import ProgbarLogger
+from fastk.callbacks.remote_monitor import RemoteMonitor
 from fastk.callbacks.swap_ema_weights import SwapEMAWeights
 from fastk.callbacks.tensorboard import TensorBoard
 from fastk.callbacks.terminate_on_nan import TerminateOnNaN
@@ -28,6 +29,7 @@ __all__ = [
     "MonitorCallback",
     "ProgbarLogger",
     "ReduceLROnPlateau",
+    "RemoteMonitor",
     "SwapEMAWeights",
     "TensorBoard",
     "TerminateOnNaN",

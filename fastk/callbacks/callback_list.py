@@ -1,7 +1,7 @@
 """`CallbackList`: several callbacks called as one.
 
-A batch method reaches only those that override it. The logs of a batch may be given as a function that computes them: it
-is called once, and only when a callback looks at them; a `ProgbarLogger` calls it itself, when it draws.
+A batch method reaches only those that override it. The logs of a batch may be given as a function that computes them:
+it is called once, and only when a callback looks at them; a `ProgbarLogger` calls it itself, when it draws.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise ValueError(
-                    f"`callbacks` takes `keras.callbacks.Callback` objects. Received: {callback!r} (of type {type(callback)})"
+                    f"`callbacks` takes `keras.callbacks.Callback` objects. Received: {callback!r} (of type "
+                    f"{type(callback)})"
                 )
         if add_history and not any(isinstance(c, History) for c in self.callbacks):
             self.callbacks.append(History())

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastk.callbacks.callback import Callback
 
-_EVENTS = ("on_epoch_begin", "on_epoch_end", "on_train_begin", "on_train_end", "on_train_batch_begin", "on_train_batch_end")
+_EVENTS = tuple(f"on_{what}_{edge}" for what in ("epoch", "train", "train_batch") for edge in ("begin", "end"))
 
 
 class LambdaCallback(Callback):

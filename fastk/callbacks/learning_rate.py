@@ -17,12 +17,43 @@ def _rate(optimizer: Any) -> float:
     return float(convert_to_numpy(optimizer.learning_rate))
 
 
+def _parts(optimizer: Any) -> list[tuple[str, Any]]:
+    """`(name, optimizer)` of the optimizers that have a learning rate; one alone needs no name."""
+    parts = getattr(optimizer, "optimizers", None)
+    return [("", optimizer)] if parts is None else [(part.name, part) for part in parts]
+
+
+def _note_rates(optimizer: Any, logs: dict | None) -> None:
+    if logs is not None:
+        for name, part in _parts(optimizer):
+            logs[f"learning_rate_{name}" if name else "learning_rate"] = _rate(part)
+
+
+def _takes_two(function: Callable) -> bool:
+    try:
+        inspect.signature(function).bind(0, 0.0)
+    except TypeError:
+        return False
+    except ValueError:  # a function in C without a signature
+        return True
+    return True
+
+
 class LearningRateScheduler(Callback):
     """Sets the learning rate at the start of each epoch.
 
     Args:
-        schedule: `schedule(epoch, learning_rate)` (or `schedule(epoch)`), with the epoch counted from 0, returns a float.
+        schedule: `schedule(epoch, learning_rate)` (or `schedule(epoch)`), with the epoch counted from 0, returns a
+            float.
         verbose: 1 says what is set.
+
+    >>> import fastk
+    >>> halve = fastk.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    >>> model = fastk.Sequential([fastk.Input((2,)), fastk.layers.Dense(1)])
+    >>> model.compile(fastk.optimizers.SGD(0.5), "mse")
+    >>> data = fastk.ops.ones((4, 2)), fastk.ops.ones((4, 1))
+    >>> model.fit(*data, epochs=2, callbacks=[halve], verbose=0).history["learning_rate"]
+    [0.25, 0.125]
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0):
@@ -30,25 +61,22 @@ class LearningRateScheduler(Callback):
         self.schedule, self.verbose = schedule, verbose
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        optimizer = self.model.optimizer
-        if not hasattr(optimizer, "learning_rate"):
-            raise ValueError(f"Optimizer {optimizer!r} must have a `learning_rate` attribute.")
-        try:
-            inspect.signature(self.schedule).bind(epoch, 0.0)
-            rate = self.schedule(epoch, _rate(optimizer))
-        except TypeError:
-            rate = self.schedule(epoch)
-        if not isinstance(rate, (float, np.floating)):
-            raise ValueError(
-                f"The output of the `schedule` function should be a float. Got: {rate} (of type {type(rate)})"
-            )
-        optimizer.learning_rate = float(rate)
-        if self.verbose:
-            print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
+        for name, optimizer in _parts(self.model.optimizer):
+            if not hasattr(optimizer, "learning_rate"):
+                raise ValueError(f"Optimizer {optimizer!r} must have a `learning_rate` attribute.")
+            two = _takes_two(self.schedule)
+            rate = self.schedule(epoch, _rate(optimizer)) if two else self.schedule(epoch)
+            if not isinstance(rate, (float, np.floating)):
+                raise ValueError(
+                    f"The output of the `schedule` function should be a float. Got: {rate} (of type {type(rate)})"
+                )
+            optimizer.learning_rate = float(rate)
+            if self.verbose:
+                whose = f"{name} learning rate" if name else "learning rate"
+                print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting {whose} to {rate}.")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if logs is not None:
-            logs["learning_rate"] = _rate(self.model.optimizer)
+        _note_rates(self.model.optimizer, logs)
 
 
 class ReduceLROnPlateau(MonitorCallback):
@@ -92,8 +120,7 @@ class ReduceLROnPlateau(MonitorCallback):
         return self.cooldown_counter > 0
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if logs is not None:
-            logs["learning_rate"] = _rate(self.model.optimizer)
+        _note_rates(self.model.optimizer, logs)
         current = self._monitored(logs, "Learning rate reduction is")
         if current is None:
             return
@@ -108,11 +135,12 @@ class ReduceLROnPlateau(MonitorCallback):
                 self._reduce(epoch)
 
     def _reduce(self, epoch: int) -> None:
-        optimizer = self.model.optimizer
-        rate = _rate(optimizer)
-        if rate <= np.float32(self.min_lr):
-            return
-        optimizer.learning_rate = new = max(rate * self.factor, self.min_lr)
-        if self.verbose:
-            print(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {new}.")
-        self.cooldown_counter, self.wait = self.cooldown, 0
+        for name, optimizer in _parts(self.model.optimizer):
+            rate = _rate(optimizer)
+            if rate <= np.float32(self.min_lr):
+                continue
+            optimizer.learning_rate = new = max(rate * self.factor, self.min_lr)
+            if self.verbose:
+                whose = f"{name} learning rate" if name else "learning rate"
+                print(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing {whose} to {new}.")
+            self.cooldown_counter, self.wait = self.cooldown, 0

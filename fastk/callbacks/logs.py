@@ -6,6 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 
+# Stands in unread logs: code in C that looks at the size of a dict alone (`json` does) must not find it empty.
+_UNREAD = "unread"
+
+
 class LazyLogs(dict):
     """A dict that is filled by a function when it is first looked at.
 
@@ -19,13 +23,14 @@ class LazyLogs(dict):
     """
 
     def __init__(self, compute: Callable[[], dict[str, Any]]):
-        super().__init__()
+        super().__init__({_UNREAD: None})
         self._compute: Callable[[], dict[str, Any]] | None = compute
 
     def read(self) -> LazyLogs:
         """The logs, filled."""
         if self._compute is not None:
             compute, self._compute = self._compute, None
+            self.clear()
             self.update(compute())
         return self
 
@@ -45,8 +50,8 @@ def _reading(method: Callable) -> Callable:
 
 
 for _name in (
-    "__contains__", "__delitem__", "__eq__", "__getitem__", "__ior__", "__iter__", "__len__", "__ne__", "__or__", "__repr__",
-    "__reversed__", "__ror__", "__setitem__", "copy", "get", "items", "keys", "pop", "popitem", "setdefault", "update",
-    "values",
+    "__contains__", "__delitem__", "__eq__", "__getitem__", "__ior__", "__iter__", "__len__", "__ne__", "__or__",
+    "__repr__", "__reversed__", "__ror__", "__setitem__", "copy", "get", "items", "keys", "pop", "popitem",
+    "setdefault", "update", "values",
 ):  # fmt: skip
     setattr(LazyLogs, _name, _reading(getattr(dict, _name)))

@@ -16,8 +16,8 @@ class ModelCheckpoint(MonitorCallback):
     """Saves after every epoch, or every so many batches.
 
     Args:
-        filepath: the file, ending in `.keras` (or in `.weights.h5` for weights alone); may hold `{epoch:02d}` and names of
-            the logs, such as `{val_loss:.2f}`.
+        filepath: the file, ending in `.keras` (or in `.weights.h5` for weights alone); may hold `{epoch:02d}` and names
+            of the logs, such as `{val_loss:.2f}`.
         monitor: the name in the logs that says which epoch is best.
         verbose: 1 says what is saved.
         save_best_only: whether to save only what is better than all before.
@@ -47,8 +47,8 @@ class ModelCheckpoint(MonitorCallback):
         self._current_epoch = 0
         if save_weights_only and not self.filepath.endswith(".weights.h5"):
             raise ValueError(
-                "When using `save_weights_only=True` in `ModelCheckpoint`, the filepath provided must end in `.weights.h5` "
-                f"(Keras weights format). Received: filepath={self.filepath}"
+                "When using `save_weights_only=True` in `ModelCheckpoint`, the filepath provided must end in "
+                f"`.weights.h5` (Keras weights format). Received: filepath={self.filepath}"
             )
         if not save_weights_only and not self.filepath.endswith(".keras"):
             raise ValueError(
@@ -71,7 +71,9 @@ class ModelCheckpoint(MonitorCallback):
         if not self._wanted(epoch, logs, path):
             return
         if os.path.isdir(path):
-            raise OSError(f"Please specify a non-directory filepath for ModelCheckpoint. Received an existing folder: {path}")
+            raise OSError(
+                f"Please specify a non-directory filepath for ModelCheckpoint. Received an existing folder: {path}"
+            )
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         save = self.model.save_weights if self.save_weights_only else self.model.save
         save(path, overwrite=True)
@@ -90,12 +92,14 @@ class ModelCheckpoint(MonitorCallback):
         if np.ndim(current) > 0:
             warn_user(
                 f"Can save best model only when `monitor` is a scalar value. Received: {current}. "
-                "Falling back to `save_best_only=False`.")
+                "Falling back to `save_best_only=False`."
+            )
             return True
         before = "None" if self.best is None else f"{self.best:.5f}"
         improved = self._is_improvement(current, self.best)
         if self.verbose and improved:
-            print(f"\nEpoch {epoch + 1}: {self.monitor} improved from {before} to {current:.5f}, saving model to {path}")
+            change = f"improved from {before} to {current:.5f}"
+            print(f"\nEpoch {epoch + 1}: {self.monitor} {change}, saving model to {path}")
         elif self.verbose:
             print(f"\nEpoch {epoch + 1}: {self.monitor} did not improve from {before}")
         if improved:
@@ -108,5 +112,6 @@ class ModelCheckpoint(MonitorCallback):
             return self.filepath.format(**values)
         except KeyError as error:
             raise KeyError(
-                f'Failed to format this callback filepath: "{self.filepath}". Reason: {error} is none of {sorted(values)}'
+                f'Failed to format this callback filepath: "{self.filepath}". '
+                f"Reason: {error} is none of {sorted(values)}"
             ) from None

@@ -20,7 +20,9 @@ class MonitorCallback(Callback):
         min_delta: the least difference that counts.
     """
 
-    def __init__(self, monitor: str = "val_loss", mode: str = "auto", baseline: float | None = None, min_delta: float = 0):
+    def __init__(
+        self, monitor: str = "val_loss", mode: str = "auto", baseline: float | None = None, min_delta: float = 0
+    ):
         super().__init__()
         if mode not in ("auto", "min", "max"):
             warn_user(f"{type(self).__name__} mode '{mode}' is unknown, fallback to auto mode.")
@@ -39,9 +41,9 @@ class MonitorCallback(Callback):
                     up = metric._direction == "up"
         if up is None:
             raise ValueError(
-                f"{type(self).__name__} callback received monitor={self.monitor}, but it is not known whether that metric "
-                "should be maximized or minimized. Pass `mode='max'` in order to monitor based on the highest metric value, "
-                "or pass `mode='min'` in order to use the lowest value."
+                f"{type(self).__name__} callback received monitor={self.monitor}, but it is not known whether that "
+                "metric should be maximized or minimized. Pass `mode='max'` in order to monitor based on the highest "
+                "metric value, or pass `mode='min'` in order to use the lowest value."
             )
         self.monitor_op = ops.greater if up else ops.less
 
@@ -60,5 +62,6 @@ class MonitorCallback(Callback):
         if value is None:
             warn_user(
                 f"{purpose} conditioned on metric `{self.monitor}` which is not available. "
-                f"Available metrics are: {','.join(logs or {})}")
+                f"Available metrics are: {','.join(logs or {})}"
+            )
         return value

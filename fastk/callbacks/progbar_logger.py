@@ -27,7 +27,9 @@ class ProgbarLogger(Callback):
 
     def _start(self) -> None:
         self._done = 0
-        self._bar = Progbar(self.params.get("steps"), verbose=self._verbose, stateless_metrics=()) if self._verbose else None
+        self._bar = None
+        if self._verbose:
+            self._bar = Progbar(self.params.get("steps"), verbose=self._verbose, stateless_metrics=())
 
     def _advance(self, batch: int, logs: Any) -> None:
         self._done = batch + 1

@@ -13,7 +13,8 @@ class SwapEMAWeights(Callback):
     The optimizer must have been made with `use_ema=True`. After training the model has the averaged weights.
 
     Args:
-        swap_on_epoch: whether the averages are in place during `on_epoch_end` too, for a `ModelCheckpoint` that comes after.
+        swap_on_epoch: whether the averages are in place during `on_epoch_end` too, for a `ModelCheckpoint` that comes
+            after.
     """
 
     def __init__(self, swap_on_epoch: bool = False):
@@ -23,12 +24,16 @@ class SwapEMAWeights(Callback):
 
     def _pairs(self) -> list[tuple[Any, Any]]:
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        if not getattr(optimizer, "use_ema", False):
+        averaging = [o for o in getattr(optimizer, "optimizers", [optimizer]) if getattr(o, "use_ema", False)]
+        if not averaging:
             raise ValueError(
-                "SwapEMAWeights must be used when `use_ema=True` is set on the optimizer. "
-                f"Received: use_ema={getattr(optimizer, 'use_ema', None)}"
+                f"SwapEMAWeights must be used when `use_ema=True` is set on the optimizer. Received: {optimizer!r} "
+                "without it. Compile the model with an optimizer such as keras.optimizers.Adam(use_ema=True)."
             )
-        return list(zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True))
+        pairs = []
+        for one in averaging:
+            pairs += zip(one._trainable_variables, one._model_variables_moving_average, strict=True)
+        return [(variable, average) for variable, average in pairs if average is not None]
 
     def _swap(self) -> None:
         for variable, average in self._pairs():

@@ -41,8 +41,8 @@ class TensorBoard(Callback):
         super().__init__()
         if write_images or embeddings_freq or embeddings_metadata is not None:
             raise ValueError(
-                "TensorBoard does not support `write_images`, `embeddings_freq` and `embeddings_metadata`: leave them out. "
-                f"Received: {write_images}, {embeddings_freq}, {embeddings_metadata}"
+                "TensorBoard does not support `write_images`, `embeddings_freq` and `embeddings_metadata`: leave them "
+                f"out. Received: {write_images}, {embeddings_freq}, {embeddings_metadata}"
             )
         self.log_dir = os.fspath(log_dir)
         self.histogram_freq, self.write_graph = histogram_freq, write_graph
@@ -66,7 +66,8 @@ class TensorBoard(Callback):
                 from torch.utils.tensorboard.writer import SummaryWriter
             except ImportError as error:
                 raise ImportError(
-                    "The TensorBoard callback needs the package `tensorboard`: install it with `pip install tensorboard`."
+                    "The TensorBoard callback needs the package `tensorboard`: install it with `pip install "
+                    "tensorboard`."
                 ) from error
             self._writers[name] = SummaryWriter(os.path.join(self.log_dir, name))
         return self._writers[name]

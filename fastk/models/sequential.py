@@ -143,9 +143,8 @@ class Sequential(Model):
         if not positional or len(required) > 1:
             raise ValueError(
                 "Layers added to a Sequential model can only have a single required positional argument, the input "
-                "tensor. "
-                f"Layer {type(layer).__name__} has {required or 'none'}: give the others defaults, or use a functional "
-                "model."
+                f"tensor. Layer {type(layer).__name__} has {required or 'none'}: give the others defaults, or use a "
+                "functional model."
             ) from error
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:

@@ -53,9 +53,8 @@ def _nested(variables: list, value_format: str) -> dict[str, Any]:
         if name in place:
             raise ValueError(
                 f"The following variable path is found twice in the model: '{variable.path}'. `get_state_tree()` can "
-                "only be "
-                "called when all variable paths are unique. Make sure to give unique names to your layers (and other "
-                "objects)."
+                "only be called when all variable paths are unique. Make sure to give unique names to your layers (and "
+                "other objects)."
             )
         place[name] = variable.value if value_format == "backend_tensor" else variable.numpy()
     return result

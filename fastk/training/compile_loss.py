@@ -87,8 +87,8 @@ class CompileLoss:
     def __init__(self, loss: Any, loss_weights: Any = None, output_names: list[str] | None = None):
         if loss_weights is not None and not isinstance(loss_weights, (list, tuple, dict, float, int)):
             raise ValueError(
-                "Expected `loss_weights` argument to be a float (single output case) or a list, tuple, or dict (multiple "
-                f"output case). Received instead: loss_weights={loss_weights} of type {type(loss_weights)}"
+                "Expected `loss_weights` argument to be a float (single output case) or a list, tuple, or dict "
+                f"(multiple output case). Received instead: loss_weights={loss_weights} of type {type(loss_weights)}"
             )
         # Objects at once: an unknown name fails at `compile`, and one loss for several outputs is one object.
         self._given = tree.map_structure(lambda one: None if one is None else get_loss(one), loss)
@@ -142,8 +142,8 @@ class CompileLoss:
         given, weights = self._given, self._given_weights
         if isinstance(weights, (float, int)) and len(outputs) > 1:
             raise ValueError(
-                f"`loss_weights` must match the number of losses: the model has {len(outputs)} outputs {outputs.shown()}. "
-                f"Give one weight for each, in a list or dict. Received: loss_weights={weights}"
+                f"`loss_weights` must match the number of losses: the model has {len(outputs)} outputs "
+                f"{outputs.shown()}. Give one weight for each, in a list or dict. Received: loss_weights={weights}"
             )
         flat = self._one_each(given)
         if flat is None:
@@ -182,7 +182,7 @@ class CompileLoss:
         places = [i for i, leaf in enumerate(paths) if leaf[: len(path)] == path]
         if not tree.is_nested(given):
             if isinstance(weights, (list, tuple, dict)):
-                self._reject_weights(weights, "one loss")
+                raise self._mismatch(weights, "one loss")
             weight = None if weights is None else float(weights)
             name = self._outputs.label(path, given.name)
             if isinstance(given, AutomaticCrossentropy):
@@ -213,14 +213,14 @@ class CompileLoss:
         if isinstance(weights, (list, tuple)) and len(weights) == len(given):
             return list(weights)
         if isinstance(weights, (list, tuple, dict)):
-            self._reject_weights(weights, f"{len(given)} losses")
+            raise self._mismatch(weights, f"{len(given)} losses")
         return [weights] * len(given)
 
     @staticmethod
-    def _reject_weights(weights: Any, losses_there: str) -> None:
-        raise ValueError(
-            f"`loss_weights` must match the number of losses, got {losses_there} and {len(weights)} weights: {weights}. "
-            "Give weights in the structure of `loss`."
+    def _mismatch(weights: Any, losses_there: str) -> ValueError:
+        return ValueError(
+            f"`loss_weights` must match the number of losses, got {losses_there} and {len(weights)} weights: "
+            f"{weights}. Give weights in the structure of `loss`."
         )
 
 
@@ -238,14 +238,14 @@ def match_labels(outputs: Outputs, y_true: Any, used: list[bool]) -> list:
     needed = [i for i, use in enumerate(used) if use]
     if y_true is None and needed:
         raise ValueError(
-            "The compiled loss and metrics need labels, but `y` is None. Pass `y`, or batches `(x, y)`; for a loss that "
-            "needs none, call `self.add_loss()` in a layer or override `compute_loss()`."
+            "The compiled loss and metrics need labels, but `y` is None. Pass `y`, or batches `(x, y)`; for a loss "
+            "that needs none, call `self.add_loss()` in a layer or override `compute_loss()`."
         )
     if not tree.is_nested(y_true):
         if len(needed) > 1:
             raise ValueError(
-                f"The model has {len(outputs)} outputs {outputs.shown()}, but `y` is a single array. Pass `y` as a list or "
-                "dict with one entry for each output."
+                f"The model has {len(outputs)} outputs {outputs.shown()}, but `y` is a single array. Pass `y` as a "
+                "list or dict with one entry for each output."
             )
         return [y_true] * len(outputs)
     flat, labels = tree.flatten(y_true), None
@@ -261,9 +261,10 @@ def match_labels(outputs: Outputs, y_true: Any, used: list[bool]) -> list:
             labels[i] = one
     if labels is None or any(labels[i] is None for i in needed):
         raise ValueError(
-            "y_true and y_pred have different structures: `y` must have labels for each output that has a loss or metrics, "
-            f"{[outputs.names[i] or i for i in needed]}.\ny_true: {tree.map_structure(lambda _: '*', y_true)}\n"
-            f"y_pred: {tree.map_structure(lambda _: '*', outputs.structure)}"
+            "y_true and y_pred have different structures: `y` must have labels for each output that has a loss or "
+            f"metrics, {[outputs.names[i] or i for i in needed]}.\ny_true: "
+            f"{tree.map_structure(lambda _: '*', y_true)}\ny_pred: "
+            f"{tree.map_structure(lambda _: '*', outputs.structure)}"
         )
     return labels
 

@@ -70,8 +70,8 @@ class CompileMetrics:
         for argument, value in (("metrics", given), ("weighted_metrics", weighted)):
             if value and not isinstance(value, (list, tuple, dict)):
                 raise ValueError(
-                    f"Expected `{argument}` argument to be a list, tuple, or dict. Received instead: {argument}={value} of "
-                    f"type {type(value)}"
+                    f"Expected `{argument}` argument to be a list, tuple, or dict. Received instead: "
+                    f"{argument}={value} of type {type(value)}"
                 )
         # Objects at once, so that `model.metrics` can name them before the first batch.
         self._given = tree.map_structure(get_metric, given) if given else None
@@ -127,7 +127,8 @@ class CompileMetrics:
                     metric.update_state(*batch[:2], sample_weight=batch[2])
 
     def result(self) -> dict[str, Any]:
-        """The value of each metric under the name that logs show: with the output's name in front where there are several."""
+        """The value of each metric under the name that logs show: with the output's name in front where there are
+        several."""
         if self._outputs is None:
             return {}
         several = len(self._outputs) > 1

@@ -1,7 +1,7 @@
 """The loops of `fit`, `evaluate` and `predict`.
 
-A loop rebuilds nothing per batch and reads nothing from the device per batch: logs are handed to the callbacks as a function
-that computes them, and only what shows them calls it.
+A loop rebuilds nothing per batch and reads nothing from the device per batch: logs are handed to the callbacks as a
+function that computes them, and only what shows them calls it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,21 @@ from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
 class Loops:
     """`fit`, `evaluate`, `predict`, and their one-batch forms."""
 
+    history: Any = None
+    stop_training = stop_evaluating = stop_predicting = False
+    _initial_epoch: int | None = None
+
+    # What `Trainer` and the layer bring.
     compiled: bool
     optimizer: Any
     steps_per_execution: int
-    stop_training: bool
-    history: Any
+    training: bool
+    train: Callable[[bool], Any]
+    eval: Callable[[], Any]
     get_metrics_result: Callable[[], dict[str, Any]]
     reset_metrics: Callable[[], None]
+    trainable_variables: list[Any]
     trainable_weights: list[Any]
-    _initial_epoch: int | None
     _loss_tracker: Any
     _begin: Callable[[str], None]
     _build_for: Callable[[Any], None]
@@ -72,8 +78,8 @@ class Loops:
         """Trains the model for a number of epochs.
 
         Args:
-            x: inputs: an array or tensor, a list or dict of them, a generator, a torch `DataLoader`, a `PyDataset`, or a
-                `tf.data.Dataset`; the last four yield `(x, y)` or `(x, y, sample_weight)`.
+            x: inputs: an array or tensor, a list or dict of them, a generator, a torch `DataLoader`, a `PyDataset`, or
+                a `tf.data.Dataset`; the last four yield `(x, y)` or `(x, y, sample_weight)`.
             y: labels, where `x` does not yield them.
             batch_size: samples a step (32 unless given), where `x` does not come in batches.
             epochs: the number of the last epoch.
@@ -129,7 +135,10 @@ class Loops:
         try:
             self._find_trained()  # callbacks find the optimizer built
             callbacks.on_train_begin()
-            for epoch in range(self._initial_epoch or initial_epoch, epochs):
+            if self._initial_epoch is not None:  # training that was interrupted goes on
+                source.skip_orders(self._initial_epoch - initial_epoch)
+                initial_epoch = self._initial_epoch
+            for epoch in range(initial_epoch, epochs):
                 self.reset_metrics()
                 callbacks.on_epoch_begin(epoch)
                 # Anew for each epoch: a callback may have changed what is trained.
@@ -143,6 +152,7 @@ class Loops:
                 self.optimizer.finalize_variable_values(self.trainable_weights)
             callbacks.on_train_end(logs)
         finally:
+            self._initial_epoch = None
             self._release()
             source.close()
             if validation is not None:
@@ -256,12 +266,11 @@ class Loops:
     ) -> Any:
         """One training step; returns the loss and the metrics of this batch."""
         self._begin("train_on_batch")
-        if class_weight is not None:
-            if sample_weight is not None:
-                raise ValueError(
-                    "Arguments `sample_weight` and `class_weight` cannot be specified at the same time. "
-                    f"Received: sample_weight={sample_weight}, class_weight={class_weight}"
-                )
+        if class_weight is not None and sample_weight is not None:
+            raise ValueError(
+                "Arguments `sample_weight` and `class_weight` cannot be specified at the same time. "
+                f"Received: sample_weight={sample_weight}, class_weight={class_weight}"
+            )
         batch = self._single_batch(x, y, sample_weight, class_weight)
         self._build_for(batch[0])
         return self._run_single(self._start_training(), batch, return_dict)
@@ -386,7 +395,8 @@ def _as_numbers(logs: Any) -> dict[str, Any]:
     """The logs of a user's step as numbers, those of metrics with several results flat."""
     if not isinstance(logs, dict):
         raise TypeError(
-            f"`train_step()` and `test_step()` must return a dict of logs by name. Received: {logs!r} (of type {type(logs)})"
+            f"`train_step()` and `test_step()` must return a dict of logs by name. Received: {logs!r} (of type "
+            f"{type(logs)})"
         )
     flat: dict[str, Any] = {}
     for name, value in logs.items():
@@ -401,7 +411,8 @@ def _is_due(epoch: int, frequency: Any) -> bool:
     if isinstance(frequency, (list, tuple)):
         return epoch + 1 in frequency
     raise ValueError(
-        f"Expected `validation_freq` to be a list or int. Received: validation_freq={frequency} of type {type(frequency)}."
+        f"Expected `validation_freq` to be a list or int. Received: validation_freq={frequency} of type "
+        f"{type(frequency)}."
     )
 
 

@@ -1,7 +1,7 @@
 """Matching what the user gives per output (losses, weights, metrics, labels) to a model's outputs.
 
-Given may be: one value for all outputs, a list in the order of the outputs, a dict by output names, or a structure like that
-of the outputs. All come out as a flat list, one entry an output.
+Given may be: one value for all outputs, a list in the order of the outputs, a dict by output names, or a structure like
+that of the outputs. All come out as a flat list, one entry an output.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Outputs:
             if nested is not None:
                 return nested
             raise ValueError(
-                f"Invalid `{what}`: it must have one entry for each of the model's {len(self)} output(s) {self.shown()}. "
-                f"Received: {what}={given!r} with {len(given)} entries."
+                f"Invalid `{what}`: it must have one entry for each of the model's {len(self)} output(s) "
+                f"{self.shown()}. Received: {what}={given!r} with {len(given)} entries."
             )
         return [given] * len(self)
 

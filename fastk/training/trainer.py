@@ -6,7 +6,8 @@ The loops that call the steps are in `fastk.training.loops`.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,35 +24,40 @@ from fastk.utils.packing import unpack_x_y_sample_weight
 class Trainer(Loops):
     """The training half of `Model`."""
 
+    # What a layer brings.
+    name: str
+    call: Callable[..., Any]
+    losses: list[Any]
     _dtype_policy: Any
     _call_has_training: bool
-    _flatten_layers: Any
-    trainable_variables: list[Any]
-    trainable_weights: list[Any]
+    _flatten_layers: Callable[..., list[Any]]
+    _losses_context: Any
+    if TYPE_CHECKING:
+        __call__: Callable[..., Any]
+
+    # What `compile` sets, on the model and outside the layer's own state.
+    optimizer: Any = None
+    loss: Any = None
+    compiled = False
+    run_eagerly = False
+    jit_compile = False
+    steps_per_execution = 1
+    _compile_loss: CompileLoss | None = None
+    _compile_metrics: CompileMetrics | None = None
+    _compile_arguments: dict[str, Any] | None = None
+    _trainable_when_compiled: dict[int, tuple[str, bool]]
+    _loss_tracker: Any = None
+    # Whether it has been trained or evaluated since, and so has a loss to show.
+    _begun = False
+
+    _compute_loss_takes_training: bool
+
+    # What `_prepare` finds for many steps: what they train, and whether there are losses whatever they call.
+    _trained: tuple[Any, ...] | None = None
+    _has_fixed_losses: bool | None = None
 
     def __init__(self) -> None:
-        set_plain = object.__setattr__  # before the layer is set up: nothing here is a layer's state
-        for name, value in {
-            "optimizer": None,
-            "loss": None,
-            "compiled": False,
-            "run_eagerly": False,
-            "jit_compile": False,
-            "steps_per_execution": 1,
-            "stop_training": False,
-            "history": None,
-            "_compile_loss": None,
-            "_compile_metrics": None,
-            "_compile_arguments": None,
-            "_loss_tracker": None,
-            "_initial_epoch": None,
-            "_begun": False,
-            "_trained": None,
-            "_has_fixed_losses": None,
-        }.items():
-            set_plain(self, name, value)
-        parameters = inspect.signature(self.compute_loss).parameters
-        set_plain(self, "_compute_loss_takes_training", "training" in parameters)
+        self._set_plain(_compute_loss_takes_training="training" in inspect.signature(self.compute_loss).parameters)
 
     # ------------------------------------------------------------ compile
 
@@ -71,8 +77,8 @@ class Trainer(Loops):
 
         Args:
             optimizer: a name or optimizer.
-            loss: a name, function or loss object; for several outputs a list, a dict by output names, or a structure like the
-                outputs.
+            loss: a name, function or loss object; for several outputs a list, a dict by output names, or a structure
+                like the outputs.
             loss_weights: factors of the outputs' losses, in the same forms.
             metrics: names, functions or metric objects, in a list; for several outputs in the same forms.
             weighted_metrics: the same, for metrics that sample weights enter.
@@ -87,16 +93,17 @@ class Trainer(Loops):
         """
         if jit_compile not in ("auto", False):
             raise ValueError(
-                f"`jit_compile` must be 'auto' or False: fastk's own kernels take the place of a compiler. Received: {jit_compile!r}"
+                "`jit_compile` must be 'auto' or False: fastk's own kernels take the place of a compiler. Received: "
+                f"{jit_compile!r}"
             )
         if steps_per_execution != "auto" and (not isinstance(steps_per_execution, int) or steps_per_execution < 1):
             raise ValueError(
                 f"`steps_per_execution` must be a positive integer or 'auto'. Received: {steps_per_execution!r}"
             )
         optimizer = given = optimizers.get(optimizer)
-        if auto_scale_loss and self._dtype_policy.name == "mixed_float16" and optimizer is not None:
-            if not isinstance(optimizer, optimizers.LossScaleOptimizer):
-                optimizer = optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
+        scales = auto_scale_loss and self._dtype_policy.name == "mixed_float16"
+        if scales and optimizer is not None and not isinstance(optimizer, optimizers.LossScaleOptimizer):
+            optimizer = optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
         names = getattr(self, "output_names", None)
         compiled_loss = None if loss is None else CompileLoss(loss, loss_weights, names)
         compiled_metrics = None
@@ -141,8 +148,9 @@ class Trainer(Loops):
         """Compiles the model as `get_compile_config` recorded it, and builds the optimizer."""
         if type(self).compile is not Trainer.compile and type(self).get_compile_config is Trainer.get_compile_config:
             warn_user(
-                "`compile()` was not called as part of model loading because the model's `compile()` method is custom. To "
-                "have it called, override `get_compile_config()` and `compile_from_config(config)`, or call it after loading."
+                "`compile()` was not called as part of model loading because the model's `compile()` method is custom. "
+                "To have it called, override `get_compile_config()` and `compile_from_config(config)`, or call it "
+                "after loading."
             )
             return
         config = {name: value for name, value in config.items() if name != "auto_scale_loss"}
@@ -160,11 +168,11 @@ class Trainer(Loops):
         state, before = self._trainable_state(), self._trainable_when_compiled
         self._set_plain(_begun=True, _trainable_when_compiled=state)
         if state != before:
-            changed = [name for key, (name, trainable) in state.items() if before.get(key, (name, trainable))[1] != trainable]
+            changed = [now[0] for key, now in state.items() if before.get(key, now)[1] != now[1]]
             if changed:
                 warn_user(
-                    "A layer's `trainable` state has changed since the model was compiled. Call `compile()` again, so that "
-                    f"the optimizer follows. Changed layers: {changed}"
+                    "A layer's `trainable` state has changed since the model was compiled. Call `compile()` again, so "
+                    f"that the optimizer follows. Changed layers: {changed}"
                 )
 
     # ------------------------------------------------------------ losses and metrics
@@ -228,7 +236,8 @@ class Trainer(Loops):
         return results
 
     def _in_order(self, logs: dict[str, Any]) -> Any:
-        """Results as a list, or as one number: the loss, each output's loss, metrics as compiled, then the rest by name."""
+        """Results as a list, or as one number: the loss, each output's loss, metrics as compiled, then the rest by
+        name."""
         compiled = self._compile_metrics.metrics if self._compile_metrics is not None else []
         ordered = [self._loss_tracker, *self._output_losses(), *compiled, *self._own_metrics()]
         names = dict.fromkeys(metric.name for metric in ordered if metric is not None and metric.name in logs)
@@ -317,8 +326,8 @@ class Trainer(Loops):
             return None
         if loss.ndim:
             raise ValueError(
-                f"The loss to minimize must be a scalar. Received: a tensor of shape {tuple(loss.shape)}. A compiled loss "
-                "must reduce: leave out `reduction='none'`; `compute_loss()` must return a mean or a sum."
+                f"The loss to minimize must be a scalar. Received: a tensor of shape {tuple(loss.shape)}. A compiled "
+                "loss must reduce: leave out `reduction='none'`; `compute_loss()` must return a mean or a sum."
             )
         return torch.autograd.grad(self.optimizer.scale_loss(loss), [v.value for v in trained], allow_unused=True)
 
@@ -347,8 +356,8 @@ class Trainer(Loops):
         trained = tuple(self.trainable_variables)
         if trained and self.optimizer is None:
             raise ValueError(
-                "The model was compiled with `optimizer=None`, so it can be evaluated but not trained. Compile it with an "
-                "optimizer, such as model.compile('adam', loss)."
+                "The model was compiled with `optimizer=None`, so it can be evaluated but not trained. Compile it with "
+                "an optimizer, such as model.compile('adam', loss)."
             )
         if trained and not self.optimizer.built:
             self.optimizer.build(trained)
@@ -387,8 +396,8 @@ class Trainer(Loops):
                 return
             raise RuntimeError(
                 f"Model '{self.name}' has no `call()`, so its layers cannot be built for the data: "
-                f"{[layer.name for layer in unbuilt if layer is not self]} must be built before. Give them an `Input`, or call "
-                "them on a batch."
+                f"{[layer.name for layer in unbuilt if layer is not self]} must be built before. Give them an `Input`, "
+                "or call them on a batch."
             )
 
         def symbolic(value: Any) -> Any:
@@ -403,8 +412,8 @@ class Trainer(Loops):
                 compute_output_spec(self, inputs)
         except (NotImplementedError, TypeError, RuntimeError, AttributeError) as error:
             raise RuntimeError(
-                "Unable to automatically build the model. Please build it yourself before calling fit/evaluate/predict, for "
-                f"example by calling it on a batch of data. Exception encountered:\n'{error}'"
+                "Unable to automatically build the model. Please build it yourself before calling "
+                f"fit/evaluate/predict, for example by calling it on a batch of data. Exception encountered:\n'{error}'"
             ) from error
 
 

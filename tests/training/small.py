@@ -35,12 +35,12 @@ def dense(layer, x):
     return x.astype("float64") @ layer.kernel.numpy().astype("float64") + layer.bias.numpy().astype("float64")
 
 
-def mse(y_true, y_pred, weight=1.0):
+def mse(y_true, y_pred, weight: float | np.ndarray = 1.0):
     """Mean squared error, each sample's times its weight."""
     return (((y_true - y_pred) ** 2).mean(-1) * weight).mean()
 
 
-def mae(y_true, y_pred, weight=1.0):
+def mae(y_true, y_pred, weight: float | np.ndarray = 1.0):
     """Mean absolute error, each sample's times its weight."""
     return (np.abs(y_true - y_pred).mean(-1) * weight).mean()
 

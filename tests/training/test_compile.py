@@ -126,7 +126,7 @@ def test_nested_outputs_take_losses_at_any_place():
     model = keras.Model(inputs, {"pair": (a, b), "rest": {"c": c}})
 
     def distance(y_true, y_pred):  # of the pair as a whole
-        return sum(abs(t - p) for t, p in zip(y_true, y_pred, strict=True)).mean(-1)
+        return abs(y_true[0] - y_pred[0]).mean(-1) + abs(y_true[1] - y_pred[1]).mean(-1)
 
     model.compile("sgd", {"pair": [distance, ("mse", None)], "rest": {"c": "mse"}})
     x, _ = regression()
@@ -157,9 +157,9 @@ def test_outputs_without_names_are_called_by_their_losses():
 
 def test_crossentropy_and_accuracy_choose_by_each_outputs_shape():
     inputs = layers.Input((3,))
-    heads = [layers.Dense(units, activation=activation, name=name)(inputs)
-             for name, units, activation in (("yes", 1, "sigmoid"), ("number", 4, "softmax"), ("onehot", 4, "softmax"))]  # fmt: skip
-    model = keras.Model(inputs, heads)
+    heads = {"yes": (1, "sigmoid"), "number": (4, "softmax"), "onehot": (4, "softmax")}
+    outputs = [layers.Dense(units, activation=function, name=name)(inputs) for name, (units, function) in heads.items()]
+    model = keras.Model(inputs, outputs)
     model.compile("sgd", "crossentropy", metrics=[["acc"], ["acc"], ["accuracy"]])
     x, _ = regression(6)
     number = np.arange(6) % 4
@@ -223,7 +223,7 @@ def test_metrics_come_as_names_functions_and_objects():
         [["mae"], ["mse", "mae"]],
         ["mae", ["mse", "mae"]],
         {"a": "mae", "b": ["mse", "mae"]},
-        ({"a": ["mae"], "b": ["mse", "mae"]}),
+        {"a": ["mae"], "b": ["mse", "mae"]},
     ],
 )
 @pytest.mark.parametrize("kind", ["list", "tuple", "dict"])

@@ -235,9 +235,8 @@ def test_two_optimizers_train_two_models():
     x, _ = regression(16)
     gan = Adversaries()
     before = [w.copy() for w in gan.get_weights()]
-    gan.compile(
-        keras.optimizers.Adam(0.01), keras.optimizers.SGD(0.01), keras.losses.BinaryCrossentropy(from_logits=True)
-    )
+    optimizers = keras.optimizers.Adam(0.01), keras.optimizers.SGD(0.01)
+    gan.compile(*optimizers, keras.losses.BinaryCrossentropy(from_logits=True))
     history = gan.fit(x, batch_size=8, epochs=2, verbose=0).history
     assert list(history) == ["d_loss", "g_loss"] and np.isfinite(list(history.values())).all()
     assert int(gan.g_optimizer.iterations) == int(gan.d_optimizer.iterations) == 4

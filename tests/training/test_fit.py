@@ -8,7 +8,7 @@ import torch
 
 import fastk as keras
 from fastk import layers
-from tests.training.small import linear, regression
+from tests.training.small import close, dense, linear, regression
 
 
 class Pairs(keras.utils.PyDataset):
@@ -64,12 +64,7 @@ def test_several_inputs_come_as_a_list_or_by_name(form):
     parts = [x[:, :2], x[:, 2:]]
     given = parts if form == "list" else {"second": parts[1], "first": parts[0]}
     model.fit(given, y, verbose=0)
-    np.testing.assert_allclose(
-        model.predict(given, verbose=0),
-        x @ model.layers[-1].kernel.numpy() + model.layers[-1].bias.numpy(),
-        rtol=1e-5,
-        atol=1e-6,
-    )
+    close(model.predict(given, verbose=0), dense(model.layers[-1], x))
 
 
 # ---------------------------------------------------------------- epochs and steps
@@ -278,9 +273,8 @@ def test_a_seed_makes_a_whole_fit_again_bit_for_bit():
 
     def run():
         keras.utils.set_random_seed(7)
-        model = keras.Sequential(
-            [layers.Input((3,)), layers.Dense(8, activation="relu"), layers.Dropout(0.5), layers.Dense(1)]
-        )
+        stack = [layers.Input((3,)), layers.Dense(8, activation="relu"), layers.Dropout(0.5), layers.Dense(1)]
+        model = keras.Sequential(stack)
         model.compile("adam", "mse")
         history = model.fit(x, y, epochs=3, batch_size=8, validation_split=0.2, verbose=0).history
         return history, model.get_weights()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import fastk as keras
-from fastk import layers
+from fastk import layers, regularizers
 from tests.training.small import close, dense, linear, mae, mse, regression, two_labels, two_outputs
 
 
@@ -30,7 +30,7 @@ def test_class_weights_are_the_weights_of_their_samples():
     history = model.fit(x, y, class_weight=weights, batch_size=5, shuffle=False, verbose=0).history
     logits = dense(model.layers[0], x)
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    w = np.array([weights[label] for label in y])
+    w = np.array([weights[int(label)] for label in y])
     close(history["loss"][0], (-np.log(p[np.arange(12), y]) * w).mean(), 400)
     close(history["accuracy"][0], ((p.argmax(-1) == y) * w).sum() / w.sum())
 
@@ -70,10 +70,8 @@ def test_penalties_of_weights_and_activities_are_added_exactly():
     model = keras.Sequential(
         [
             layers.Input((3,)),
-            layers.Dense(4, kernel_regularizer=keras.regularizers.L2(0.5), bias_initializer="ones"),
-            layers.Dense(
-                1, bias_regularizer=keras.regularizers.L1(0.25), activity_regularizer=keras.regularizers.L1(0.1)
-            ),
+            layers.Dense(4, kernel_regularizer=regularizers.L2(0.5), bias_initializer="ones"),
+            layers.Dense(1, bias_regularizer=regularizers.L1(0.25), activity_regularizer=regularizers.L1(0.1)),
         ]
     )
     model.layers[1].bias.assign([-2.0])
@@ -117,7 +115,7 @@ def test_nothing_to_minimise_is_an_error():
     x, y = regression()
     model = linear()
     model.compile("sgd")
-    with pytest.raises(ValueError, match="No loss to compute.*`loss` argument"):
+    with pytest.raises(ValueError, match=r"No loss to compute.*`loss` argument"):
         model.fit(x, y, verbose=0)
 
 
@@ -171,10 +169,10 @@ def test_fit_ends_with_the_moving_averages_where_the_optimizer_keeps_them():
     model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5), "mse")
     model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
     w, b = start
-    average = None
+    average: list = []
     for part in (slice(0, 4), slice(4, 8)) * 2:
         error = x[part] @ w + b - y[part]
         w, b = w - 0.1 * 2 * x[part].T @ error / 4, b - 0.1 * 2 * error.mean(0)
-        average = [w, b] if average is None else [0.5 * a + 0.5 * v for a, v in zip(average, (w, b), strict=True)]
+        average = [w, b] if not average else [0.5 * a + 0.5 * v for a, v in zip(average, (w, b), strict=True)]
     for value, expected in zip(model.get_weights(), average, strict=True):
         close(value, expected, 1000)

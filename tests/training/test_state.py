@@ -1,6 +1,7 @@
 """What training leaves behind and depends on: what is trainable, precision, building, copies."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_a_callback_may_unfreeze_at_the_start_of_an_epoch():
     model.compile("sgd", "mse")
     kernels.append(model.get_layer("first").kernel.numpy())
     model.fit(x, y, epochs=3, callbacks=[Unfreeze()], verbose=0)
-    assert [(a != b).any() for a, b in zip(kernels, kernels[1:], strict=False)] == [False, True, False]
+    assert [(a != b).any() for a, b in itertools.pairwise(kernels)] == [False, True, False]
 
 
 def test_a_model_without_weights_to_train_says_so():
@@ -90,7 +91,7 @@ def test_a_subclass_that_cannot_be_built_without_values_says_how_to_build_it():
     x, y = regression(8)
     model = Net()
     model.compile("adam", "mse")
-    with pytest.raises(RuntimeError, match="(?s)Unable to automatically build the model.*calling it on a batch"):
+    with pytest.raises(RuntimeError, match=r"(?s)Unable to automatically build the model.*calling it on a batch"):
         model.fit(x, y, verbose=0)
     model(x)
     model.fit(x, y, verbose=0)
@@ -115,13 +116,13 @@ def test_mixed_precision_trains_in_float32(policy):
 def test_a_global_policy_of_float16_scales_the_loss_and_skips_what_overflows():
     x, y = regression(16)
     try:
-        keras.config.set_dtype_policy("mixed_float16")
+        keras.dtype_policies.set_dtype_policy("mixed_float16")
         model = linear()
         model.compile(keras.optimizers.SGD(0.01), "mse")
         plain = linear()
         plain.compile(keras.optimizers.SGD(0.01), "mse", auto_scale_loss=False)
     finally:
-        keras.config.set_dtype_policy("float32")
+        keras.dtype_policies.set_dtype_policy("float32")
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert type(plain.optimizer) is keras.optimizers.SGD
     before = [w.copy() for w in model.get_weights()]

@@ -101,6 +101,21 @@ class ArraySource(DataSource):
         tail = torch.randperm(rest, **where) + (self.num_samples - rest)
         return torch.cat([(within + starts[:, None]).flatten(), tail])
 
+    def skip_orders(self, epochs: int) -> None:
+        """As in `DataSource`; with steps of its own an epoch is no whole pass, and its batches are passed over
+        instead."""
+        if not self.shuffle or epochs == 0:
+            return
+        if self.steps is not None:
+            for _ in range(epochs):
+                for _ in self.epoch():
+                    pass
+            return
+        drawn = 1 if self._pass is not None else 0  # `peek` has begun the first pass
+        self._pass = None
+        for _ in range(epochs - drawn):
+            self.order()
+
     def one_pass(self) -> Iterator[Batch]:
         """The batches of a new pass. On the host they are made without a line of Python for each."""
         order = self.order()

@@ -94,6 +94,13 @@ class DataSource(ABC):
         self._pass = chain((first,), batches)
         return first
 
+    def skip_orders(self, epochs: int) -> None:  # noqa: B027
+        """Draws the orders of so many epochs without their batches, so that the next epoch has the order it would have
+        had.
+
+        A source that draws none has nothing to do: its next epoch starts where it starts.
+        """
+
     def epoch(self) -> Iterator[Batch]:
         """The batches of the next epoch. Warns and ends early where the data runs out.
 

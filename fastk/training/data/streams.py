@@ -156,6 +156,12 @@ class PyDatasetSource(StreamSource):
             raise ValueError(self._empty_message())
         return next(to_device(iter([convert_batch(self._dataset[0], self.class_weights)]), self.device))
 
+    def skip_orders(self, epochs: int) -> None:
+        """As in `DataSource`; the dataset's hooks are left alone."""
+        if self._shuffle and self.num_batches is not None:
+            for _ in range(epochs):
+                torch.randperm(self.num_batches, **drawn_by(self._generator))
+
     def raw_batches(self) -> Iterator[Any]:
         """The batches in order, or shuffled."""
         dataset, generator = self._dataset, self._generator
