@@ -78,6 +78,7 @@ class _Settings:
     floatx: str = "float32"
     epsilon: float = 1e-7
     image_data_format: str = "channels_last"
+    flash_attention: bool | None = None
     max_epochs: int | None = None
     max_steps_per_epoch: int | None = None
     kernels: str = field(default_factory=lambda: str(read_environment("FASTK_KERNELS")))
@@ -158,6 +159,21 @@ def _limit(name: str, value: int | None) -> int | None:
 def backend() -> str:
     """The name of what computes: `'torch'`, so that code which asks takes its branch for torch tensors."""
     return "torch"
+
+
+def enable_flash_attention() -> None:
+    """Lets torch take the flash implementation of attention where it can run (the default)."""
+    _settings.flash_attention = None
+
+
+def disable_flash_attention() -> None:
+    """Rules the flash implementation of attention out."""
+    _settings.flash_attention = False
+
+
+def is_flash_attention_enabled() -> bool | None:
+    """False where the flash implementation of attention is ruled out; None where torch chooses."""
+    return _settings.flash_attention
 
 
 def kernels() -> str:

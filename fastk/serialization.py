@@ -8,6 +8,7 @@ nothing in a configuration makes a module be imported.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import importlib
 import inspect
@@ -76,7 +77,7 @@ _custom_names: dict[Any, str] = {}
 class _State(threading.local):
     scope: dict[str, Any] = {}  # noqa: RUF012 - never changed in place
     safe_mode: bool | None = None
-    shared_configs: dict[int, dict] | None = None
+    shared: dict[int, tuple[int, Any]] | None = None
     shared_objects: dict[int, Any] | None = None
 
 
@@ -108,8 +109,8 @@ def custom_object_scope(custom_objects: dict[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def object_sharing_scope() -> Iterator[None]:
-    """Inside, an object met twice is written, and made, once."""
-    with _set("shared_configs", {}), _set("shared_objects", {}):
+    """Inside, what `serialize_shared` wrote as one object is made once."""
+    with _set("shared_objects", {}):
         yield
 
 
@@ -199,7 +200,32 @@ def serialize_keras_object(obj: Any) -> Any:
         return special
     if isinstance(obj, np.generic) or (isinstance(obj, np.ndarray) and obj.ndim == 0):
         return obj.item()
-    return _shared_config(obj, _serialize_object(obj))
+    config = _serialize_object(obj)
+    if _state.shared is not None and config["class_name"] != "function":
+        # With the object itself, so that its id is not given to another meanwhile.
+        config["shared_object_id"], _ = _state.shared.setdefault(id(obj), (len(_state.shared) + 1, obj))
+    return config
+
+
+def serialize_shared(obj: Any) -> Any:
+    """`serialize_keras_object`, with a `shared_object_id` where an object is met more than once."""
+    with _set("shared", {}):
+        config = serialize_keras_object(obj)
+    counts: collections.Counter = collections.Counter()
+
+    def visit(value: Any, act: Callable[[dict], None]) -> None:
+        if isinstance(value, dict):
+            act(value)
+        for child in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+            visit(child, act)
+
+    def drop_lone(value: dict) -> None:
+        if counts[value.get("shared_object_id")] == 1:
+            del value["shared_object_id"]
+
+    visit(config, lambda value: counts.update([value["shared_object_id"]] if "shared_object_id" in value else ()))
+    visit(config, drop_lone)
+    return config
 
 
 def serialize_dict(obj: dict) -> dict:
@@ -288,15 +314,6 @@ def location(cls: type) -> tuple[str | None, str, str | None]:
     return module, cls.__name__, get_registered_name(cls)
 
 
-def _shared_config(obj: Any, config: dict) -> dict:
-    seen = _state.shared_configs
-    if seen is not None and config["class_name"] != "function":
-        first = seen.setdefault(id(obj), config)
-        if first is not config:
-            first["shared_object_id"] = config["shared_object_id"] = id(obj)
-    return config
-
-
 # ---------------------------------------------------------------- reading
 
 
@@ -361,7 +378,7 @@ def _deserialize(config: Any) -> Any:
         return _SPECIAL[name](config["config"] or {})
     if name == "function":
         if not isinstance(config["config"], str):
-            raise TypeError(f"Expected the name of a function as 'config'. Received: {config}")
+            raise TypeError(f"Expected 'config' to be a non-null str, the name of a function. Received: {config}")
         return _find(config["config"], config, is_function=True)
     if not isinstance(config["config"] or {}, dict):
         raise TypeError(f"Expected 'config' to be a dict for {name}. Received: {config}")
@@ -412,10 +429,11 @@ def _find(name: str, config: dict, is_function: bool) -> Any:
     if found is None and not is_function:
         found = _state.scope.get(name)
     module = config.get("module") or ""
-    if found is None and is_function and module == "builtins":
-        found = _public_function(name)
-    elif found is None and module.split(".")[0] in ("keras", "fastk", "tf_keras"):
+    packages = ("keras", "fastk", "tf_keras", *(("builtins",) if is_function else ()))
+    if found is None and module.split(".")[0] in packages:
         found = _public_function(name) if is_function else _public_class(module, name)
+        if found is not None:
+            _check_registered_name(name, config)
     if found is None:
         kind = "function" if is_function else "class"
         raise DeserializationError(
@@ -425,6 +443,17 @@ def _find(name: str, config: dict, is_function: bool) -> Any:
             f"Full object config: {_shortened(config)}"
         )
     return found
+
+
+def _check_registered_name(name: str, config: dict) -> None:
+    """What is fastk's own was registered by nobody: another name means that another class was meant."""
+    given = config.get("registered_name")
+    if given and given not in (name, config["class_name"]):
+        raise ValueError(
+            f"The configuration has `registered_name={given!r}`, and '{name}' resolved to a Keras built-in, which has "
+            "none. Import the module that registers the class, pass it in `custom_objects`, or remove the "
+            f"`registered_name`. Full object config: {_shortened(config)}"
+        )
 
 
 def _shortened(config: dict, length: int = 1000) -> str:
@@ -465,9 +494,8 @@ def add_special(name: str, read: Callable[[dict], Any]) -> None:
 def _read_lambda(config: dict) -> Any:
     if _state.safe_mode:
         raise ValueError(
-            "The configuration holds a Python lambda: loading it would run code from the file, which is refused by "
-            "default. "
-            "If you trust where it comes from, pass `safe_mode=False` to the loading function, or call "
+            "The configuration holds a Python lambda: loading it allows arbitrary code execution, which is refused by "
+            "default. If you trust where it comes from, pass `safe_mode=False` to the loading function, or call "
             "`keras.config.enable_unsafe_deserialization()`."
         )
     return lambdas.load(config["value"])

@@ -356,7 +356,10 @@ def softmax(x: Any, axis: Axis = -1) -> torch.Tensor:
             "Did you mean to use a sigmoid instead?",
             stacklevel=3,
         )
-    return _over_axes(torch.softmax, x, axis)
+    y = _over_axes(torch.softmax, x, axis)
+    if isinstance(axis, int) and isinstance(x, torch.Tensor) and axis in (-1, x.ndim - 1):
+        y._keras_logits = x  # type: ignore[attr-defined] - what a cross-entropy of `y` is computed from
+    return y
 
 
 @_activation

@@ -8,6 +8,7 @@ from fastk.activations import functions
 
 # By function, with its default arguments: the name in the table of `fastk.kernels.activation`.
 _NAMES: dict[Any, str] = {
+    None: "linear",
     functions.linear: "linear",
     functions.relu: "relu",
     functions.relu6: "relu6",

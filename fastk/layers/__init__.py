@@ -4,6 +4,10 @@ from fastk.layers.activations.activation import Activation
 from fastk.layers.activations.prelu import PReLU
 from fastk.layers.activations.relu import ELU, LeakyReLU, ReLU
 from fastk.layers.activations.softmax import Softmax
+from fastk.layers.attention.additive_attention import AdditiveAttention
+from fastk.layers.attention.attention import Attention
+from fastk.layers.attention.grouped_query_attention import GroupedQueryAttention as GroupQueryAttention
+from fastk.layers.attention.multi_head_attention import MultiHeadAttention
 from fastk.layers.convolutional.conv import Conv1D, Conv2D, Conv3D
 from fastk.layers.convolutional.conv_transpose import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
 from fastk.layers.convolutional.depthwise_conv import DepthwiseConv1D, DepthwiseConv2D
@@ -39,6 +43,7 @@ from fastk.layers.normalization.batch_normalization import BatchNormalization
 from fastk.layers.normalization.group_normalization import GroupNormalization
 from fastk.layers.normalization.layer_normalization import LayerNormalization
 from fastk.layers.normalization.rms_normalization import RMSNormalization
+from fastk.layers.normalization.spectral_normalization import SpectralNormalization
 from fastk.layers.normalization.unit_normalization import UnitNormalization
 from fastk.layers.pooling.adaptive_pooling import (
     AdaptiveAveragePooling1D,
@@ -110,7 +115,9 @@ __all__ = [
     "AdaptiveMaxPooling2D",
     "AdaptiveMaxPooling3D",
     "Add",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -163,6 +170,7 @@ __all__ = [
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
     "GroupNormalization",
+    "GroupQueryAttention",
     "Identity",
     "Input",
     "InputLayer",
@@ -181,6 +189,7 @@ __all__ = [
     "MaxPooling3D",
     "Maximum",
     "Minimum",
+    "MultiHeadAttention",
     "Multiply",
     "Normalization",
     "PReLU",
@@ -201,6 +210,7 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "SpectralNormalization",
     "StackedRNNCells",
     "Subtract",
     "TimeDistributed",

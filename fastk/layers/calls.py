@@ -2,7 +2,7 @@
 
 A call does, in this order: convert the inputs, check them against `input_spec`, build the layer if it is not, find
 out whether this is training, collect masks, run `call`, hand the mask on. A layer that is built, makes no masks and is
-given one plain tensor takes a short path through the same steps.
+given one plain tensor, or a list of them, takes a short path through the same steps.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class LayerCalls:
         self._default_training = None if default is inspect.Parameter.empty else default
         self._call_has_mask = "mask" in parameters
         self._call_context_args: set[str] = {"training"}
+        self._hands_down_training_alone = True
         # Whether outputs may have a mask where the inputs have none; such layers always take the full path.
         self._makes_masks = cls.compute_mask is not LayerCalls.compute_mask
         self._supports_masking = self._makes_masks
@@ -63,7 +64,7 @@ class LayerCalls:
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The layer's computation."""
         raise NotImplementedError(
-            f"Layer {type(self).__name__} does not have a `call()` method implemented: write `def call(self, inputs)`."
+            f"Layer {type(self).__name__} does not have a `call` method implemented. Write `def call(self, inputs)`."
         )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -73,7 +74,7 @@ class LayerCalls:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the layer on tensors, arrays or KerasTensors; builds it first where it is not."""
         context = current.context
-        if len(args) == 1 and type(args[0]) is torch.Tensor and self._is_short(args[0], kwargs):
+        if len(args) == 1 and self._is_short(args[0], kwargs):
             run: Callable = self._call_short
         else:
             self._require_super_init()
@@ -93,14 +94,24 @@ class LayerCalls:
             current.context = None
         return outputs if state.internal else to_boundary(outputs)
 
-    def _is_short(self, x: torch.Tensor, kwargs: dict) -> bool:
+    def _is_short(self, x: Any, kwargs: dict) -> bool:
         """Whether a call needs none of what the full path is for: the common case in training."""
-        return (
+        if not (
             self.built
             and not state.active
             and not self._makes_masks
+            and self._hands_down_training_alone
             and self.activity_regularizer is None
             and (not kwargs or (len(kwargs) == 1 and "training" in kwargs))
+            and self._dtype_policy.compute_dtype == self._dtype_policy.variable_dtype
+        ):
+            return False
+        return all(map(self._is_plain, x)) if type(x) is list else self._is_plain(x)
+
+    def _is_plain(self, x: Any) -> bool:
+        """Whether `x` is a tensor without a mask that needs no conversion."""
+        return (
+            type(x) is torch.Tensor
             and not hasattr(x, "_keras_mask")
             and (
                 x.dtype is self._torch_input_dtype()
@@ -108,7 +119,6 @@ class LayerCalls:
                 or not self.autocast
                 or not x.is_floating_point()
             )
-            and self._dtype_policy.compute_dtype == self._dtype_policy.variable_dtype
         )
 
     def _call_short(self, context: CallContext, args: tuple, kwargs: dict) -> Any:
@@ -243,6 +253,7 @@ class LayerCalls:
     def _register_call_context_args(self, *names: str) -> None:
         """Makes arguments of these names pass from this layer's call to those nested in it, as `training` does."""
         self._call_context_args = self._call_context_args | set(names)
+        self._hands_down_training_alone = False
 
     # ------------------------------------------------------------ masks
 

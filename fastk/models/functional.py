@@ -347,7 +347,7 @@ def functional_from_config(cls: type, config: dict[str, Any], custom_objects: di
     config = dict(config)
     layer_configs = config.pop("layers")
     ends = {"inputs": config.pop("input_layers"), "outputs": config.pop("output_layers")}
-    created: dict[str, Any] = {}
+    created: dict[str, tuple[Any, int]] = {}
     pending: list[tuple[Any, dict]] = []
     for layer_config in layer_configs:
         operation = serialization.deserialize_keras_object(layer_config, custom_objects=custom_objects)
@@ -355,14 +355,16 @@ def functional_from_config(cls: type, config: dict[str, Any], custom_objects: di
             raise ValueError(
                 f"Unexpected object from deserialization, expected a layer or operation, got a {type(operation)}"
             )
-        created[layer_config["name"]] = operation
+        # A layer that a model within this one has too was called before; its indices here count the calls from now on.
+        before = 0 if isinstance(operation, InputLayer) else len(operation._inbound_nodes)
+        created[layer_config["name"]] = operation, before
         pending += [(operation, node) for node in layer_config["inbound_nodes"]]
     _replay(pending, created)
 
     def tensor(where: Any) -> Any:
         if isinstance(where, (list, tuple)) and len(where) == 3 and isinstance(where[0], str):
             name, node_index, tensor_index = where
-            offset = _index_offset(created.get(name))
+            offset = _index_offset(created[name][0]) if name in created else 0
             found = _recorded_output(created, (name, node_index - offset, tensor_index))
             if found is None:
                 raise ValueError(f"Invalid Functional model configuration: it has no tensor {where}.")
@@ -374,7 +376,7 @@ def functional_from_config(cls: type, config: dict[str, Any], custom_objects: di
     return cls(**{key: tensor(value) for key, value in ends.items()}, **config)
 
 
-def _replay(pending: list[tuple[Any, dict]], created: dict[str, Any]) -> None:
+def _replay(pending: list[tuple[Any, dict]], created: dict[str, tuple[Any, int]]) -> None:
     """Calls the operations again, each once its inputs exist, the calls of one operation in their order."""
     while pending:
         left: list[tuple[Any, dict]] = []
@@ -395,7 +397,7 @@ def _replay(pending: list[tuple[Any, dict]], created: dict[str, Any]) -> None:
         pending = left
 
 
-def _revived(node: Any, created: dict[str, Any]) -> tuple[list, dict] | None:
+def _revived(node: Any, created: dict[str, tuple[Any, int]]) -> tuple[list, dict] | None:
     """The arguments of a recorded call; None where one of its inputs does not exist yet."""
     if isinstance(node, list):  # the form of old files: [[layer, node, tensor, kwargs], ...]
         tensors = [_recorded_output(created, where[:3]) for where in node]
@@ -418,9 +420,10 @@ def _revived(node: Any, created: dict[str, Any]) -> tuple[list, dict] | None:
     return (args, kwargs) if complete else None
 
 
-def _recorded_output(created: dict[str, Any], where: Any) -> KerasTensor | None:
+def _recorded_output(created: dict[str, tuple[Any, int]], where: Any) -> KerasTensor | None:
     name, node_index, tensor_index = where
     if name not in created:
         raise ValueError(f"Invalid Functional model configuration. Missing layer: {name}. Layers: {list(created)}")
-    nodes = created[name]._inbound_nodes
+    operation, before = created[name]
+    nodes = operation._inbound_nodes[before:]
     return nodes[node_index].outputs[tensor_index] if node_index < len(nodes) else None

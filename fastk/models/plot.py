@@ -59,7 +59,7 @@ def plot_model(
         splines=splines,
         **kwargs,
     )
-    path = os.fspath(to_file)
+    path = os.fsdecode(to_file)
     kind = os.path.splitext(path)[1].removeprefix(".") or "png"
     try:
         dot.write(path, format=kind)
@@ -73,7 +73,7 @@ def plot_model(
     if kind == "pdf":
         return None
     try:
-        from IPython import display
+        from IPython import display  # pyright: ignore[reportMissingImports] - there in notebooks alone
     except ImportError:
         return None
     return display.Image(filename=path)

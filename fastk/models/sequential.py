@@ -89,8 +89,9 @@ class Sequential(Model):
         for key in self._contained:  # what is an attribute stays
             self._modules.pop(key, None)
         self._contained.clear()
-        for layer in self._layers:
-            if not any(layer is known for known in self._modules.values()):
+        attributes = set(map(id, self._modules.values()))
+        for layer in dict.fromkeys(self._layers):
+            if id(layer) not in attributes:
                 self._register_contained(layer)
         self._state_version += 1
 
@@ -256,7 +257,16 @@ class Sequential(Model):
         if config.get("dtype") is not None:
             model.dtype_policy = serialization.deserialize_keras_object(config["dtype"])
         for layer_config in config["layers"]:
-            model.add(serialization.deserialize_keras_object(layer_config, custom_objects=custom_objects))
+            if isinstance(layer_config, dict) and not {"class_name", "config"} <= layer_config.keys():
+                raise ValueError(
+                    "Cannot deserialize a layer of a Sequential model. Expected a dictionary containing a 'config' "
+                    "key. "
+                    f"Received: {layer_config}"
+                )
+            layer = serialization.deserialize_keras_object(layer_config, custom_objects=custom_objects)
+            model.add(layer, rebuild=False)
+        if model._layers:
+            model._maybe_rebuild()
         shape = config.get("build_input_shape")
         if not model._built_graph and shape and isinstance(shape, (list, tuple)):
             model.build(tuple(shape))

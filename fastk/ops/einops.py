@@ -9,7 +9,7 @@ import torch
 
 from fastk.graph.keras_tensor import KerasTensor
 from fastk.graph.operation import Operation
-from fastk.ops.registration import CLASSES, is_symbolic
+from fastk.ops.registration import CLASS_MAKERS, is_symbolic
 from fastk.ops.shapes import product, reshape_shape, shape_of
 from fastk.tensor import convert_to_tensor
 
@@ -56,7 +56,7 @@ class Rearrange(Operation):
         return KerasTensor(_plan(shape_of(tensor), pattern, axes_lengths)[2], dtype=tensor.dtype)
 
 
-CLASSES["Rearrange"] = Rearrange
+CLASS_MAKERS["Rearrange"] = lambda: Rearrange
 
 
 def rearrange(tensor: Any, pattern: str, **axes_lengths: int) -> Any:

@@ -29,8 +29,9 @@ from fastk.graph.symbolic import compute_output_spec
 from fastk.ops.shapes import broadcast_shapes, shape_of, with_shape
 from fastk.serialization import deserialize_keras_object
 
-# Every operation's class by its name in files.
-CLASSES: dict[str, type[Operation]] = {}
+# For every operation, by its name in files, what makes its class. Classes are made when a graph or a file first needs
+# one: hundreds of them at import would be a good part of the time that `import fastk` takes.
+CLASS_MAKERS: dict[str, Callable[[], type[Operation]]] = {}
 
 _SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _NAME = inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, default=None)
@@ -52,7 +53,12 @@ def camel_case(name: str) -> str:
 
 
 def operation(
-    tensors: str, *, spec: Callable | None = None, name: str | None = None, module: str | None = None
+    tensors: str,
+    *,
+    spec: Callable | None = None,
+    name: str | None = None,
+    module: str | None = None,
+    call: Callable | None = None,
 ) -> Callable[[Callable], Callable]:
     """A decorator that makes a function of tensors a public operation.
 
@@ -63,24 +69,30 @@ def operation(
             By default the function is run without values, on the `meta` device, with stand-ins for unknown sizes.
         name: the class's name in files, where it is not the function's name in CamelCase.
         module: Keras's module for it in files, where it is not that of the function: `"nn"`.
+        call: the class's `call`, where it is not the function itself.
     """
 
     def decorate(function: Callable) -> Callable:
         # `fastk.ops.numpy.reductions` is written as `keras.src.ops.numpy`.
         place = module or function.__module__.split(".")[2]
-        cls = _operation_class(function, tensors.split(), spec, name or camel_case(function.__name__), place)
+        class_name = name or camel_case(function.__name__)
+
+        @functools.cache
+        def make_class() -> type[FunctionOperation]:
+            return _operation_class(function, tensors.split(), spec, class_name, place, call)
+
+        CLASS_MAKERS[class_name] = make_class
 
         @functools.wraps(function)
         def public(*args: Any, **kwargs: Any) -> Any:
             for x in args:
                 if type(x) is not Tensor and is_symbolic(x):
-                    return symbolic_call(cls, args, kwargs)
+                    return symbolic_call(make_class(), args, kwargs)
             for x in kwargs.values():
                 if type(x) is not Tensor and is_symbolic(x):
-                    return symbolic_call(cls, args, kwargs)
+                    return symbolic_call(make_class(), args, kwargs)
             return function(*args, **kwargs)
 
-        public.operation = cls  # type: ignore[attr-defined]
         return public
 
     return decorate
@@ -205,7 +217,7 @@ class FunctionOperation(Operation):
 
 
 def _operation_class(
-    function: Callable, tensors: list[str], spec: Callable | None, name: str, module: str
+    function: Callable, tensors: list[str], spec: Callable | None, name: str, module: str, call: Callable | None
 ) -> type[FunctionOperation]:
     signature = inspect.signature(function)
     unknown = set(tensors) - set(signature.parameters)
@@ -220,7 +232,7 @@ def _operation_class(
         FunctionOperation.__init__(self, *args, **kwargs)
 
     initialize.__signature__ = constructor  # type: ignore[attr-defined]
-    cls = type(
+    return type(
         name,
         (FunctionOperation,),
         {
@@ -235,10 +247,9 @@ def _operation_class(
             "variadic": next((p.name for p in signature.parameters.values() if p.kind is _VARIADIC), None),
             "static_names": tuple(parameter.name for parameter in static),
             "_keras_location": (f"keras.src.ops.{module}", name, name),
+            **({} if call is None else {"call": call}),
         },
     )
-    CLASSES[name] = cls
-    return cls
 
 
 def _as_keywords(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
@@ -249,4 +260,5 @@ def _as_keywords(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]
 
 def operation_class(name: str) -> Any:
     """The class of an operation by its name in files, such as `"ExpandDims"`; None where there is none."""
-    return CLASSES.get({"Abs": "Absolute", "Conj": "Conjugate"}.get(name, name))
+    make_class = CLASS_MAKERS.get({"Abs": "Absolute", "Conj": "Conjugate"}.get(name, name))
+    return None if make_class is None else make_class()

@@ -13,7 +13,6 @@ import contextlib
 import json
 import math
 import os
-import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, BinaryIO
 
@@ -23,6 +22,7 @@ import torch
 from fastk.errors import FileFormatError, FileMissing
 from fastk.saving.atomic import replacing
 from fastk.tensor import convert_to_numpy
+from fastk.user_warning import warn_user
 
 FREE_ELEMENTS = 1 << 20
 """Datasets of more elements may only be stored compressed, or not at all, where a variable is as large."""
@@ -381,8 +381,6 @@ def shard_map_path(path: str) -> str:
     """The path of the map of sharded weights; a `.weights.h5` path is changed, with a warning, as in Keras."""
     if path.endswith(".weights.h5"):
         renamed = f"{path.removesuffix('.h5')}.json"
-        warnings.warn(
-            f"Sharded weights are listed in a `.weights.json` file: {renamed} is used for {path}.", stacklevel=3
-        )
+        warn_user(f"Sharded weights are listed in a `.weights.json` file: {renamed} is used for {path}.")
         return renamed
     return path

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import tempfile
-import warnings
 import zipfile
 from typing import Any, BinaryIO
 
@@ -18,7 +17,8 @@ from fastk.saving.archive import ASSETS, CONFIG, METADATA, WEIGHTS, Archive, Fol
 from fastk.saving.atomic import check_overwrite, replacing
 from fastk.saving.h5 import H5Reader, H5Writer
 from fastk.saving.weights import LEGACY, check_exists, load_state, save_state
-from fastk.serialization import deserialize_keras_object, object_sharing_scope, serialize_keras_object
+from fastk.serialization import deserialize_keras_object, object_sharing_scope, serialize_shared
+from fastk.user_warning import warn_user
 
 KERAS_VERSION = "3.15.1"
 """The version of Keras whose format is written."""
@@ -51,17 +51,16 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, zipped: bool |
     """
     include_optimizer = _checked_options(filepath, kwargs)
     skip = [] if include_optimizer or getattr(model, "optimizer", None) is None else [model.optimizer]
+    if not model.built:
+        warn_user(
+            "You are saving a model that has not yet been built: it holds no weights. Build it first: call it on data."
+        )
     if isinstance(filepath, io.IOBase):
         _write_archive(model, filepath, skip, folder=None)  # type: ignore[arg-type]
         return
-    path = os.fspath(filepath)
+    path = os.fsdecode(filepath)
     _check_path(path, zipped)
     check_overwrite(path, overwrite)
-    if not model.built:
-        warnings.warn(
-            "You are saving a model that has not yet been built: it holds no weights. Build it first: call it on data.",
-            stacklevel=3,
-        )
     if zipped is False:
         _write_folder(model, path, skip)
         return
@@ -80,7 +79,7 @@ def _checked_options(filepath: Any, kwargs: dict[str, Any]) -> bool:
         message = f"The `save_format` argument is deprecated: the path says it. Received: save_format={save_format!r}."
         if save_format != "keras" and not str(filepath).endswith(".keras"):
             raise ValueError(f"{message} Pass a path that ends in `.keras`, and leave it out.")
-        warnings.warn(message, DeprecationWarning, stacklevel=4)
+        warn_user(message, DeprecationWarning)
     return include_optimizer
 
 
@@ -114,8 +113,7 @@ def _check_path(path: str, zipped: bool | None) -> None:
 
 def _describe(model: Any) -> dict[str, bytes]:
     """The JSON members."""
-    with object_sharing_scope():
-        config = serialize_keras_object(model)
+    config = serialize_shared(model)
     saved = datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
     metadata = {"keras_version": KERAS_VERSION, "date_saved": saved}
     try:
@@ -199,7 +197,7 @@ def load_model(
     """
     if isinstance(filepath, io.IOBase):
         return _read(Archive(filepath, "the file object"), custom_objects, compile, safe_mode)  # type: ignore[arg-type]
-    path = os.fspath(filepath)
+    path = os.fsdecode(filepath)
     if os.path.isdir(path):
         return _read(Folder(path), custom_objects, compile, safe_mode)
     _check_readable(path)

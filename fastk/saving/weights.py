@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any
 
 from fastk.errors import FileFormatError, FileMissing
@@ -12,6 +11,7 @@ from fastk.saving.archive import WEIGHTS, Archive, NewAssets
 from fastk.saving.atomic import check_overwrite, replacing
 from fastk.saving.h5 import H5Reader, H5Writer, ShardedReader, ShardedWriter, VariableReader, shard_map_path
 from fastk.saving.walk import Walk
+from fastk.user_warning import warn_user
 
 GIGABYTE = 1 << 30
 LEGACY = (".h5", ".hdf5")
@@ -44,15 +44,13 @@ def save_weights(
     ...     fastk.saving.save_weights(model, path)
     ...     fastk.saving.load_weights(model, path)
     """
-    path = os.fspath(filepath)
+    path = os.fsdecode(filepath)
     _check_built(model, "saving")
-    endings = (".weights.h5",) if max_shard_size is None else (".weights.json", ".weights.h5")
-    if not path.endswith(endings):
-        mend = "call `model.save` for the whole model as `.keras`, or `save_weights` with such a path"
+    if not path.endswith(".weights.h5") and (max_shard_size is None or not path.endswith(".weights.json")):
+        ending = "`.weights.h5`" if max_shard_size is None else "`.weights.json` where `max_shard_size` is given"
         raise ValueError(
-            f"The filename must end in `{endings[0]}`"
-            f"{'' if max_shard_size is None else ' where `max_shard_size` is given'}. Received: filepath={path}. To "
-            f"mend it, {mend}."
+            f"The filename must end in {ending}. Received: filepath={path}. Pass such a path, or call `model.save` for "
+            "the whole model as a `.keras` file."
         )
     if max_shard_size is None:
         check_overwrite(path, overwrite)
@@ -89,19 +87,20 @@ def load_weights(
         FileFormatError: a damaged file.
         FileMissing: no such file.
     """
-    path = os.fspath(filepath)
+    path = os.fsdecode(filepath)
+    known = path.endswith((".keras", ".weights.h5", ".weights.json"))
     if kwargs:
         raise ValueError(
             f"Invalid keyword arguments: {kwargs}. `load_weights` takes `skip_mismatch` and `objects_to_skip`."
         )
     if objects_to_skip is not None and not path.endswith((".weights.h5", ".weights.json")):
         raise ValueError(f"`objects_to_skip` only supports loading '.weights.h5' files. Received: {path}")
-    if by_name is not None:
+    if by_name is not None and known:
         raise ValueError(
             f"`by_name` only supports loading legacy '.h5' or '.hdf5' files. Received: {path}. Here variables are "
             "found by the place of their layer in the model; `skip_mismatch=True` leaves out those that do not fit."
         )
-    if not path.endswith((".keras", ".weights.h5", ".weights.json")):
+    if not known:
         mend = (
             "It is of Keras's old format: load it with Keras itself, and save it there with "
             "`model.save_weights('NAME.weights.h5')`."
@@ -192,7 +191,7 @@ def load_state(
         listed.append(f"  and {len(walk.failures) - len(listed)} more")
     message = f"A total of {len(walk.failures)} objects could not be loaded:\n" + "\n".join(listed)
     if skip_mismatch:
-        warnings.warn(f"{message}\nThey keep the values they had.", stacklevel=3)
+        warn_user(f"{message}\nThey keep the values they had.")
         return
     first = next(iter(walk.failures.values()))[2]
     raise ValueError(
@@ -232,11 +231,10 @@ class _Loading(Walk):
         before, self.failures = self.failures, {}
         super()._visit_nested(container, path, seen)
         if self.failures:
-            warnings.warn(
+            warn_user(
                 f"The file has nothing at '{path}': it was saved by a version of Keras that left out layers in "
                 "containers within "
                 f"containers. They keep the values they had: {[obj.name for obj, _, _ in self.failures.values()]}.",
-                stacklevel=2,
             )
         self.failures = before
         return True

@@ -243,7 +243,10 @@ class Loops:
                     callbacks.on_predict_batch_begin(first)
                     for batch in batches:
                         outputs = self.predict_step(pack_x_y_sample_weight(*batch))
-                        collected.append(tree.flatten(outputs))
+                        # Detached, they do not keep alive what a loss would be computed from.
+                        collected.append(
+                            [x.detach() if isinstance(x, torch.Tensor) else x for x in tree.flatten(outputs)]
+                        )
                     callbacks.on_predict_batch_end(last, {"outputs": _joined(outputs, collected[first:])})
                     if self.stop_predicting:
                         break

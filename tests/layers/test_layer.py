@@ -124,6 +124,17 @@ def test_attributes_may_come_and_go():
     assert layer.part is None
 
 
+def test_a_weight_may_have_a_sub_layer_s_name():
+    for trainable in (True, False):
+        layer = layers.Layer()
+        layer.add_weight(shape=(2,), trainable=trainable, name="inner")
+        layer.inner = layers.Dense(1)
+        layer.inner.build((None, 3))
+        layer.add_weight(shape=(3,), trainable=trainable, name="inner")
+        assert set(layer.state_dict()) == {"inner_", "inner__", "inner.kernel", "inner.bias"}
+        assert len(layer.weights) == 4 and layer.inner.units == 1
+
+
 def test_forgotten_super_init():
     class Forgetful(layers.Layer):
         def __init__(self):
@@ -297,6 +308,22 @@ def test_training_is_handed_down():
 
     Defaults(recorder)(torch.ones(1, 2))
     assert recorder.seen[0] is True, "a default is handed down too"
+
+
+def test_other_arguments_are_handed_down_where_registered():
+    class Inner(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self._register_call_context_args("mode")
+
+        def call(self, inputs, mode=None):
+            return inputs + (1 if mode else 0)
+
+    outer = Outer(Outer(Inner()))
+    outer._register_call_context_args("mode")
+    for _ in range(2):
+        assert outer(torch.zeros(1), mode=True).item() == 1
+        assert outer(torch.zeros(1)).item() == 0
 
 
 def test_failed_call_leaves_no_context():

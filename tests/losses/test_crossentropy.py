@@ -239,3 +239,28 @@ def test_an_implementation_asked_for_by_name_is_not_passed_over():
             loss(labels, logits)
     finally:
         fastk.config.set_kernels("auto")
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_softmax_and_its_loss_are_computed_from_the_logits(rng, sparse):
+    """Exact where probabilities underflow, for the values and the gradients."""
+    logits = torch.tensor(rng.normal(size=(5, 4)) * 100, dtype=torch.float32, requires_grad=True)
+    labels = rng.integers(0, 4, 5)
+    probabilities = fastk.activations.softmax(logits)
+    targets = labels if sparse else np.eye(4, dtype="float32")[labels]
+    function = losses.sparse_categorical_crossentropy if sparse else losses.categorical_crossentropy
+    values = function(targets, probabilities)
+    wide = logits.detach().double().numpy()
+    expected = np.log(np.exp(wide - wide.max(1, keepdims=True)).sum(1)) + wide.max(1) - wide[np.arange(5), labels]
+    np.testing.assert_allclose(values.detach().numpy(), expected, rtol=1e-5, atol=1e-5)
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+    shares = np.exp(wide - wide.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    shares[np.arange(5), labels] -= 1
+    np.testing.assert_allclose(gradient.numpy(), shares, atol=1e-6)
+
+
+def test_changed_probabilities_are_taken_as_they_are():
+    halved = fastk.activations.softmax(torch.zeros(1, 2)) * torch.tensor([1.0, 3.0])
+    value = losses.sparse_categorical_crossentropy([1], halved)
+    np.testing.assert_allclose(value.numpy(), [-np.log(0.75)], rtol=1e-6)

@@ -290,7 +290,7 @@ def test_layout_of_parameters(rng):
             optimizer.apply([torch.tensor(scale * gradient)], [variable])
         np.testing.assert_allclose(optimizer._momentums[0].numpy(), (0.1 * 0.9 - 0.2) * gradient, rtol=1e-5)
     # Two ways of the same arithmetic: a few roundings apart.
-    np.testing.assert_allclose(plain.numpy(), transposed.numpy(), rtol=8 * np.finfo("float32").eps)
+    np.testing.assert_allclose(plain.numpy(), transposed.numpy(), rtol=8 * float(np.finfo("float32").eps))
 
 
 def test_empty_variables():

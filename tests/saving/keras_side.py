@@ -1,7 +1,7 @@
 """What Keras does in `test_exchange.py`, in a process of its own: `python keras_side.py FOLDER`, on the torch backend.
 
 It loads what fastk saved into the folder, and saves models of its own into it. Of each it notes, in NAME.npz,
-predictions, weights, optimizer variables, what `evaluate` says, and the loss and the predictions after one more step
+predictions, weights, optimizer variables, losses and metrics, and the loss and the predictions after one more step
 of training.
 """
 
@@ -30,14 +30,14 @@ def flat(value):
 
 def note(model, x, t, path):
     """Writes down what the model does; a later process compares it."""
-    arrays = {f"y{i}": np.asarray(v) for i, v in enumerate(flat(model.predict(x, verbose=0)))}
+    arrays = {f"y{i}": np.asarray(v) for i, v in enumerate(flat(model.predict_on_batch(x)))}
     arrays |= {f"w{i:03}": keras.ops.convert_to_numpy(v) for i, v in enumerate(model.weights)}
     if t is not None:
         arrays |= {f"o{i:03}": keras.ops.convert_to_numpy(v) for i, v in enumerate(model.optimizer.variables)}
-        arrays["loss"] = np.asarray(flat(model.evaluate(x, t, verbose=0)))
+        arrays["loss"] = np.asarray(flat(model.test_on_batch(x, t)))
         if "noise" not in str(path):
             arrays["nloss"] = np.asarray(flat(model.train_on_batch(x, t)))
-            arrays |= {f"n{i}": np.asarray(v) for i, v in enumerate(flat(model.predict(x, verbose=0)))}
+            arrays |= {f"n{i}": np.asarray(v) for i, v in enumerate(flat(model.predict_on_batch(x)))}
     np.savez(path, **arrays)  # type: ignore[arg-type] - none is called allow_pickle
 
 
@@ -71,6 +71,10 @@ def main(folder):
         model.set_weights([np.random.normal(0, 0.3, w.shape) for w in model.get_weights()])
         model.save_weights(folder / f"theirs_{make.__name__}.weights.h5")
         note(model, *zoo.data(make.__name__), folder / f"theirs_{make.__name__}.npz")
+    for make in zoo.DESCRIBED:
+        model, name = make(keras), make.__name__
+        model.save(folder / f"theirs_{name}.keras")
+        note(model, *zoo.data(name), folder / f"theirs_whole_{name}.npz")
     for name in zoo.OPTIMIZERS:
         model, (x, t) = zoo.compiled(keras, name), zoo.data(name)
         for _ in range(3):

@@ -79,6 +79,25 @@ def test_the_optimizer_can_be_left_out(model, tmp_path):
     assert same(model, loaded) and int(loaded.optimizer.iterations) == 0
 
 
+def test_a_model_within_two_others_stays_one(zoo, tmp_path):
+    model, (x, _) = zoo.nested(fastk), zoo.data("nested")
+    model.save(tmp_path / "model.keras")
+    loaded = fastk.saving.load_model(tmp_path / "model.keras")
+    assert same(model, loaded) and loaded.count_params() == model.count_params()
+    assert loaded.get_layer("tower") is loaded.get_layer("inner").get_layer("tower")
+    for a, b in zip(model.predict(x, verbose=0), loaded.predict(x, verbose=0), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_files_of_one_model_differ_in_their_date_alone(model, tmp_path):
+    configs = []
+    for name in ("a.keras", "b.keras"):
+        model.save(tmp_path / name)
+        with zipfile.ZipFile(tmp_path / name) as archive:
+            configs.append([archive.read(member) for member in ("config.json", "model.weights.h5")])
+    assert configs[0] == configs[1]
+
+
 class Vocabulary(fastk.layers.Layer):
     """Keeps words, in a file beside its variables."""
 
@@ -367,6 +386,16 @@ def test_an_unknown_class_is_named_once(path):
     assert len(str(caught.value)) < 2000
 
 
+def test_a_registered_class_is_not_mistaken_for_one_of_the_same_name(path):
+    def rename(members):
+        old, new = b'"registered_name": null, "build_config"', b'"registered_name": "mine>Dense", "build_config"'
+        members["config.json"] = members["config.json"].replace(old, new)
+
+    rewritten(path, rename)
+    with pytest.raises(ValueError, match=r"mine>Dense.*resolved to a Keras built-in"):
+        fastk.saving.load_model(path)
+
+
 def test_a_class_that_is_not_public_is_never_imported(path):
     def rename(members):
         old, new = b'"module": "keras.layers", "class_name": "Dense"', b'"module": "subprocess", "class_name": "Popen"'
@@ -399,6 +428,7 @@ def test_damaged_bytes_never_give_another_model(model, path, tmp_path):
     assert noticed > 250
 
 
+@pytest.mark.filterwarnings("ignore:Skipping variable loading")  # the optimizer may have become another
 def test_a_damaged_configuration_raises_what_is_expected(path):
     """Keys and values of the configuration are replaced; the checksums are right."""
     rng = np.random.default_rng(8)

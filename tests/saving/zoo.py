@@ -61,8 +61,13 @@ def every_layer(keras: Any) -> Any:
     return keras.Model([tokens, image, vector], out, name="every_layer")
 
 
-def nested(keras: Any) -> Any:
-    """Models in models, a layer used twice, operations between, several outputs."""
+def boxed(keras: Any, sharing: bool = False) -> Any:
+    """Models in models, a layer used twice, operations between, several outputs.
+
+    Args:
+        keras: the package.
+        sharing: whether a model is used in two others, which Keras saves and cannot load.
+    """
     layers = keras.layers
     shared = layers.Dense(4, name="shared")
     a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
@@ -71,9 +76,13 @@ def nested(keras: Any) -> Any:
     inner = keras.Model(inner_in, layers.Dense(3)(tower(inner_in) + inner_in), name="inner")
     x, y = inner(shared(a)), inner(shared(b) * 2.0)
     both = layers.Concatenate()([x, keras.ops.sin(y)])
-    return keras.Model(
-        {"a": a, "b": b}, [layers.Dense(2, name="p")(both), layers.Dense(1, name="q")(tower(a))], name="nested"
-    )
+    q = layers.Dense(1, name="q")(tower(a) if sharing else a)
+    return keras.Model({"a": a, "b": b}, [layers.Dense(2, name="p")(both), q], name="boxed")
+
+
+def nested(keras: Any) -> Any:
+    """`boxed`, with a model that is used in two others."""
+    return boxed(keras, sharing=True)
 
 
 def subclassed(keras: Any) -> Any:
@@ -137,7 +146,69 @@ def functional_subclass(keras: Any) -> Any:
     return Net()
 
 
+def plain_layers(keras: Any) -> Any:
+    """Layers without variables, with arguments that are not their defaults."""
+    layers, regularizers = keras.layers, keras.regularizers
+    image = keras.Input((8, 8, 4), name="image")
+    x = layers.Rescaling(0.5, offset=0.1)(image)
+    x = layers.ZeroPadding2D(((1, 0), (0, 1)))(x)
+    x = layers.Cropping2D(((0, 1), (1, 0)))(x)
+    x = layers.UpSampling2D((2, 2), interpolation="bilinear")(x)
+    x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    x = layers.AveragePooling2D(2, strides=1, padding="same")(x)
+    x = layers.SpatialDropout2D(0.3, seed=1)(layers.GaussianDropout(0.2)(layers.GaussianNoise(0.1)(x)))
+    x = layers.ReLU(max_value=2.0, negative_slope=0.1, threshold=0.05)(x)
+    x = layers.ELU(0.5)(layers.LeakyReLU(0.2)(x))
+    x = layers.Activation("gelu")(layers.Identity()(x))
+    x = layers.Permute((2, 1, 3))(layers.ActivityRegularization(l1=0.1, l2=0.2)(x))
+    x = layers.Softmax(axis=-1)(x)
+    merged = [layers.Add(), layers.Subtract(), layers.Multiply(), layers.Average(), layers.Maximum(), layers.Minimum()]
+    x = layers.Concatenate(axis=-1)([merge([x, layers.Activation("tanh")(x)]) for merge in merged])
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D(keepdims=False)(x)])
+    y = layers.RepeatVector(3)(x)
+    y = layers.UpSampling1D(2)(layers.ZeroPadding1D(1)(layers.Cropping1D((1, 0))(y)))
+    y = layers.Flatten()(layers.AveragePooling1D(2)(layers.MaxPooling1D(2, strides=1)(y)))
+    z = layers.Dot(axes=1, normalize=True)([x, x])
+    x = layers.Dropout(0.5, noise_shape=(None, 1))(layers.Concatenate()([x, y, z]))
+    x = layers.Dense(
+        5,
+        kernel_initializer=keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="truncated_normal"),
+        bias_initializer=keras.initializers.Constant(0.1),
+        kernel_regularizer=regularizers.L1L2(0.1, 0.2),
+        bias_regularizer=regularizers.L1(0.3),
+        activity_regularizer=regularizers.L2(0.1),
+        kernel_constraint=keras.constraints.MaxNorm(2.0, axis=0),
+        bias_constraint=keras.constraints.NonNeg(),
+    )(x)
+    volume = layers.Reshape((1, 5, 1, 1))(x)
+    volume = layers.Cropping3D(1)(layers.ZeroPadding3D(1)(layers.UpSampling3D(2)(volume)))
+    volume = layers.AveragePooling3D((2, 2, 1))(layers.MaxPooling3D((1, 2, 2), padding="same")(volume))
+    return keras.Model(image, [layers.GlobalMaxPooling3D()(volume), layers.AlphaDropout(0.2)(x)], name="plain_layers")
+
+
+def judged(keras: Any) -> Any:
+    """A loss and metrics with arguments of their own, and layers in two types of numbers."""
+    layers, metrics = keras.layers, keras.metrics
+    x = keras.Input((3,))
+    first = layers.Dense(4, activation="relu", dtype="mixed_bfloat16")(x)
+    p = layers.Dense(2, activation="sigmoid", dtype="float32", name="p")(first)
+    q = layers.Dense(1, name="q")(first)
+    model = keras.Model(x, [p, q], name="judged")
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        loss=[keras.losses.BinaryCrossentropy(label_smoothing=0.1), keras.losses.LogCosh()],
+        loss_weights=[0.3, 0.7],
+        metrics=[
+            [metrics.AUC(num_thresholds=20, name="auc"), metrics.Precision(thresholds=0.4, name="precision")],
+            [metrics.RootMeanSquaredError(name="rmse"), "mae"],
+        ],
+    )
+    return model
+
+
 ZOO = (every_layer, nested, subclassed, functional_subclass)
+# Those whose classes are all built in, so that a file describes them wholly.
+DESCRIBED = (every_layer, boxed, plain_layers, judged)
 
 # What makes the optimizers' variables differ: each is (class, arguments).
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -192,11 +263,17 @@ def data(name: str) -> tuple[Any, Any]:
 
     inputs = {
         "every_layer": [rng.integers(0, 11, (2, 6)).astype("int32"), normal(2, 8, 8, 3), normal(2, 5)],
+        "boxed": {"a": normal(2, 4), "b": normal(2, 4)},
         "nested": {"a": normal(2, 4), "b": normal(2, 4)},
+        "plain_layers": normal(2, 8, 8, 4),
         "subclassed": normal(2, 3),
         "functional_subclass": normal(2, 3),
     }
-    return (inputs[name], None) if name in inputs else (normal(8, 3), normal(8, 2))
+    if name in inputs:
+        return inputs[name], None
+    if name == "judged":
+        return normal(8, 3), [(normal(8, 2) > 0).astype("float32"), normal(8, 1)]
+    return normal(8, 3), normal(8, 2)
 
 
 def layout(path: str) -> dict[str, Any]:

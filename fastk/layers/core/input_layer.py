@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from fastk import dtypes
@@ -39,35 +40,29 @@ class InputLayer(Layer):
     ):
         super().__init__(name=name)
         if "input_shape" in kwargs:
+            warnings.warn("Argument `input_shape` is deprecated. Use `shape` instead.", stacklevel=2)
             shape = kwargs.pop("input_shape")
         if "batch_input_shape" in kwargs:
             batch_shape = kwargs.pop("batch_input_shape")
         if kwargs:
             raise ValueError(f"Unrecognized keyword arguments passed to InputLayer: {kwargs}")
-        if sparse or ragged:
-            raise ValueError(
-                "Sparse and ragged inputs are not supported: feed dense tensors, with a mask where needed."
-            )
         if input_tensor is not None:
-            if not isinstance(input_tensor, KerasTensor):
-                raise ValueError(
-                    f"Argument `input_tensor` must be a KerasTensor. Received: input_tensor={input_tensor} "
-                    f"(of type {type(input_tensor)})"
-                )
-            if dtype is not None and dtype != input_tensor.dtype:
-                raise ValueError(
-                    f"`input_tensor.dtype` differs from `dtype`. Received: input_tensor.dtype={input_tensor.dtype} of "
-                    f"`input_tensor` = {input_tensor} and dtype={dtype}"
-                )
+            _check_input_tensor(input_tensor, shape, batch_size, batch_shape, dtype, sparse)
             dtype, batch_shape = input_tensor.dtype, input_tensor.shape
         elif shape is not None and batch_shape is not None:
             raise ValueError("You cannot pass both `shape` and `batch_shape` at the same time.")
         elif batch_size is not None and batch_shape is not None:
             raise ValueError("You cannot pass both `batch_size` and `batch_shape` at the same time.")
         elif shape is None and batch_shape is None:
-            raise ValueError("You must pass a `shape` argument: the sizes of one sample, such as shape=(28, 28, 1).")
+            raise ValueError("You must pass a `shape` argument. It holds the sizes of one sample, such as (28, 28, 1).")
+        for argument, given in (("sparse", sparse), ("ragged", ragged)):
+            if given:
+                raise ValueError(
+                    f"`{argument}=True` is not supported: feed dense tensors, with a mask where it is needed."
+                )
         if batch_shape is None:
             batch_shape = (batch_size, *standardize_shape(shape))
+        self.sparse = self.ragged = False
         self._batch_shape = standardize_shape(batch_shape)
         self._input_dtype = dtypes.standardize_dtype(dtype)
         self.optional = optional
@@ -78,8 +73,7 @@ class InputLayer(Layer):
         Node(self, (), {}, tensor)
 
     def call(self) -> None:
-        """Not called: the model puts its input in this layer's place."""
-        raise NotImplementedError(f"InputLayer '{self.name}' stands for a model's input and cannot be called.")
+        """Nothing: the model puts its input in this layer's place."""
 
     @property
     def batch_shape(self) -> tuple[int | None, ...]:
@@ -101,6 +95,30 @@ class InputLayer(Layer):
             "name": self.name,
             "optional": self.optional,
         }
+
+
+def _check_input_tensor(
+    tensor: Any, shape: Any, batch_size: int | None, batch_shape: Any, dtype: Any, sparse: bool | None
+) -> None:
+    """Raises `ValueError` for arguments that contradict the given tensor."""
+    if not isinstance(tensor, KerasTensor):
+        raise ValueError(
+            "Argument `input_tensor` must be a KerasTensor. Received invalid type: "
+            f"input_tensor={tensor} (of type {type(tensor)})"
+        )
+    contradictions = {
+        "shape": shape is not None and tuple(shape) != tensor.shape[1:],
+        "batch_size": batch_size is not None and tensor.shape[:1] != (batch_size,),
+        "batch_shape": batch_shape is not None and tuple(batch_shape) != tensor.shape,
+        "dtype": dtype is not None and dtype != tensor.dtype,
+        "sparse": bool(sparse),
+    }
+    for name, contradicts in contradictions.items():
+        if contradicts:
+            raise ValueError(
+                f"When providing the `input_tensor` argument, you cannot provide an incompatible `{name}` argument. "
+                f"Received: input_tensor={tensor}"
+            )
 
 
 def Input(  # noqa: N802 - Keras's name

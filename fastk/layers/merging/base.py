@@ -22,6 +22,7 @@ class Merge(Layer):
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self.supports_masking = True
+        self._makes_masks = False  # but of the inputs' masks
         self._reshape_required = False
 
     def _merge(self, inputs: Any) -> Any:

@@ -168,10 +168,9 @@ class Bidirectional(Layer):
 
 
 def _copy(layer: Layer, prefix: str, **changes: Any) -> Any:
-    """A layer from the configuration of `layer`, without its weights."""
+    """A layer from the configuration of `layer`, with weights of its own."""
     config = serialize_keras_object(layer)
     config["config"] |= {"name": prefix + layer.name.removeprefix(prefix), **changes}
-    config.pop("build_config", None)
     return deserialize_keras_object(config)
 
 

@@ -76,7 +76,7 @@ def convert_to_tensor(
         dtype: by default that of `x`; `floatx()` for Python floats, int32 for Python integers.
         sparse, ragged: not supported; must be False or None.
     """
-    return tensors.convert_to_tensor(x, dtype=dtype, sparse=sparse, ragged=ragged)
+    return tensors.to_boundary(tensors.convert_to_tensor(x, dtype=dtype, sparse=sparse, ragged=ragged))
 
 
 def _cast_spec(x: Any, dtype: Any) -> KerasTensor:

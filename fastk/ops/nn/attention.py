@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
-from fastk import dtypes
+from fastk import config, dtypes
 from fastk.graph.keras_tensor import KerasTensor
 from fastk.ops.operands import dtype_of, promoted
 from fastk.ops.registration import operation
@@ -52,12 +52,15 @@ def dot_product_attention(
         mask: booleans, True where a query may see a key; broadcasts to (batch, heads, queries, keys).
         scale: of the logits; `1 / sqrt(size)` by default.
         is_causal: whether a query sees no later key.
-        flash_attention: True asks for the flash implementation (an error where it cannot run), False rules it out.
+        flash_attention: True asks for the flash implementation (an error where it cannot run), False rules it out; by
+            default as `keras.config.is_flash_attention_enabled()` says.
         attn_logits_soft_cap: logits are bounded by it, through tanh.
 
     Returns:
         (batch, queries, heads, value size).
     """
+    if flash_attention is None:
+        flash_attention = config.is_flash_attention_enabled()
     query, key, value = promoted(query, key, value)
     if not query.ndim == key.ndim == value.ndim == 4:
         raise ValueError(

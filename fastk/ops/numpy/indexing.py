@@ -11,7 +11,7 @@ from fastk import dtypes
 from fastk.graph.keras_tensor import KerasTensor
 from fastk.graph.symbolic import compute_output_spec
 from fastk.ops.operands import canonical_axis, dtype_of, operands
-from fastk.ops.registration import CLASSES, operation
+from fastk.ops.registration import operation
 from fastk.ops.shapes import broadcast_shapes, diagonal_shape, product, shape_of
 from fastk.tensor import convert_to_tensor
 from fastk.variable import Variable
@@ -94,7 +94,12 @@ def _with_negative_steps(x: torch.Tensor, parts: tuple) -> torch.Tensor:
     return torch.flip(x[tuple(forwards)], dims=flipped)
 
 
-@operation("x key", spec=_get_item_spec)
+def _call_get_item(self: Any, x: Any, key: Any) -> torch.Tensor:
+    # Files hold a key of several parts as a list: in the graph, a list is a tuple.
+    return _get_item(x, tuple(key) if isinstance(key, list) else key)
+
+
+@operation("x key", spec=_get_item_spec, call=_call_get_item)
 def get_item(x: Any, key: Any) -> torch.Tensor:
     """`x[key]`, also with negative steps.
 
@@ -103,14 +108,6 @@ def get_item(x: Any, key: Any) -> torch.Tensor:
     [3, 1]
     """
     return _get_item(x, key)
-
-
-def _call_get_item(self: Any, x: Any, key: Any) -> torch.Tensor:
-    return _get_item(x, tuple(key) if isinstance(key, list) else key)
-
-
-# Files hold a key of several parts as a list: in the graph, a list is a tuple.
-CLASSES["GetItem"].call = _call_get_item  # type: ignore[method-assign]
 
 
 def _take_spec(x: Any, indices: Any, axis: int | None = None) -> KerasTensor:

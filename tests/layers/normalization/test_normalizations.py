@@ -118,3 +118,31 @@ def test_unit_normalization(axis, rng):
     assert (np.asarray(layers.UnitNormalization()(np.zeros((1, 2)))) == 0).all(), "zeros stay zeros"
     with pytest.raises(TypeError, match="list/tuple of ints"):
         layers.UnitNormalization("last")
+
+
+@pytest.mark.parametrize("make", [lambda: layers.Dense(5), lambda: layers.Conv2D(5, 2), lambda: layers.Embedding(6, 4)])
+def test_spectral_normalization(make, rng):
+    inner = make()
+    x = rng.integers(0, 6, (2, 3)) if isinstance(inner, layers.Embedding) else rng.normal(size=(2, 3, 3, 4))
+    layer = layers.SpectralNormalization(inner, power_iterations=30)
+    before = np.asarray(layer(x))
+    kernel = layer.kernel.numpy().astype("float64")
+    norm = np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), ord=2)
+    np.testing.assert_array_equal(np.asarray(layer(x)), before)
+    assert layer(x, training=True).shape == before.shape
+    np.testing.assert_allclose(layer.kernel.numpy(), kernel / norm, rtol=1e-3, atol=1e-6)
+    assert [v.name for v in layer.non_trainable_weights] == ["vector_u"] and len(layer.weights) == len(
+        inner.weights
+    ) + 1
+    clone = layers.deserialize(layers.serialize(layer))
+    clone.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(np.asarray(clone(x)), np.asarray(layer(x)))
+
+
+def test_spectral_normalization_of_zeros_and_mistakes():
+    layer = layers.SpectralNormalization(layers.Dense(2, kernel_initializer="zeros"))
+    assert (np.asarray(layer(np.ones((1, 3)), training=True)) == 0).all()
+    with pytest.raises(ValueError, match="power_iterations"):
+        layers.SpectralNormalization(layers.Dense(2), power_iterations=0)
+    with pytest.raises(ValueError, match="no attribute 'kernel' nor 'embeddings'"):
+        layers.SpectralNormalization(layers.ReLU())(np.ones((1, 3)))

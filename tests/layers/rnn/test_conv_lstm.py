@@ -75,8 +75,8 @@ def test_values(rank, shape, options, masked, rng):
     layer.build(given.shape)
     layer.set_weights([rng.normal(size=w.shape) for w in layer.weights])
     cell = layer.cell
-    tuples = [n if isinstance(n, tuple) else (n,) * rank for n in (cell.strides, cell.dilation_rate)]
-    step = conv_lstm_step(rank, *tuples, options.get("padding") == "same")
+    strides, dilation = (n if isinstance(n, tuple) else (n,) * rank for n in (cell.strides, cell.dilation_rate))
+    step = conv_lstm_step(rank, strides, dilation, options.get("padding") == "same")
     size = cell.compute_output_shape((2, *given.shape[2:]))[0]
     size = (2, *size[2:], FILTERS) if first else size
     factors = {}

@@ -76,7 +76,8 @@ def test_custom_cell(kind, backwards, zero_output, rng):
     )
     x, mask = rng.normal(size=(B, T, K)), oracle.masks(rng, B, T)[kind]
     outputs, total, count = layer(x, mask=mask)
-    expected, final = counting_oracle(x, *cell.get_weights(), mask, backwards, zero_output)
+    (kernel,) = cell.get_weights()
+    expected, final = counting_oracle(x, kernel, mask, backwards, zero_output)
     for value, one in ((outputs, expected), (total, final[0]), (count, final[1])):
         np.testing.assert_allclose(value.detach().numpy(), one, rtol=1e-13, atol=1e-13)
     layer.return_sequences = False
