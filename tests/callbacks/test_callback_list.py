@@ -70,7 +70,7 @@ def test_logs_of_a_batch_are_the_results_so_far_as_floats():
     class Keep(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             kept.append(logs)
-            losses.append(logs["loss"])
+            losses.append((logs or {})["loss"])
 
     model, (x, y) = model_and_data(12)
     kept, losses = [], []
@@ -107,8 +107,8 @@ class Counted:
     [
         (lambda self, batch, logs=None: None, 0),
         (lambda self, batch, logs=None: logs or {}, 0),
-        (lambda self, batch, logs=None: logs.get("loss"), 1),
-        (lambda self, batch, logs=None: dict(logs), 1),
+        (lambda self, batch, logs: logs.get("loss"), 1),
+        (lambda self, batch, logs: dict(logs), 1),
         (lambda self, batch, logs: "loss" in logs, 1),
     ],
 )

@@ -113,3 +113,17 @@ def test_get_and_set_weights_check_shapes():
         model.set_weights([np.ones((3, 4)), np.ones(3)])
     model.set_weights([np.full((4, 3), 2.0), np.ones(3)])
     np.testing.assert_array_equal(model(np.ones((1, 4), "float32")).numpy(), np.full((1, 3), 9.0))
+
+
+def test_a_model_initialised_through_two_bases_is_whole():
+    class Both(keras.Model):
+        def __init__(self):
+            layers.Layer.__init__(self)
+            keras.Model.__init__(self)
+            self.inner = layers.Dense(2)
+
+        def call(self, x):
+            return self.inner(x)
+
+    model = Both()
+    assert model(np.ones((1, 3), "float32")).shape == (1, 2) and len(model.weights) == 2

@@ -112,3 +112,12 @@ def test_a_torch_module_like_any_other():
     assert seen == [(2, 3)]
     model.double()
     assert model.weights[0].dtype == "float64" and model.weights[0].value.dtype.is_floating_point
+
+
+def test_a_layer_that_takes_more_than_its_input_is_refused():
+    class Two(layers.Layer):
+        def call(self, x, other):
+            return x + other
+
+    with pytest.raises(ValueError, match=r"single required positional argument.*Layer Two has \['x', 'other'\]"):
+        keras.Sequential([layers.Input((2,)), Two()])

@@ -383,3 +383,21 @@ def test_cuda(resident, shuffle, monkeypatch):
     order = joined(batches).cpu().numpy()
     assert sorted(order) == list(range(1000))
     np.testing.assert_array_equal(torch.cat([batch[0]["x"] for batch in batches]).cpu().numpy(), x[order])
+
+
+@pytest.mark.parametrize("peeked", [False, True])
+@pytest.mark.parametrize("steps", [None, 2])
+@pytest.mark.parametrize("shuffle", [False, True, "batch"])
+def test_skipped_epochs_leave_the_orders_of_those_after(shuffle, steps, peeked):
+    x = np.arange(10.0)
+
+    def epochs(skipped):
+        source = make_source(x, batch_size=3, steps=steps, shuffle=shuffle, generator=torch.Generator().manual_seed(1))
+        if peeked:
+            source.peek()
+        source.skip_orders(skipped)
+        return [[batch[0].tolist() for batch in source.epoch()] for _ in range(4 - skipped)]
+
+    if shuffle:
+        assert epochs(2) == epochs(0)[2:]
+    assert epochs(0) == epochs(0)
