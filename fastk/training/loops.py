@@ -21,7 +21,9 @@ from fastk import device as devices
 from fastk.random.seed_generator import draw_seed, host_generator
 from fastk.scopes import internal
 from fastk.tensor import convert_to_numpy
+from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
+from fastk.training.logs import as_numbers, to_numbers
 from fastk.user_warning import warn_user
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
@@ -46,7 +48,6 @@ class Loops:
     trainable_weights: list[Any]
     _loss_tracker: Any
     _begin: Callable[[str], None]
-    _build_for: Callable[[Any], None]
     _find_trained: Callable[[], Any]
     _prepare: Callable[..., None]
     _release: Callable[[], None]
@@ -120,7 +121,7 @@ class Loops:
                 val_x, val_y, val_weight,
                 batch_size=validation_batch_size or batch_size, steps=validation_steps, device=device,
             )  # fmt: skip
-        self._build_for(source.peek()[0])
+        build_for(self, source.peek()[0])
         if not isinstance(callbacks, callbacks_module.CallbackList):
             callbacks = callbacks_module.CallbackList(
                 callbacks,
@@ -182,7 +183,7 @@ class Loops:
         self._begin("evaluate")
         source = make_source(x, y, sample_weight, batch_size=batch_size, steps=steps, device=devices.get_device())
         try:
-            self._build_for(source.peek()[0])
+            build_for(self, source.peek()[0])
             if not isinstance(callbacks, callbacks_module.CallbackList):
                 callbacks = callbacks_module.CallbackList(
                     callbacks,
@@ -223,7 +224,7 @@ class Loops:
         """
         source = make_source(x, batch_size=batch_size, steps=steps, device=devices.get_device())
         try:
-            self._build_for(source.peek()[0])
+            build_for(self, source.peek()[0])
             if not isinstance(callbacks, callbacks_module.CallbackList):
                 callbacks = callbacks_module.CallbackList(
                     callbacks,
@@ -274,21 +275,21 @@ class Loops:
                 f"Received: sample_weight={sample_weight}, class_weight={class_weight}"
             )
         batch = self._single_batch(x, y, sample_weight, class_weight)
-        self._build_for(batch[0])
+        build_for(self, batch[0])
         return self._run_single(self._start_training(), batch, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss and the metrics of one batch."""
         self._begin("test_on_batch")
         batch = self._single_batch(x, y, sample_weight)
-        self._build_for(batch[0])
+        build_for(self, batch[0])
         with torch.no_grad():
             return self._run_single(self._start_testing(), batch, return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The model's outputs for one batch, as NumPy arrays."""
         batch = self._single_batch(x)
-        self._build_for(batch[0])
+        build_for(self, batch[0])
         self._start_predicting()
         with torch.no_grad(), internal():
             outputs = self.predict_step(pack_x_y_sample_weight(*batch))
@@ -308,7 +309,7 @@ class Loops:
                 logs = step(*batch)
         finally:
             self._release()
-        logs = self._results() if logs is None else _as_numbers(logs)
+        logs = self._results() if logs is None else as_numbers(logs)
         return logs if return_dict else self._in_order(logs)
 
     # ------------------------------------------------------------ inside
@@ -343,20 +344,21 @@ class Loops:
                 begin(first)
                 for batch in batches:
                     logs = step(*batch)
-                end(last, self._results if logs is None else partial(_as_numbers, logs))
+                end(last, self._results if logs is None else partial(as_numbers, logs))
                 if getattr(self, stop):
                     break
         return self._final_logs(logs)
 
     def _results(self) -> dict[str, Any]:
-        return to_numbers(self.get_metrics_result())
+        with internal():
+            return to_numbers(self.get_metrics_result())
 
     def _final_logs(self, logs: Any) -> dict[str, Any]:
         """The metrics' results, or the last step's logs where a step of the user's reports something else."""
         results = self._results()
         if logs is None:
             return results
-        logs = _as_numbers(logs)
+        logs = as_numbers(logs)
         # A step that reports a loss and leaves the mean of the loss alone reports its own.
         own_loss = "loss" in logs and not bool(self._loss_tracker.count.value)
         return logs if own_loss or logs.keys() != results.keys() else {name: results[name] for name in logs}
@@ -379,31 +381,6 @@ def _grouped(batches: Iterator, size: int) -> Iterator[tuple[int, int, Any]]:
             step, group = step + size, []
     if group:
         yield step, step + len(group) - 1, group
-
-
-def to_numbers(logs: dict[str, Any]) -> dict[str, Any]:
-    """Logs with scalar tensors as Python floats, read from the device at once."""
-    scalars = {name: value for name, value in logs.items() if isinstance(value, torch.Tensor) and value.numel() == 1}
-    on_device = {name: value for name, value in scalars.items() if not value.is_cpu}
-    read: dict[str, Any] = {}
-    if len(on_device) > 1:
-        together = torch.stack([value.detach().reshape(()).double() for value in on_device.values()])
-        read = dict(zip(on_device, together.tolist(), strict=True))
-    read |= {name: float(value.detach()) for name, value in scalars.items() if name not in read}
-    return {name: read.get(name, value) for name, value in logs.items()}
-
-
-def _as_numbers(logs: Any) -> dict[str, Any]:
-    """The logs of a user's step as numbers, those of metrics with several results flat."""
-    if not isinstance(logs, dict):
-        raise TypeError(
-            f"`train_step()` and `test_step()` must return a dict of logs by name. Received: {logs!r} (of type "
-            f"{type(logs)})"
-        )
-    flat: dict[str, Any] = {}
-    for name, value in logs.items():
-        flat |= value if isinstance(value, dict) else {name: value}
-    return to_numbers(flat)
 
 
 def _count(value: Any, name: str) -> int:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fastk import config, dtypes, metrics, optimizers, serialization, tree
-from fastk.scopes import internal
 from fastk.tensor import get_keras_mask, set_keras_mask
 from fastk.training.compile_loss import CompileLoss
 from fastk.training.compile_metrics import CompileMetrics
@@ -387,39 +386,6 @@ class Trainer(Loops):
     def _release(self) -> None:
         """Forgets what `_prepare` found: it may change before the next steps."""
         self._set_plain(_trained=None, _has_fixed_losses=None)
-
-    def _build_for(self, x: Any) -> None:
-        """Makes the variables of a model that has not seen data, without computing anything."""
-        unbuilt = [layer for layer in self._flatten_layers() if not layer.built]
-        if not unbuilt:
-            return
-        from fastk.graph import KerasTensor, compute_output_spec
-        from fastk.models.model import Model
-
-        if type(self).call is Model.call:  # its own steps call the parts, which say themselves how to build them
-            if unbuilt == [self]:
-                return
-            raise RuntimeError(
-                f"Model '{self.name}' has no `call()`, so its layers cannot be built for the data: "
-                f"{[layer.name for layer in unbuilt if layer is not self]} must be built before. Give them an `Input`, "
-                "or call them on a batch."
-            )
-
-        def symbolic(value: Any) -> Any:
-            if value is None:
-                return None
-            shape = (None, *value.shape[1:]) if value.ndim else ()
-            return KerasTensor(shape, dtype=dtypes.standardize_dtype(value.dtype))
-
-        inputs = tree.map_structure(symbolic, x)
-        try:
-            with internal():
-                compute_output_spec(self, inputs)
-        except (NotImplementedError, TypeError, RuntimeError, AttributeError) as error:
-            raise RuntimeError(
-                "Unable to automatically build the model. Please build it yourself before calling "
-                f"fit/evaluate/predict, for example by calling it on a batch of data. Exception encountered:\n'{error}'"
-            ) from error
 
 
 def _mean(name: str) -> Any:

@@ -274,3 +274,21 @@ def test_steps_can_be_called_from_a_loop_of_ones_own():
     assert set(logs) == {"loss"}
     for a, b in zip(usual.get_weights(), loop.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_of_unbuilt_parts_without_a_call_says_which():
+    class Parts(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.part = layers.Dense(1, name="part")
+
+        def train_step(self, x):
+            return {"size": self.part(x).mean()}
+
+    x, _ = regression(4)
+    model = Parts()
+    model.compile("sgd")
+    with pytest.raises(RuntimeError, match=r"has no `call\(\)`.*\['part'\] must be built before"):
+        model.fit(x, verbose=0)
+    model.part.build((None, 3))
+    assert list(model.fit(x, verbose=0).history) == ["size"]

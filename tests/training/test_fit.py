@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastk as keras
 from fastk import layers
@@ -283,3 +284,46 @@ def test_a_seed_makes_a_whole_fit_again_bit_for_bit():
     assert first == second
     for a, b in zip(weights, again, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the operations by which values, or sizes that depend on values, reach the host."""
+
+    KINDS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal")
+
+    def __init__(self, optimizer):
+        super().__init__()
+        self.count = 0
+        # On the CPU, where that waits for nothing, the optimizer reads its own step and rate.
+        self.free = {variable.value.data_ptr() for variable in optimizer.variables}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if any(kind in func.name() for kind in self.KINDS):
+            self.count += args[0].data_ptr() not in self.free
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+def test_the_host_reads_nothing_for_each_batch(method):
+    x, _ = regression(80)
+    y = np.arange(80) % 3
+    model = keras.Sequential(
+        [
+            layers.Input((3,)),
+            layers.Dense(8, activation="relu", kernel_regularizer="l2"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.5),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    callbacks = [keras.callbacks.EarlyStopping("loss"), keras.callbacks.ModelCheckpoint("never.keras", save_freq=10**6)]
+
+    def reads(batches):
+        data = (x[: 4 * batches],) if method == "predict" else (x[: 4 * batches], y[: 4 * batches])
+        with HostReads(model.optimizer) as mode:
+            getattr(model, method)(*data, batch_size=4, verbose=0, callbacks=callbacks if method == "fit" else None)
+        return mode.count
+
+    reads(1)
+    assert reads(20) == reads(2)
