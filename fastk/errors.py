@@ -4,6 +4,20 @@ Wrong arguments raise `ValueError` or `TypeError`, as Keras does; these are for 
 Each message says what was passed, what was expected, and how to mend it.
 """
 
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(unknown: Iterable[str], known: Iterable[str]) -> str:
+    """A sentence that names what is known and like the unknown names, with a space before it; empty where nothing is.
+
+    >>> did_you_mean(["activaton"], ["units", "activation"])
+    ' Did you mean `activation`?'
+    """
+    names = list(known)
+    near = [match for name in unknown for match in difflib.get_close_matches(name, names, n=1)]
+    return f" Did you mean {' and '.join(f'`{name}`' for name in dict.fromkeys(near))}?" if near else ""
+
 
 class FastkError(Exception):
     """Base of the errors that fastk alone raises."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-
 # Stands in unread logs: code in C that looks at the size of a dict alone (`json` does) must not find it empty.
 _UNREAD = "unread"
 

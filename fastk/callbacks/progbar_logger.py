@@ -23,6 +23,8 @@ class ProgbarLogger(Callback):
     @property
     def _verbose(self) -> int:
         verbose = self.params.get("verbose", 1)
+        if verbose not in ("auto", 0, 1, 2):
+            raise ValueError(f"`verbose` must be 'auto', 0, 1 or 2. Received: {verbose!r}")
         return 1 if verbose == "auto" else int(verbose)
 
     def _start(self) -> None:

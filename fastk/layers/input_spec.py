@@ -130,6 +130,5 @@ def _check(spec: InputSpec, x: Any, index: int, layer_name: str) -> None:
         )
     problem = spec.problem(x, tuple(x.shape))
     if problem is not None:
-        raise ValueError(
-            f"Input {index} with name '{spec.name}' of layer '{layer_name}' is incompatible with the layer: {problem}"
-        )
+        name = "" if spec.name is None else f" with name '{spec.name}'"
+        raise ValueError(f"Input {index}{name} of layer '{layer_name}' is incompatible with the layer: {problem}")

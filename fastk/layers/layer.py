@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from fastk import constraints, dtype_policies, dtypes, initializers, regularizers, tree
+from fastk.errors import did_you_mean
 from fastk.graph import KerasTensor, Operation, compute_output_spec
 from fastk.graph.operation import inferred
 from fastk.layers.call_spec import CallContext, CallSpec, current
@@ -72,7 +73,8 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
             )
             self._input_shape_arg = input_shape
         if kwargs:
-            raise ValueError(f"Unrecognized keyword arguments passed to {type(self).__name__}: {kwargs}")
+            hint = did_you_mean(kwargs, _constructor_arguments(type(self)))
+            raise ValueError(f"Unrecognized keyword arguments passed to {type(self).__name__}: {kwargs}.{hint}")
         if not isinstance(trainable, bool):
             raise ValueError(
                 f"Expected `trainable` to be a boolean. Received: trainable={trainable} (of type {type(trainable)})"
@@ -397,6 +399,12 @@ def _by_position(args: tuple, **named: Any) -> list[Any]:
         if named[name] is not None:
             raise ValueError(f"`{name}` was passed both positionally and as a keyword argument.")
     return [*args, *list(named.values())[len(args) :]]
+
+
+def _constructor_arguments(cls: type) -> set[str]:
+    """The names that the constructors of a class and its bases take."""
+    constructors = [base.__dict__["__init__"] for base in cls.__mro__ if "__init__" in base.__dict__]
+    return {name for one in constructors if one is not object.__init__ for name in inspect.signature(one).parameters}
 
 
 def _as_shape(shape: Any) -> Any:

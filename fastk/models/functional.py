@@ -196,8 +196,8 @@ class Functional(Function, Model):
         elif rank != expected:
             raise ValueError(
                 f"Invalid input shape for input '{own.name}' of model '{self.name}'. Expected shape {own.shape}, but "
-                "input has "
-                f"incompatible shape {tuple(x.shape)}"
+                f"input has incompatible shape {tuple(x.shape)}. Reshape the data, or give the model an `Input` of its "
+                "shape."
             )
         mask = get_keras_mask(x)
         if mask is not None and converted is not x:

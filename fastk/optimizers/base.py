@@ -7,6 +7,7 @@ A user's optimizer may override Keras's `update_step` instead, which is then cal
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from fastk import scopes, serialization
+from fastk.errors import did_you_mean
 from fastk.naming import auto_name, name_scope
 from fastk.optimizers import gradients as clipping
 from fastk.optimizers import stateless
@@ -98,7 +100,9 @@ class Optimizer(OptimizerState):
                 "Pass a schedule as `learning_rate`, such as `keras.optimizers.schedules.InverseTimeDecay`."
             )
         if kwargs:
-            raise ValueError(f"Argument(s) not recognized: {kwargs}")
+            known = {"learning_rate", *_OPTIONS, *inspect.signature(type(self)).parameters} - {"kwargs"}
+            hint = " Did you mean `learning_rate`?" if "lr" in kwargs else did_you_mean(kwargs, known)
+            raise ValueError(f"Argument(s) not recognized: {kwargs}.{hint}")
         self.name = name or auto_name(type(self).__name__)
         self.weight_decay = weight_decay
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm

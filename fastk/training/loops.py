@@ -6,6 +6,7 @@ function that computes them, and only what shows them calls it.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -99,6 +100,7 @@ class Loops:
             A `History`: `history.history` holds the logs of each epoch.
         """
         self._begin("fit")
+        epochs, initial_epoch = _count(epochs, "epochs"), _count(initial_epoch, "initial_epoch")
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = train_validation_split((x, y, sample_weight), validation_split)
         limit = config.max_epochs()
@@ -402,6 +404,13 @@ def _as_numbers(logs: Any) -> dict[str, Any]:
     for name, value in logs.items():
         flat |= value if isinstance(value, dict) else {name: value}
     return to_numbers(flat)
+
+
+def _count(value: Any, name: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"`{name}` must be an integer. Received: {value!r} (of type {type(value)})") from None
 
 
 def _is_due(epoch: int, frequency: Any) -> bool:

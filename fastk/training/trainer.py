@@ -324,6 +324,11 @@ class Trainer(Loops):
         if not trained:
             warn_user("The model does not have any trainable weights.")
             return None
+        if not loss.requires_grad:
+            raise ValueError(
+                "The loss does not depend on the weights, so it has no gradient. A loss must be computed from `y_pred` "
+                "by differentiable operations: rounding, comparing, `argmax`, `detach()` and NumPy have no gradient."
+            )
         if loss.ndim:
             raise ValueError(
                 f"The loss to minimize must be a scalar. Received: a tensor of shape {tuple(loss.shape)}. A compiled "

@@ -109,7 +109,7 @@ class Counted:
         (lambda self, batch, logs=None: logs or {}, 0),
         (lambda self, batch, logs=None: logs.get("loss"), 1),
         (lambda self, batch, logs=None: dict(logs), 1),
-        (lambda self, batch, logs=None: "loss" in logs, 1),
+        (lambda self, batch, logs: "loss" in logs, 1),
     ],
 )
 def test_logs_are_computed_where_a_callback_looks_at_them(body, times):
@@ -148,8 +148,8 @@ def test_the_older_names_of_the_batch_methods_are_called():
         def on_batch_begin(self, batch, logs=None):
             seen.append(("begin", batch))
 
-        def on_batch_end(self, batch, logs):
-            seen.append(("end", batch, list(logs)))
+        def on_batch_end(self, batch, logs=None):
+            seen.append(("end", batch, list(logs or ())))
 
     model, (x, y) = model_and_data()
     seen = []
@@ -172,7 +172,7 @@ def test_defaults_are_added_once_and_parameters_handed_on():
 
 def test_what_is_no_callback_is_refused():
     model, (x, y) = model_and_data()
-    with pytest.raises(ValueError, match="`callbacks` takes `keras.callbacks.Callback` objects. Received: <class"):
+    with pytest.raises(ValueError, match=r"`callbacks` takes `keras.callbacks.Callback` objects. Received: <class"):
         model.fit(x, y, callbacks=[keras.callbacks.EarlyStopping], verbose=0)
 
 

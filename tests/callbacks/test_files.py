@@ -327,7 +327,7 @@ def server():
     received = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):  # noqa: N802
+        def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             received.append((self.path, self.headers["Content-Type"], self.headers.get("Token"), body))
             self.send_response(200)

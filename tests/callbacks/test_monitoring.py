@@ -1,5 +1,7 @@
 """Callbacks that watch a value: `EarlyStopping`, `ReduceLROnPlateau`, and those that set the learning rate."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 
@@ -90,7 +92,7 @@ def test_the_direction_comes_from_the_metric():
     rising = [0.1, 0.2, 0.3, 0.2, 0.5]
     callback = keras.callbacks.EarlyStopping("val_accuracy")
     assert len(run(callback, rising, name="accuracy")[1].epoch) == 4
-    with pytest.raises(ValueError, match="monitor=val_share.*Pass `mode='max'`"):
+    with pytest.raises(ValueError, match=r"monitor=val_share.*Pass `mode='max'`"):
         run(keras.callbacks.EarlyStopping("val_share"), rising, name="share")
 
 
@@ -106,7 +108,7 @@ def test_an_unknown_mode_and_a_missing_value_are_warned_of():
     assert callback.mode == "auto"
     model = linear()
     model.compile("sgd", "mse")
-    with pytest.warns(UserWarning, match="conditioned on metric `val_loss` which is not available.*loss"):
+    with pytest.warns(UserWarning, match=r"conditioned on metric `val_loss` which is not available.*loss"):
         model.fit(*regression(4), callbacks=[callback], verbose=0)
 
 
@@ -164,8 +166,8 @@ def test_a_schedule_sets_the_rate_of_each_epoch(schedule):
 def test_a_schedule_is_announced_and_must_return_a_float(capsys):
     rates(keras.callbacks.LearningRateScheduler(lambda epoch: 0.5, verbose=1), [1])
     assert capsys.readouterr().out == "\nEpoch 1: LearningRateScheduler setting learning rate to 0.5.\n"
-    with pytest.raises(ValueError, match="should be a float. Got: half"):
-        rates(keras.callbacks.LearningRateScheduler(lambda epoch: "half"), [1])
+    with pytest.raises(ValueError, match=r"should be a float. Got: half"):
+        rates(keras.callbacks.LearningRateScheduler(lambda epoch: cast(float, "half")), [1])
 
 
 def test_an_error_in_a_schedule_is_its_own():

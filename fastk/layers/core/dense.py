@@ -51,7 +51,7 @@ class Dense(Layer):
         require_none(lora_rank=lora_rank, lora_alpha=lora_alpha, quantization_config=quantization_config)
         if not isinstance(units, int) or isinstance(units, bool) or units <= 0:
             raise ValueError(
-                f"Received an invalid value for `units`, expected a positive integer. Received: units={units}"
+                f"Received an invalid value for `units`, expected a positive integer. Received: units={units!r}"
             )
         self.units = units
         self.activation = activations.get(activation)
