@@ -61,7 +61,7 @@ class LayerState(torch.nn.Module):
             self.__dict__.pop(name, None)
             self._contained.discard(name)
             # A weight of the layer may have the name: torch would refuse the module, or drop the weight.
-            registered: tuple[dict[str, Any], ...] = (self._parameters, self._buffers)
+            registered: list[Any] = [self._parameters, self._buffers]
             held = [(names, names.pop(name)) for names in registered if name in names]
             super().__setattr__(name, value)
             for names, weight in held:
