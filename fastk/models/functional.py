@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from typing import Any
 
@@ -60,6 +61,8 @@ class Functional(Function, Model):
         self.built = True
         self._convert_input_args = False
         self._allow_non_tensor_positional_args = True
+        # Arguments such as `training` that layers were given when the graph was made: those of a call override them.
+        self._recorded_arguments = frozenset(name for node in self._graph.nodes_to_run for name in node.kwargs)
         self._single_input = isinstance(inputs, KerasTensor) or (
             isinstance(inputs, list) and len(inputs) == 1 and isinstance(inputs[0], KerasTensor)
         )
@@ -111,22 +114,26 @@ class Functional(Function, Model):
             for x, one in zip(flat, tree.flatten(mask), strict=False):
                 if one is not None and x is not None:
                     set_keras_mask(x, one)
-        context = current.context
-        if context is None:  # called as `model.call(...)`: the layers still need to know about training
-            current.context = CallContext(self)
-            try:
-                return self.call(flat if len(flat) > 1 else flat[0], training=training, **kwargs)
-            finally:
-                current.context = None
         handed = {name: value for name, value in {"training": training, **kwargs}.items() if value is not None}
-        if any(context.values.get(name) is not value for name, value in handed.items()):
-            before = context.values
-            context.values = {**before, **handed}
-            try:
-                return _unpacked(self._run_graph(flat))
-            finally:
-                context.values = before
-        return _unpacked(self._run_graph(flat))
+        if current.context is not None:
+            return self._run_with(current.context, flat, handed)
+        current.context = context = CallContext(self)  # called as `model.call(...)`: the layers still need one
+        try:
+            return self._run_with(context, flat, handed)
+        finally:
+            current.context = None
+
+    def _run_with(self, context: CallContext, flat: list, handed: dict[str, Any]) -> Any:
+        """Runs the graph with arguments handed down, also to layers that were called with others for the graph."""
+        call = functools.partial(_called_with, handed) if self._recorded_arguments & handed.keys() else _as_it_is
+        if all(context.values.get(name) is value for name, value in handed.items()):
+            return _unpacked(self._run_graph(flat, call))
+        before = context.values
+        context.values = {**before, **handed}
+        try:
+            return _unpacked(self._run_graph(flat, call))
+        finally:
+            context.values = before
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """KerasTensors like the outputs, for inputs of the given shapes."""
@@ -284,6 +291,15 @@ class Functional(Function, Model):
             "args": serialization.serialize_keras_object(tree.map_structure(reindexed, node.args)),
             "kwargs": serialization.serialize_keras_object(tree.map_structure(reindexed, node.kwargs)),
         }
+
+
+def _as_it_is(operation: Any) -> Any:
+    return operation
+
+
+def _called_with(handed: dict[str, Any], operation: Any) -> Any:
+    """`operation` with the arguments of its recorded call that are among `handed` replaced."""
+    return lambda *args, **kwargs: operation(*args, **{name: handed.get(name, kwargs[name]) for name in kwargs})
 
 
 def _index_offset(operation: Any) -> int:

@@ -70,6 +70,20 @@ def test_training_reaches_layers_inside_nested_models():
     np.testing.assert_array_equal(model(data).numpy(), data)
 
 
+def test_a_call_overrides_the_training_that_a_layer_was_recorded_with():
+    x = keras.Input((50,))
+    model = keras.Model(x, layers.Dropout(0.5)(x, training=True))
+    data = np.ones((4, 50), "float32")
+    assert (model(data).numpy() == 0).any()
+    np.testing.assert_array_equal(model.predict(data, verbose=0), data)
+
+
+def test_call_takes_a_dict_without_a_context():
+    a, b = keras.Input((2,), name="a"), keras.Input((2,), name="b")
+    model = keras.Model({"b": b, "a": a}, a - b)
+    np.testing.assert_array_equal(model.call({"a": np.ones((1, 2)), "b": np.zeros((1, 2))}), np.ones((1, 2)))
+
+
 def test_operations_on_symbolic_tensors_are_part_of_the_model():
     x = keras.Input((3,))
     model = keras.Model(x, keras.ops.sin(x * 2.0 + 1.0)[:, :2])
