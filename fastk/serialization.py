@@ -259,8 +259,8 @@ def _serialize_value(obj: Any) -> dict | None:
     if isinstance(obj, types.FunctionType) and obj.__name__ == "<lambda>":
         warn_user(
             "The object being serialized includes a `lambda`, which is stored as Python code: to load it, "
-            "`safe_mode=False` "
-            "has to be passed. Prefer a named function registered with `register_keras_serializable`."
+            "`safe_mode=False` has to be passed. Prefer a named function registered with "
+            "`register_keras_serializable`."
         )
         return {"class_name": "__lambda__", "config": {"value": lambdas.dump(obj)}}
     return None
@@ -439,8 +439,7 @@ def _find(name: str, config: dict, is_function: bool) -> Any:
         raise DeserializationError(
             f"Could not locate {kind} '{registered_name}'. Make sure custom classes and functions are decorated with "
             "`@keras.saving.register_keras_serializable()` and imported before loading, or pass them in "
-            "`custom_objects`. "
-            f"Full object config: {_shortened(config)}"
+            f"`custom_objects`. Full object config: {_shortened(config)}"
         )
     return found
 

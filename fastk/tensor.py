@@ -93,8 +93,7 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: bool | None = None, rag
     if getattr(x, "_keras_history", None) is not None or type(x).__name__ == "KerasTensor":
         raise ValueError(
             f"A KerasTensor is symbolic and has no values: {x!r}. Use it in layers and `keras.ops`, or wrap the "
-            "computation "
-            "in a `Layer`."
+            "computation in a `Layer`."
         )
     return _from_python(x, target)
 

@@ -62,8 +62,7 @@ class Function(Operation):
                 if not isinstance(x, KerasTensor):
                     raise ValueError(
                         f"All `{what}` values must be KerasTensors. Received: {what}={given} including invalid value "
-                        f"{x} "
-                        f"of type {type(x)}"
+                        f"{x} of type {type(x)}"
                     )
         topology = map_graph(flat_inputs, flat_outputs)
         self._graph = Graph(
@@ -132,8 +131,8 @@ class Function(Operation):
             tree.assert_same_structure(inputs, self._inputs_struct)
         except ValueError:
             raise ValueError(
-                "Function was called with an invalid input structure. "
-                f"Expected input structure: {self._inputs_struct}\nReceived input structure: {inputs}"
+                "Function was called with an invalid input structure. Expected input structure: "
+                f"{self._inputs_struct}\nReceived input structure: {inputs}"
             ) from None
         for x, own in zip(tree.flatten(inputs), self._graph.inputs, strict=True):
             sizes = tuple(x.shape)

@@ -204,8 +204,7 @@ def inferred(operation: Any, function: Callable, args: tuple, kwargs: dict) -> A
         kind = type(operation).__name__
         message = (
             f"Could not automatically infer the output shape / dtype of '{operation.name}' (of type {kind}). Either "
-            "the "
-            f"`{kind}.call()` method is incorrect, or you need to implement the `{kind}.compute_output_spec() / "
+            f"the `{kind}.call()` method is incorrect, or you need to implement the `{kind}.compute_output_spec() / "
             f"compute_output_shape()` method. Error encountered:\n\n{error}"
         )
         raise type(error)(message).with_traceback(error.__traceback__) from error

@@ -102,10 +102,9 @@ def _check_connected(inputs: list[KerasTensor], nodes: list[Node]) -> None:
         for x in node.input_tensors:
             if id(x) not in computable:
                 raise ValueError(
-                    "Output of the graph is not connected to `inputs`. "
-                    f"Graph disconnected: cannot find parent for tensor {x} at operation '{node.operation.name}'. "
-                    f"The following previous operations were accessed without issue: {reached}. "
-                    "Pass the tensors that it comes from among the inputs."
+                    "Output of the graph is not connected to `inputs`. Graph disconnected: cannot find parent for "
+                    f"tensor {x} at operation '{node.operation.name}'. The following previous operations were "
+                    f"accessed without issue: {reached}. Pass the tensors that it comes from among the inputs."
                 )
         reached.append(node.operation.name)
         if not node.is_input:  # another model's input is no source of values here

@@ -151,9 +151,8 @@ class LayerCalls:
             for x in tree.flatten(args):
                 if x is not None and not is_tensor_like(x):
                     raise ValueError(
-                        "Only input tensors may be passed as positional arguments. The following argument value should "
-                        "be "
-                        f"passed as a keyword argument: {x!r} (of type {type(x)})"
+                        "Only input tensors may be passed as positional arguments. The following argument value "
+                        f"should be passed as a keyword argument: {x!r} (of type {type(x)})"
                     )
         # Context arguments that this layer's call() does not take are only handed down.
         handed = {name: kwargs.pop(name) for name in self._call_context_args & kwargs.keys()
@@ -274,10 +273,9 @@ class LayerCalls:
         if not self.supports_masking:
             if any(mask is not None for mask in tree.flatten(previous_mask)):
                 warn_user(
-                    f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a mask attached to "
-                    "it. "
-                    "However, this layer does not support masking and will therefore destroy the mask information. "
-                    "Downstream layers will not see the mask."
+                    f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a mask attached "
+                    "to it. However, this layer does not support masking and will therefore destroy the mask "
+                    "information. Downstream layers will not see the mask."
                 )
             return
         flat = tree.flatten(outputs)

@@ -68,8 +68,7 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         if input_shape is not None:
             warn_user(
                 "Do not pass an `input_shape`/`input_dim` argument to a layer. When using Sequential models, prefer "
-                "using an "
-                "`Input(shape)` object as the first layer in the model instead."
+                "using an `Input(shape)` object as the first layer in the model instead."
             )
             self._input_shape_arg = input_shape
         if kwargs:
@@ -109,11 +108,9 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         if type(self).build is Layer.build and any(not layer.built for layer in self._layers):
             warn_user(
                 f"`build()` was called on layer '{self.name}', however the layer does not have a `build()` method "
-                "implemented "
-                "and it looks like it has unbuilt state. This will cause the layer to be marked as built, despite not "
-                "being "
-                "actually built, which may cause failures down the line. Make sure to implement a proper `build()` "
-                "method."
+                "implemented and it looks like it has unbuilt state. This will cause the layer to be marked as "
+                "built, despite not being actually built, which may cause failures down the line. Make sure to "
+                "implement a proper `build()` method."
             )
         with self._open_name_scope():
             self._path = current_path()
@@ -160,12 +157,10 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
                 if spec.eager:
                     return
                 warn_user(
-                    f"Layer '{self.name}' looks like it has unbuilt state, but its `call()` cannot be traced in order "
-                    "to build "
-                    "it automatically. Either `call()` fails (try it on some input first), or the layer needs a "
-                    "`def build(self, input_shape)` that creates all variables, for example by calling `build()` on "
-                    "all its "
-                    f"children. Exception encountered: '{error}'"
+                    f"Layer '{self.name}' looks like it has unbuilt state, but its `call()` cannot be traced in "
+                    "order to build it automatically. Either `call()` fails (try it on some input first), or the "
+                    "layer needs a `def build(self, input_shape)` that creates all variables, for example by calling "
+                    f"`build()` on all its children. Exception encountered: '{error}'"
                 )
         self.build(next(iter(spec.shapes().values()), None))
 
@@ -342,8 +337,7 @@ class Layer(LayerCalls, WeightOptions, LayerState, Operation):
         if not self.built:
             raise ValueError(
                 f"To call stateless_call, {type(self).__name__} must be built (i.e. its variables must have been "
-                "already "
-                "created). You can build it by calling it on some data."
+                "already created). You can build it by calling it on some data."
             )
         own, fixed = self.trainable_variables, self.non_trainable_variables
         for what, given, expected in (

@@ -54,8 +54,7 @@ def clone_model(
         if call_function is not None:
             raise ValueError(
                 "`call_function` argument is not supported with Sequential models: their layers are listed, not "
-                "called, when "
-                f"the model is made. Received model of type '{type(model).__name__}', with "
+                f"called, when the model is made. Received model of type '{type(model).__name__}', with "
                 f"call_function={call_function}"
             )
         return _clone_sequential(model, clone, input_tensors)

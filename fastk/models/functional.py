@@ -38,10 +38,8 @@ class Functional(Function, Model):
                 if isinstance(x, KerasTensor) and key != x.name:
                     warn_user(
                         "When providing `inputs` as a dict, all keys in the dict must match the names of the "
-                        "corresponding "
-                        f"tensors. Received key '{key}' mapping to value {x} which has name '{x.name}'. Change the "
-                        "tensor "
-                        f"name to '{key}' (via `Input(..., name='{key}')`)"
+                        f"corresponding tensors. Received key '{key}' mapping to value {x} which has name "
+                        f"'{x.name}'. Change the tensor name to '{key}' (via `Input(..., name='{key}')`)"
                     )
         trainable = kwargs.pop("trainable", None)
         Model.__init__(self, name=name, **kwargs)
@@ -178,8 +176,7 @@ class Functional(Function, Model):
         if missing:
             raise ValueError(
                 f"Missing data for input '{missing[0]}'. You passed a data dictionary with keys {list(inputs)}. "
-                "Expected the "
-                f"following keys: {self.input_names}"
+                f"Expected the following keys: {self.input_names}"
             )
         return tree.map_structure(lambda x: inputs[x.name], self._inputs_struct)
 
@@ -407,8 +404,8 @@ def _replay(pending: list[tuple[Any, dict]], created: dict[str, tuple[Any, int]]
         if len(left) == len(pending):
             raise ValueError(
                 "Invalid Functional model configuration. The graph of the Functional model either has loops or "
-                "disconnected "
-                f"nodes. The following nodes failed to be resolved: {[operation.name for operation, _ in left]}"
+                "disconnected nodes. The following nodes failed to be resolved: "
+                f"{[operation.name for operation, _ in left]}"
             )
         pending = left
 

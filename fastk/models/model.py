@@ -50,9 +50,8 @@ class Model(Trainer, Layer):
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The model's computation."""
         raise NotImplementedError(
-            f"Model {type(self).__name__} does not have a `call()` method implemented: write `def call(self, inputs)`, "
-            "or "
-            "pass `inputs` and `outputs` to the constructor."
+            f"Model {type(self).__name__} does not have a `call()` method implemented: write `def call(self, "
+            "inputs)`, or pass `inputs` and `outputs` to the constructor."
         )
 
     @property
@@ -210,8 +209,7 @@ class Model(Trainer, Layer):
         except TypeError as error:
             raise TypeError(
                 "Unable to revive model from config. When overriding the `get_config()` method, make sure that the "
-                "returned "
-                f"config contains all items used as arguments in the constructor to {cls}, or override "
+                f"returned config contains all items used as arguments in the constructor to {cls}, or override "
                 "`from_config()`.\n\n"
                 f"Received config={config}\n\nError encountered during deserialization: {error}"
             ) from error

@@ -55,9 +55,8 @@ class Sequential(Model):
             )
         if any(layer.name == known.name and known is not layer for known in self._layers):
             raise ValueError(
-                f"All layers added to a Sequential model should have unique names. Name '{layer.name}' is already the "
-                "name of "
-                "a layer in this model. Update the `name` argument to pass a unique name."
+                f"All layers added to a Sequential model should have unique names. Name '{layer.name}' is already "
+                "the name of a layer in this model. Update the `name` argument to pass a unique name."
             )
         if isinstance(layer, InputLayer) and self._layers and isinstance(self._layers[0], InputLayer):
             raise ValueError(
@@ -121,8 +120,7 @@ class Sequential(Model):
         elif first.batch_shape != input_shape:
             raise ValueError(
                 f"Sequential model '{self.name}' has already been configured to use input shape {first.batch_shape}. "
-                "You "
-                f"cannot build it with input_shape {input_shape}"
+                f"You cannot build it with input_shape {input_shape}"
             )
         x = first.output
         for layer in self._layers[1:]:
@@ -170,8 +168,7 @@ class Sequential(Model):
     def layers(self, _: Any) -> None:
         raise AttributeError(
             "`Sequential.layers` attribute is reserved and should not be used. Use `add()` and `pop()` to change the "
-            "layers in "
-            "this model."
+            "layers in this model."
         )
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
@@ -194,8 +191,7 @@ class Sequential(Model):
         if not self._built_graph:
             raise AttributeError(
                 f"Sequential model '{self.name}' has no defined {attribute.replace('_', ' ')} yet: add an `Input` "
-                "first, or "
-                "call the model on data."
+                "first, or call the model on data."
             )
         return getattr(self._built_graph[0], attribute)
 
@@ -260,8 +256,7 @@ class Sequential(Model):
             if isinstance(layer_config, dict) and not {"class_name", "config"} <= layer_config.keys():
                 raise ValueError(
                     "Cannot deserialize a layer of a Sequential model. Expected a dictionary containing a 'config' "
-                    "key. "
-                    f"Received: {layer_config}"
+                    f"key. Received: {layer_config}"
                 )
             layer = serialization.deserialize_keras_object(layer_config, custom_objects=custom_objects)
             model.add(layer, rebuild=False)

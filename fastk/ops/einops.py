@@ -31,8 +31,7 @@ def _plan(shape: Any, pattern: str, lengths: dict[str, int]) -> tuple[list, list
     if sorted(names) != sorted(target) or len(set(names)) != len(names) or len(before) != len(shape):
         raise ValueError(
             "Both sides of `pattern` must have the same names, each once, and the first as many dimensions as the "
-            "tensor. "
-            f"Received: pattern={pattern!r} for a tensor of shape {tuple(shape)}"
+            f"tensor. Received: pattern={pattern!r} for a tensor of shape {tuple(shape)}"
         )
     sizes: dict[str, int | None] = {}
     for group, size in zip(before, shape, strict=True):

@@ -38,8 +38,7 @@ def broadcast_shapes(*shapes: Sequence[int | None]) -> Shape:
             elif size not in (1, None, before):
                 raise ValueError(
                     f"Cannot broadcast shape, the failure dim has value {before}, which cannot be broadcasted to "
-                    f"{size}. "
-                    f"Input shapes are: {' and '.join(str(list(shape)) for shape in shapes)}."
+                    f"{size}. Input shapes are: {' and '.join(str(list(shape)) for shape in shapes)}."
                 )
     return tuple(result)
 
@@ -119,8 +118,7 @@ def reshape_shape(shape: Sequence[int | None], newshape: Sequence[Any]) -> Shape
     if known == 0 or size % known:
         raise ValueError(
             "The total size of the tensor must be unchanged, however, the input size cannot by divided by the "
-            "specified "
-            f"dimensions in newshape. Received: input_shape={tuple(shape)}, newshape={newshape}"
+            f"specified dimensions in newshape. Received: input_shape={tuple(shape)}, newshape={newshape}"
         )
     return tuple(size // known if n == -1 else n for n in newshape)
 

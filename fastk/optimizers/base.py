@@ -123,8 +123,8 @@ class Optimizer(OptimizerState):
         steps = self.gradient_accumulation_steps
         if steps and not steps >= 2:
             raise ValueError(
-                "`gradient_accumulation_steps` must be an integer >= 2. "
-                f"Received: gradient_accumulation_steps={steps}"
+                "`gradient_accumulation_steps` must be an integer >= 2. Received: "
+                f"gradient_accumulation_steps={steps}"
             )  # fmt: skip
         if self.use_ema:
             frequency = self.ema_overwrite_frequency

@@ -59,8 +59,8 @@ class Ftrl(Optimizer):
         super().__init__(learning_rate, **options)
         if learning_rate_power > 0.0:
             raise ValueError(
-                "`learning_rate_power` needs to be negative or zero. "
-                f"Received: learning_rate_power={learning_rate_power}."
+                "`learning_rate_power` needs to be negative or zero. Received: "
+                f"learning_rate_power={learning_rate_power}."
             )
         self.learning_rate_power = learning_rate_power
         self.initial_accumulator_value = initial_accumulator_value

@@ -191,8 +191,8 @@ class MultiOptimizer(Optimizer):
             self.build(variables)
         if len(grads) != len(variables):
             raise ValueError(
-                "Gradients must match trainable variables one-to-one. "
-                f"Received {len(grads)} gradients and {len(variables)} variables."
+                f"Gradients must match trainable variables one-to-one. Received {len(grads)} gradients and "
+                f"{len(variables)} variables."
             )
         self._check_variables_are_known(variables)
         parts = zip(self._divided(grads, variables), self._divided(variables, variables), strict=True)

@@ -233,8 +233,8 @@ class _Loading(Walk):
         if self.failures:
             warn_user(
                 f"The file has nothing at '{path}': it was saved by a version of Keras that left out layers in "
-                "containers within "
-                f"containers. They keep the values they had: {[obj.name for obj, _, _ in self.failures.values()]}.",
+                "containers within containers. They keep the values they had: "
+                f"{[obj.name for obj, _, _ in self.failures.values()]}.",
             )
         self.failures = before
         return True

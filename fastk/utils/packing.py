@@ -21,9 +21,9 @@ def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
         return data, None, None
     if not 1 <= len(data) <= 3:
         raise ValueError(
-            "A batch must be `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`. "
-            f"Received a {type(data).__name__} of length {len(data)}. "
-            "Several inputs or targets go into a list, tuple or dict of their own: `([x1, x2], y)`."
+            f"A batch must be `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`. Received a {type(data).__name__} of "
+            f"length {len(data)}. Several inputs or targets go into a list, tuple or dict of their own: `([x1, x2], "
+            "y)`."
         )
     x, y, sample_weight = (*data, None, None)[:3]
     return x, y, sample_weight

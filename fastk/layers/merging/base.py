@@ -32,8 +32,8 @@ class Merge(Layer):
         """Checks that the shapes can be merged."""
         if not isinstance(input_shape[0], (tuple, list)):
             raise ValueError(
-                "A merge layer should be called on a list of inputs. "
-                f"Received: input_shape={input_shape} (not a list of shapes)"
+                f"A merge layer should be called on a list of inputs. Received: input_shape={input_shape} (not a "
+                "list of shapes)"
             )
         batch_sizes = {shape[0] for shape in input_shape if shape} - {None}
         if len(batch_sizes) > 1:
@@ -103,8 +103,8 @@ def check_masks(inputs: Any, mask: Any) -> None:
             raise ValueError(f"`{name}` should be a list. Received: {name}={value}")
     if len(mask) != len(inputs):
         raise ValueError(
-            "The lists `inputs` and `mask` should have the same length. "
-            f"Received: inputs={inputs} of length {len(inputs)}, and mask={mask} of length {len(mask)}"
+            f"The lists `inputs` and `mask` should have the same length. Received: inputs={inputs} of length "
+            f"{len(inputs)}, and mask={mask} of length {len(mask)}"
         )
 
 

@@ -66,8 +66,8 @@ class Normalization(Layer):
         rank = len(input_shape)
         if any(not -rank <= axis < rank for axis in self.axis):
             raise ValueError(
-                "All `axis` values must be in the range [-ndim, ndim). "
-                f"Received inputs with ndim={rank}, while axis={self.axis}"
+                f"All `axis` values must be in the range [-ndim, ndim). Received inputs with ndim={rank}, while "
+                f"axis={self.axis}"
             )
         self._build_input_shape = tuple(input_shape)
         self._keep_axis = tuple(sorted(axis % rank for axis in self.axis))
@@ -157,8 +157,8 @@ class Normalization(Layer):
             batch = convert_to_tensor(array).to(torch.float64)
             if any(batch.shape[axis] != self._build_input_shape[axis] for axis in self._keep_axis):  # type: ignore[index]
                 raise ValueError(
-                    "adapt() yielded a batch with incompatible shape. "
-                    f"Expected {self._build_input_shape}, got {tuple(batch.shape)}."
+                    f"adapt() yielded a batch with incompatible shape. Expected {self._build_input_shape}, got "
+                    f"{tuple(batch.shape)}."
                 )
             size = math.prod(batch.shape[axis] for axis in self._reduce_axis)
             count += size

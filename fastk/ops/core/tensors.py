@@ -136,8 +136,7 @@ def _unstack_spec(x: Any, num: int | None = None, axis: int = 0) -> list[KerasTe
     if count is None:
         raise ValueError(
             f"Cannot infer argument `num` from shape {x.shape}. Either provide a tensor with a concrete shape in the "
-            "`axis` "
-            "dimension or explicitly pass the `num` argument."
+            "`axis` dimension or explicitly pass the `num` argument."
         )
     return [KerasTensor(x.shape[:axis] + x.shape[axis + 1 :], dtype=x.dtype) for _ in range(count)]
 
@@ -306,8 +305,7 @@ class _CustomGradient(torch.autograd.Function):
         if len(gradients) != len(args):
             raise ValueError(
                 f"The gradient function of `custom_gradient` must return one gradient for each of the {len(args)} "
-                "arguments. "
-                f"It returned {len(gradients)}."
+                f"arguments. It returned {len(gradients)}."
             )
         return None, None, *gradients
 

@@ -31,8 +31,8 @@ def rgb_to_grayscale(images: Any, data_format: str | None = None) -> torch.Tenso
     axis = channels_axis(data_format)
     if images.shape[axis] not in (1, 3):
         raise ValueError(
-            "Invalid channel size: expected 3 (RGB) or 1 (Grayscale). "
-            f"Received input with shape: images.shape={tuple(images.shape)}"
+            "Invalid channel size: expected 3 (RGB) or 1 (Grayscale). Received input with shape: "
+            f"images.shape={tuple(images.shape)}"
         )
     if images.shape[axis] == 1:
         return images.clone()

@@ -46,8 +46,8 @@ def _check_resize(
 ) -> tuple[int, int]:
     if interpolation not in (*_TORCH_MODES, *_KERNELS):
         raise ValueError(
-            "Invalid value for argument `interpolation`. Expected of one "
-            f"{[*_TORCH_MODES, *_KERNELS]}. Received: interpolation={interpolation}"
+            f"Invalid value for argument `interpolation`. Expected of one {[*_TORCH_MODES, *_KERNELS]}. Received: "
+            f"interpolation={interpolation}"
         )
     if fill_mode != "constant":
         raise ValueError(

@@ -37,8 +37,8 @@ def _check_shapes(x: Any, rank: int, known: bool = False) -> tuple[Any, Any]:
     if tuple(real.shape) != tuple(imaginary.shape):
         raise ValueError(
             "Input `x` should be a tuple of two tensors - real and imaginary. Both the real and imaginary parts "
-            "should have "
-            f"the same shape. Received: x[0].shape = {tuple(real.shape)}, x[1].shape = {tuple(imaginary.shape)}"
+            f"should have the same shape. Received: x[0].shape = {tuple(real.shape)}, x[1].shape = "
+            f"{tuple(imaginary.shape)}"
         )
     if len(real.shape) < rank:
         raise ValueError(f"Input should have rank >= {rank}. Received: input.shape = {tuple(real.shape)}")
@@ -150,8 +150,8 @@ def _check_lengths(sequence_length: int, sequence_stride: int, fft_length: int) 
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
     if fft_length < sequence_length:
         raise ValueError(
-            "`fft_length` must equal or larger than `sequence_length`. "
-            f"Received: sequence_length={sequence_length}, fft_length={fft_length}"
+            f"`fft_length` must equal or larger than `sequence_length`. Received: sequence_length={sequence_length}, "
+            f"fft_length={fft_length}"
         )
 
 

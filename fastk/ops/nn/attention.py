@@ -64,8 +64,8 @@ def dot_product_attention(
     query, key, value = promoted(query, key, value)
     if not query.ndim == key.ndim == value.ndim == 4:
         raise ValueError(
-            "`dot_product_attention` only supports 4D inputs. "
-            f"Received: query.shape={query.shape}, key.shape={key.shape}, value.shape={value.shape}."
+            f"`dot_product_attention` only supports 4D inputs. Received: query.shape={query.shape}, "
+            f"key.shape={key.shape}, value.shape={value.shape}."
         )
     if bias is not None and mask is not None:
         raise ValueError("Only one of `bias` and `mask` can be provided. Received both.")

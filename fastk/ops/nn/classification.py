@@ -117,8 +117,8 @@ def _check_same_shape(target: Any, output: Any, least_rank: int = 0) -> None:
     known = unified(first, second)
     if known[0] != known[1]:
         raise ValueError(
-            "Arguments `target` and `output` must have the same shape. "
-            f"Received: target.shape={first}, output.shape={second}"
+            f"Arguments `target` and `output` must have the same shape. Received: target.shape={first}, "
+            f"output.shape={second}"
         )
     if len(first) < least_rank:
         raise ValueError(

@@ -62,8 +62,7 @@ def _batch_norm_spec(x: Any, axis: int, **arguments: Any) -> KerasTensor:
         if value is not None and shape_of(value) != (size,):
             raise ValueError(
                 f"`{name}` must be a vector of length equal to the size of dimension `axis` of the input, which is "
-                f"{size}. "
-                f"Received: {name}.shape={shape_of(value)}, x.shape={x.shape}, axis={axis}"
+                f"{size}. Received: {name}.shape={shape_of(value)}, x.shape={x.shape}, axis={axis}"
             )
     return _same(x)
 
@@ -135,8 +134,7 @@ def layer_normalization(
     if rms_scaling:
         warnings.warn(
             "You passed `rms_scaling=True`, which is deprecated: it scales by the variance, not by the root mean "
-            "square. "
-            "Use `keras.ops.rms_normalization` instead.",
+            "square. Use `keras.ops.rms_normalization` instead.",
             stacklevel=3,
         )
         y = y * torch.rsqrt(torch.var(y, dim=axes, correction=0, keepdim=True) + epsilon)

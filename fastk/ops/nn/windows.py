@@ -291,8 +291,8 @@ def conv(
     x = _last(inputs, layout)
     if kernel.ndim != x.ndim:
         raise ValueError(
-            "Inputs and kernel must have the same rank. "
-            f"Received: inputs.shape={tuple(inputs.shape)}, kernel.shape={tuple(kernel.shape)}."
+            f"Inputs and kernel must have the same rank. Received: inputs.shape={tuple(inputs.shape)}, "
+            f"kernel.shape={tuple(kernel.shape)}."
         )
     _check_channels(inputs, kernel, layout, groups=True)
     steps, dilation = _each(strides, rank, "strides"), _each(dilation_rate, rank, "dilation_rate")

@@ -151,8 +151,8 @@ def _take_along_axis_spec(x: Any, indices: Any, axis: int | None = None) -> Kera
     position = canonical_axis(axis, len(shape))
     if len(shape) != len(picked):
         raise ValueError(
-            "`x` and `indices` must have the same number of dimensions, "
-            f"but receive shape {tuple(shape)} and {tuple(picked)}."
+            f"`x` and `indices` must have the same number of dimensions, but receive shape {tuple(shape)} and "
+            f"{tuple(picked)}."
         )
     shape[position] = picked[position]
     return KerasTensor(broadcast_shapes(shape, picked), dtype=dtype)

@@ -227,8 +227,7 @@ def _concatenate_spec(xs: Any, axis: int = 0) -> KerasTensor:
     if len(others) > 1:
         raise ValueError(
             "Every value in `xs` must have the same shape except on the `axis` dim. But found element of shapes "
-            f"{shapes}, "
-            f"which cannot be joined along axis {axis}."
+            f"{shapes}, which cannot be joined along axis {axis}."
         )
     sizes = [shape[position] for shape in filled]
     total = None if None in sizes else sum(sizes)  # type: ignore[arg-type]

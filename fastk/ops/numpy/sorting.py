@@ -157,8 +157,7 @@ def histogram(x: Any, bins: int = 10, range: Any = None) -> tuple[torch.Tensor, 
     if range is not None and (len(range) != 2 or range[1] < range[0]):
         raise ValueError(
             "Argument `range` must be a tuple of two elements. The second element of `range` must be greater than "
-            "the first. "
-            f"Received: range={range}"
+            f"the first. Received: range={range}"
         )
     x = convert_to_tensor(x)
     x = x if x.is_floating_point() else x.to(result_dtype(x.dtype, float))
