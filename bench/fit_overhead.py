@@ -21,6 +21,7 @@ import torch
 
 import fastk as keras
 from fastk import layers
+from fastk.device import get_device
 
 SAMPLES = 32 * 400
 
@@ -82,8 +83,8 @@ def torch_epoch(rival: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, batch:
     optimizer = torch.optim.Adam(rival.parameters(), lr=1e-3, eps=1e-7, fused=True)
 
     def epoch() -> float:
-        order = torch.randperm(len(x))
-        total, correct = torch.zeros(()), torch.zeros(())
+        order = torch.randperm(len(x), device=x.device)
+        total, correct = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
         for start in range(0, len(x), batch):
             index = order[start : start + batch]
             inputs, labels = x[index], y[index]
@@ -97,6 +98,12 @@ def torch_epoch(rival: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, batch:
         return float(total) / len(x)
 
     return epoch
+
+
+def machine() -> str:
+    """What is measured: a GPU's name, or the processor's kind."""
+    device = get_device()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
 
 
 def main() -> None:
@@ -117,10 +124,12 @@ def main() -> None:
         x = rng.random((samples, *shape), dtype=np.float32)
         y = rng.integers(0, 10, samples)
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-        x_torch = torch.from_numpy(x)
+        device = get_device()
+        rival.to(device)
+        x_torch = torch.from_numpy(x).to(device)
         if len(shape) == 3:
             x_torch = x_torch.permute(0, 3, 1, 2)  # channels last in memory, as torch calls it
-        epoch = torch_epoch(rival, x_torch, torch.from_numpy(y), batch)
+        epoch = torch_epoch(rival, x_torch, torch.from_numpy(y).to(device), batch)
         model.fit(x, y, batch_size=batch, verbose=0)
         epoch()
         steps = samples // batch
@@ -141,7 +150,7 @@ def main() -> None:
             f"us/step  ratio {ratio:.2f}"
         )
     if arguments.json:
-        about = {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine(),
+        about = {"torch": torch.__version__, "python": platform.python_version(), "machine": machine(),
                  "threads": arguments.threads}  # fmt: skip
         with open(arguments.json, "w") as file:
             json.dump({"about": about, "rows": rows}, file, indent=1)

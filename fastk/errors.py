@@ -8,6 +8,26 @@ import difflib
 from collections.abc import Iterable
 
 
+def near_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """The names among `known` that are like `name`, the nearest first.
+
+    >>> near_names("Dens", ["Dense", "Dropout"])
+    ['Dense']
+    """
+    return difflib.get_close_matches(name, list(known), n=most, cutoff=0.5)
+
+
+def missing_name(module: str, name: str, known: Iterable[str]) -> AttributeError:
+    """The error for a name that a public module does not have; it names near ones.
+
+    >>> missing_name("keras.layers", "Dens", ["Dense", "Dropout"])
+    AttributeError('fastk has no `keras.layers.Dens`. Did you mean `Dense`?')
+    """
+    near = near_names(name, known)
+    hint = f" Did you mean {' or '.join(f'`{match}`' for match in near)}?" if near else ""
+    return AttributeError(f"fastk has no `{module}.{name}`.{hint}")
+
+
 def did_you_mean(unknown: Iterable[str], known: Iterable[str]) -> str:
     """A sentence that names what is known and like the unknown names, with a space before it; empty where nothing is.
 
@@ -15,7 +35,7 @@ def did_you_mean(unknown: Iterable[str], known: Iterable[str]) -> str:
     ' Did you mean `activation`?'
     """
     names = list(known)
-    near = [match for name in unknown for match in difflib.get_close_matches(name, names, n=1)]
+    near = [match for name in unknown for match in near_names(name, names, most=1)]
     return f" Did you mean {' and '.join(f'`{name}`' for name in dict.fromkeys(near))}?" if near else ""
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from fastk import config, dtypes, lambdas
-from fastk.errors import DeserializationError
+from fastk.errors import DeserializationError, near_names
 from fastk.naming import to_snake_case
 from fastk.tensor import convert_to_numpy, convert_to_tensor
 from fastk.user_warning import warn_user
@@ -563,8 +563,6 @@ class Registry:
         return serialize_keras_object(obj)
 
     def _near(self, name: str) -> str:
-        import difflib
-
-        near = difflib.get_close_matches(name, [key for key in self.objects if isinstance(key, str)], n=3, cutoff=0.5)
+        near = near_names(name, (key for key in self.objects if isinstance(key, str)))
         hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
         return f"{hint}Register your own with `@keras.saving.register_keras_serializable()` or `custom_object_scope`."

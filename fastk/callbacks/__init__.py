@@ -1,5 +1,7 @@
 """Callbacks (`keras.callbacks`)."""
 
+from typing import Any
+
 from fastk.callbacks.backup_and_restore import BackupAndRestore
 from fastk.callbacks.callback import Callback
 from fastk.callbacks.callback_list import CallbackList
@@ -15,6 +17,7 @@ from fastk.callbacks.remote_monitor import RemoteMonitor
 from fastk.callbacks.swap_ema_weights import SwapEMAWeights
 from fastk.callbacks.tensorboard import TensorBoard
 from fastk.callbacks.terminate_on_nan import TerminateOnNaN
+from fastk.errors import missing_name
 
 __all__ = [
     "BackupAndRestore",
@@ -34,3 +37,7 @@ __all__ = [
     "TensorBoard",
     "TerminateOnNaN",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing_name("keras.callbacks", name, __all__)

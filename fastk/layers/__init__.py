@@ -1,5 +1,8 @@
 """Layers (`keras.layers`)."""
 
+from typing import Any
+
+from fastk.errors import missing_name
 from fastk.layers.activations.activation import Activation
 from fastk.layers.activations.prelu import PReLU
 from fastk.layers.activations.relu import ELU, LeakyReLU, ReLU
@@ -233,3 +236,7 @@ __all__ = [
     "serialize",
     "subtract",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing_name("keras.layers", name, __all__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastk.errors import missing_name
 from fastk.losses.crossentropy import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -148,3 +149,7 @@ def deserialize(name: Any, custom_objects: dict[str, Any] | None = None) -> Any:
         custom_objects: names that it may use, and what they mean.
     """
     return _REGISTRY.deserialize(name, custom_objects)
+
+
+def __getattr__(name: str) -> Any:
+    raise missing_name("keras.losses", name, __all__)

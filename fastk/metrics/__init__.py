@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastk.errors import missing_name
 from fastk.losses import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -205,3 +206,7 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> An
         custom_objects: names that it may use, and what they mean.
     """
     return _REGISTRY.deserialize(config, custom_objects)
+
+
+def __getattr__(name: str) -> Any:
+    raise missing_name("keras.metrics", name, __all__)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastk.errors import missing_name
 from fastk.ops import core, einops, image, linalg, math, nn, numpy
 from fastk.ops.core import *  # noqa: F403
 from fastk.ops.einops import *  # noqa: F403
@@ -30,8 +31,4 @@ __all__ += numpy.__all__
 
 
 def __getattr__(name: str) -> Any:
-    import difflib
-
-    near = difflib.get_close_matches(name, __all__, n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
-    raise AttributeError(f"`keras.ops` has no function `{name}` in fastk.{hint}")
+    raise missing_name("keras.ops", name, __all__)

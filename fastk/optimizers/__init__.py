@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastk import serialization
+from fastk.errors import missing_name
 from fastk.optimizers import schedules
 from fastk.optimizers.adadelta import Adadelta
 from fastk.optimizers.adafactor import Adafactor
@@ -90,3 +91,7 @@ def get(identifier: Any) -> Optimizer | None:
         f"Could not interpret optimizer identifier: {identifier!r} (of type {type(identifier)}). Expected a name such "
         "as 'adam', a configuration, or an instance of `keras.optimizers.Optimizer`."
     )
+
+
+def __getattr__(name: str) -> Any:
+    raise missing_name("keras.optimizers", name, __all__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fastk.errors import FileFormatError, FileMissing
+from fastk.errors import FileFormatError, FileMissing, near_names
 from fastk.layers.state import LayerState
 from fastk.saving.archive import WEIGHTS, Archive, NewAssets
 from fastk.saving.atomic import check_overwrite, replacing
@@ -125,10 +125,8 @@ def check_exists(path: str) -> None:
     if os.path.isfile(path):
         return
     folder, name = os.path.split(path)
-    import difflib
-
     there = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
-    near = difflib.get_close_matches(name, there, n=3)
+    near = near_names(name, there)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     what = "It is a folder." if os.path.isdir(path) else f"The folder is {os.path.abspath(folder)}."
     raise FileMissing(f"File not found: filepath={path}. {what}{hint}")
