@@ -164,16 +164,6 @@ class StatelessScope(_Scope):
                 variable._deferred_initialize()
 
 
-def in_stateless_scope() -> bool:
-    """Whether a `StatelessScope` is open in this thread."""
-    return state.stateless is not None
-
-
-def get_stateless_scope() -> StatelessScope | None:
-    """The innermost open `StatelessScope`."""
-    return state.stateless
-
-
 def in_symbolic_scope() -> bool:
     """Whether shapes are being inferred in this thread."""
     return state.symbolic

@@ -405,8 +405,3 @@ for _name in [
     "rxor",
 ]:
     setattr(Variable, f"__{_name}__", _operator(f"__{_name}__"))
-
-
-def is_variable(x: Any) -> bool:
-    """Whether `x` is a `Variable`."""
-    return isinstance(x, Variable)

@@ -39,8 +39,6 @@ class LayerState(torch.nn.Module):
         # The keys of `_modules` that are no attribute of the user's: layers found in lists and dicts.
         set_plain(self, "_contained", set())
         set_plain(self, "_state_locked", False)
-        # Counts changes of what is trainable, so that a compiled training step knows when it is out of date.
-        set_plain(self, "_state_version", 0)
         for name, value in set_before.items():
             setattr(self, name, value)
 
@@ -126,7 +124,6 @@ class LayerState(torch.nn.Module):
             variable.trainable = False
         registered: dict[str, Any] = self._parameters if trainable else self._buffers
         registered[_free_name(variable.name, self._parameters, self._buffers, self._modules)] = variable._value
-        self._state_version += 1
 
     def _untrack_variable(self, variable: Variable) -> None:
         for variables in (self._trainable_variables, self._non_trainable_variables):
@@ -134,7 +131,6 @@ class LayerState(torch.nn.Module):
         for registered in (self._parameters, self._buffers):
             for name in [n for n, value in registered.items() if value is variable._value]:
                 del registered[name]
-        self._state_version += 1
 
     def _track_layer(self, layer: Any, attribute: str | None = None) -> None:
         if any(known is layer for known in self._layers):
@@ -245,14 +241,10 @@ class LayerState(torch.nn.Module):
     def trainable(self, value: bool) -> None:
         value = bool(value)
         object.__setattr__(self, "_trainable", value)
-        self._state_version += 1
         for variable in self._trainable_variables:
             variable.trainable = value
         for layer in self._layers:
             layer.trainable = value
-
-    def _total_state_version(self) -> int:
-        return sum(layer._state_version for layer in self._flatten_layers())
 
     def get_weights(self) -> list[np.ndarray]:
         """The values of `weights`, as NumPy arrays."""

@@ -92,7 +92,6 @@ class Sequential(Model):
         for layer in dict.fromkeys(self._layers):
             if id(layer) not in attributes:
                 self._register_contained(layer)
-        self._state_version += 1
 
     def _maybe_rebuild(self) -> None:
         self._forget_graph()

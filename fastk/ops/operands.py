@@ -70,11 +70,6 @@ def result_dtype(*kinds: Any) -> torch.dtype:
     return dtypes.to_torch_dtype(dtypes.result_type(*kinds))
 
 
-def float_name(dtype: torch.dtype) -> str:
-    """The floating-point dtype that a result gets from values of `dtype`."""
-    return dtypes.result_type(dtype, float)
-
-
 def axes_of(axis: Any, ndim: int) -> list[int]:
     """`axis`, an int, a sequence or None (all), as a list of non-negative ints.
 

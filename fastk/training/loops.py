@@ -122,17 +122,9 @@ class Loops:
                 batch_size=validation_batch_size or batch_size, steps=validation_steps, device=device,
             )  # fmt: skip
         build_for(self, source.peek()[0])
-        if not isinstance(callbacks, callbacks_module.CallbackList):
-            callbacks = callbacks_module.CallbackList(
-                callbacks,
-                add_history=True,
-                add_progbar=verbose != 0,
-                verbose=verbose,
-                epochs=epochs,
-                steps=source.steps_per_epoch,
-                validates=validation is not None,
-                model=self,
-            )
+        callbacks = self._callback_list(
+            callbacks, verbose, source, epochs=epochs, add_history=True, validates=validation is not None
+        )
         self.stop_training = False
         logs: dict[str, Any] = {}
         try:
@@ -184,15 +176,7 @@ class Loops:
         source = make_source(x, y, sample_weight, batch_size=batch_size, steps=steps, device=devices.get_device())
         try:
             build_for(self, source.peek()[0])
-            if not isinstance(callbacks, callbacks_module.CallbackList):
-                callbacks = callbacks_module.CallbackList(
-                    callbacks,
-                    add_progbar=verbose != 0,
-                    verbose=verbose,
-                    epochs=1,
-                    steps=source.steps_per_epoch,
-                    model=self,
-                )
+            callbacks = self._callback_list(callbacks, verbose, source)
             logs = self._evaluate(source, callbacks)
         finally:
             self._release()
@@ -225,15 +209,7 @@ class Loops:
         source = make_source(x, batch_size=batch_size, steps=steps, device=devices.get_device())
         try:
             build_for(self, source.peek()[0])
-            if not isinstance(callbacks, callbacks_module.CallbackList):
-                callbacks = callbacks_module.CallbackList(
-                    callbacks,
-                    add_progbar=verbose != 0,
-                    verbose=verbose,
-                    epochs=1,
-                    steps=source.steps_per_epoch,
-                    model=self,
-                )
+            callbacks = self._callback_list(callbacks, verbose, source)
             self.stop_predicting = False
             callbacks.on_predict_begin()
             self._start_predicting()
@@ -294,6 +270,20 @@ class Loops:
         with torch.no_grad(), internal():
             outputs = self.predict_step(pack_x_y_sample_weight(*batch))
         return tree.map_structure(convert_to_numpy, outputs)
+
+    def _callback_list(self, callbacks: Any, verbose: Any, source: Any, epochs: int = 1, **options: Any) -> Any:
+        """What the user passed as callbacks, and a progress bar, called as one."""
+        if isinstance(callbacks, callbacks_module.CallbackList):
+            return callbacks
+        return callbacks_module.CallbackList(
+            callbacks,
+            add_progbar=verbose != 0,
+            verbose=verbose,
+            epochs=epochs,
+            steps=source.steps_per_epoch,
+            model=self,
+            **options,
+        )
 
     @staticmethod
     def _single_batch(x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None) -> tuple:

@@ -282,3 +282,20 @@ def test_grouped_queries_penalise_projections_and_output():
     layer = layers.GroupQueryAttention(4, 4, 2, activity_regularizer="l2")
     layer(np.ones((2, 3, 8), "float32"), np.ones((2, 3, 8), "float32"))
     assert len(layer.losses) == 5
+
+
+def test_flash_attention_is_ruled_out_and_left_to_torch_again():
+    assert keras.config.is_flash_attention_enabled() is None
+    keras.config.disable_flash_attention()
+    try:
+        assert keras.config.is_flash_attention_enabled() is False
+        layer = layers.MultiHeadAttention(2, 4)
+    finally:
+        keras.config.enable_flash_attention()
+    assert keras.config.is_flash_attention_enabled() is None
+    x = np.ones((1, 3, 8), "float32")
+    free = layers.MultiHeadAttention(2, 4)
+    free(x, x)
+    layer(x, x)
+    layer.set_weights(free.get_weights())
+    np.testing.assert_allclose(layer(x, x).numpy(), free(x, x).numpy(), rtol=1e-6, atol=1e-7)
