@@ -1,0 +1,1 @@
+"""Proofs about kernels that need no GPU."""
