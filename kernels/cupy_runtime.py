@@ -226,6 +226,15 @@ def tile(columns: int, rows: int, rows_each: int = 4) -> tuple[Size, Size]:
     return (wide, min(-(-rows // (down * rows_each)), max(1, _BLOCKS // wide))), (across, down)
 
 
+def line(items: int) -> tuple[Size, Size]:
+    """(grid, block) of a row of threads for so many items, which they loop over.
+
+    >>> line(1000)
+    ((4, 1), (256, 1))
+    """
+    return (min(-(-items // _THREADS), _BLOCKS), 1), (_THREADS, 1)
+
+
 def activation_number(name: str | None) -> int:
     """The number by which the kernels know an activation; None is linear."""
     return _NUMBERS[name]
