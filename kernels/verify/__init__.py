@@ -1,0 +1,1 @@
+"""How kernels are verified without a GPU; `docs/verifying_kernels.md` is the guide."""
