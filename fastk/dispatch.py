@@ -2,7 +2,9 @@
 
 An op lives in `kernels/<folder>/`; each file beside the contract is an implementation of it: `aten.py`,
 `triton_kernels.py`, `cupy_kernels.py`. A file that exists is found, so adding an implementation is adding a file.
-A module may define `supports(op, *arguments)`, which returns None or a sentence saying why not.
+In `aten.py` the function called like the op is differentiable by torch; in the others `<op>_forward` is its forward
+part, and `fastk.autograd` joins it to its gradients. A module may define `supports(op, *arguments)`, which returns None
+or a sentence saying why not.
 
 Nothing falls back in silence: `choose` returns its reason, `last_choices` keeps it for `explain()`, a fallback on a
 GPU is logged once, and an implementation asked for by name that cannot run raises.
@@ -21,6 +23,7 @@ import functools
 import importlib
 import importlib.util
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -35,12 +38,13 @@ logger = logging.getLogger("fastk")
 
 _FILES = {"triton": "triton_kernels", "cupy": "cupy_kernels", "aten": "aten"}
 _TITLES = {"triton": "Triton", "cupy": "CuPy", "aten": "ATen"}
+_ENDING = re.compile(r"(_cell)?(_forward|_backward|_[a-z]+_gradient)?_?$")
 _BEST_FIRST = ("triton", "cupy", "aten")
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What runs an op: the implementation's name, the reason in words, and the function itself."""
+    """What runs an op: the implementation's name, the reason in words, and the function, forward only but in ATen."""
 
     op: str
     implementation: str
@@ -89,13 +93,16 @@ def last_choices() -> dict[str, Choice]:
     return dict(_last)
 
 
-def folder(op: str) -> str:
-    """The folder of `kernels/` that holds `op`: its name without the endings `_cell` and `_` (in-place).
+@functools.cache
+def folder(name: str) -> str:
+    """The folder of `kernels/` that holds a function: its name without an ending.
 
-    >>> folder("lstm_cell"), folder("adam_"), folder("conv2d")
+    The endings are `_` (in place), `_cell` (one step), `_forward`, `_backward` and `_<of what>_gradient`.
+
+    >>> folder("lstm_cell"), folder("adam_"), folder("conv2d_kernel_gradient")
     ('lstm', 'adam', 'conv2d')
     """
-    return op.removesuffix("_").removesuffix("_cell")
+    return _ENDING.sub("", name)
 
 
 def _decide(op: str, request: str, device_type: str, arguments: tuple) -> Choice:
@@ -161,24 +168,15 @@ def _why_not(op: str, name: str, device_type: str) -> str | None:
     if not _exists(op, name):
         return missing
     if name != "aten":
-        if device_type != "cuda":
-            return f"{title} kernels run on CUDA tensors, and this one is on {device_type!r}"
-        library = _why_no_library(name)
-        if library is not None:
-            return library
-    return None if hasattr(_module(op, name), op) else missing
+        refusal = _why_not_on(name, device_type)
+        if refusal is not None:
+            return refusal
+    return missing if _entry(op, name) is None else None
 
 
-@functools.cache
-def _why_no_library(name: str) -> str | None:
-    """None, or why the library behind an implementation does not work here; asked for at first need only."""
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        return f"{_TITLES[name]} cannot be imported ({error})"
-    if not torch.cuda.is_available():
-        return f"{_TITLES[name]} needs a CUDA device, and torch sees none"
-    return None
+def _why_not_on(name: str, device_type: str) -> str | None:
+    """None, or why the library behind an implementation does not work on such a device; asked for at first need."""
+    return importlib.import_module(f"fastk.kernels.{name}_runtime").why_not(device_type)
 
 
 def _module_name(op: str, name: str) -> str:
@@ -197,8 +195,21 @@ def _module(op: str, name: str) -> ModuleType:
     return importlib.import_module(_module_name(op, name))
 
 
+def _entry(op: str, name: str) -> Callable[..., Any] | None:
+    module = _module(op, name)
+    return getattr(module, op, None) if name == "aten" else getattr(module, f"{op}_forward", getattr(module, op, None))
+
+
 def _function(op: str, name: str) -> Callable[..., Any]:
-    return getattr(_module(op, name), op)
+    function = _entry(op, name)
+    if function is None:
+        raise ImplementationUnavailable(f"There is no {_TITLES[name]} kernel for {op}.")
+    return function
+
+
+def kernel_function(name: str, implementation: str) -> Callable[..., Any]:
+    """The function `name` (`"dense_backward"`) of an implementation's file in the folder of its op."""
+    return getattr(_module(name, implementation), name)
 
 
 def _checks_arguments(op: str, name: str) -> bool:
