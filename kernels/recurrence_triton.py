@@ -55,11 +55,7 @@ def saved(before, after, ACTIVATION: tl.constexpr):
 @triton.jit
 def load_keep(mask_ptr, rows, mask_b, step):
     """Whether each row's step is unmasked; mask_ptr None: it is."""
-    if mask_ptr is None:
-        keep = mask_b
-    else:
-        keep = tl.load(mask_ptr + rows + step, mask=mask_b, other=0) != 0  # [BLOCK_B]
-    return keep
+    return mask_b if mask_ptr is None else tl.load(mask_ptr + rows + step, mask=mask_b, other=0) != 0  # [BLOCK_B]
 
 
 @triton.jit
@@ -151,11 +147,10 @@ def projection_gradients(
 
     Where the mask [B, T] is False dz is 0, and x, which may be NaN there, is taken as 0.
     """
-    empty = dz.new_empty(0)
-    dx, dkernel, dbias = empty, empty, dz.sum((0, 1)) if needed[2] else empty
-    gates = 1 if factors is None or factors.dim() == 2 else factors.size(0)
-    columns, weights = dz.view(-1, dz.size(2)).chunk(gates, 1), kernel.chunk(gates, 1)
-    each = [None] if factors is None else [factor.unsqueeze(1) for factor in factors.view(gates, *factors.shape[-2:])]
+    dbias = dz.sum((0, 1)) if needed[2] else dz.new_empty(0)
+    each = [None] if factors is None else [factors.unsqueeze(1)] if factors.dim() == 2 else list(factors.unsqueeze(2))
+    columns, weights = dz.view(-1, dz.size(2)).chunk(len(each), 1), kernel.chunk(len(each), 1)
+    dx, dkernel = dz.new_empty(0), dz.new_empty(0)
     if needed[0]:
         parts = [(d @ w.t()).view(x.shape) for d, w in zip(columns, weights, strict=True)]
         dx = sum_of_products(parts, each)
@@ -163,7 +158,7 @@ def projection_gradients(
         if mask is not None:
             x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
         dkernel = torch.empty_like(kernel, memory_format=torch.contiguous_format)
-        for out, d, factor in zip(dkernel.chunk(gates, 1), columns, each, strict=True):
+        for out, d, factor in zip(dkernel.chunk(len(each), 1), columns, each, strict=True):
             rows = x if factor is None else x * factor
             torch.mm(rows.reshape(-1, x.size(2)).t(), d, out=out)
     return dx, dkernel, dbias

@@ -36,9 +36,7 @@ def cell(z_i, z_f, z_c, z_o, c, ACTIVATION: tl.constexpr, RECURRENT_ACTIVATION: 
 
 
 @triton.jit
-def cell_gradient(
-    dh, dc, s_i, s_f, s_c, s_o, c, c_old, ACTIVATION: tl.constexpr, RECURRENT_ACTIVATION: tl.constexpr
-):
+def cell_gradient(dh, dc, s_i, s_f, s_c, s_o, c, c_old, ACTIVATION: tl.constexpr, RECURRENT_ACTIVATION: tl.constexpr):
     """(dz of the four gates, dc of the step before) from what `cell` saved."""
     i = value(s_i, RECURRENT_ACTIVATION)
     f = value(s_f, RECURRENT_ACTIVATION)

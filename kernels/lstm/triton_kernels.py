@@ -19,7 +19,13 @@ import torch
 import triton
 from torch import Tensor
 
-from fastk.kernels.lstm.configurations import Configuration, SequenceConfiguration, choose_configuration, padded_units
+from fastk.kernels.lstm.configurations import (
+    Configuration,
+    SequenceConfiguration,
+    StepConfiguration,
+    choose_configuration,
+    padded_units,
+)
 from fastk.kernels.lstm.triton_sequence import lstm_sequence_backward_kernel, lstm_sequence_forward_kernel
 from fastk.kernels.lstm.triton_step import lstm_step_backward_kernel, lstm_step_forward_kernel
 from fastk.kernels.recurrence_triton import (
@@ -48,6 +54,13 @@ class Scan:
     recurrent_activation: str
     reverse: bool
     shown: int
+
+    @classmethod
+    def of(cls, recurrent_kernel: Tensor, mask: Tensor | None, factors: Tensor | None, *others) -> Scan:
+        """With the tensors laid out as the kernels read them."""
+        mask = None if mask is None else mask.contiguous()
+        factors = None if factors is None else factors.contiguous()
+        return cls(recurrent_kernel.contiguous(), mask, factors, *others)
 
     def flags(self, dtype: torch.dtype) -> dict:
         """The kernels' flags that do not depend on the form."""
@@ -100,19 +113,18 @@ def lstm_forward(
     batch, steps, _ = x.shape
     units, dtype = recurrent_kernel.size(0), x.dtype
     gates = project(x, kernel, bias, dropout_mask)
-    empty, sequence = x.new_empty(0), (batch, steps, units)
-    outputs = x.new_empty(sequence) if return_sequences else empty
-    cells, previous = (x.new_empty(sequence), x.new_empty(sequence)) if save else (empty, empty)
-    scan = _scan(recurrent_kernel, h_0, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse,
-                 zero_output_for_mask)
+    outputs = x.new_empty((batch, steps, units) if return_sequences else 0)
+    cells, previous = (x.new_empty((batch, steps, units) if save else 0) for _ in range(2))
+    shown = shown_outputs(mask, h_0 is not None, zero_output_for_mask)
+    scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
     chosen = configuration or choose_configuration(batch, steps, units, dtype, architecture(), sm_count())
-    results = outputs if return_sequences else None, gates, cells if save else None, previous if save else None
     run = {SequenceConfiguration: _sequence_forward}.get(type(chosen), _step_forward)
+    results = outputs if return_sequences else None, gates, cells if save else None, previous if save else None
     if batch:
         h, c = run(scan, *results, h_0, c_0, chosen)
     else:
-        h, c = x.new_empty(batch, units), x.new_empty(batch, units)
-    return outputs, h, c, gates if save else empty, cells, previous
+        h, c = (x.new_empty(0, units) for _ in range(2))
+    return outputs, h, c, gates if save else x.new_empty(0), cells, previous
 
 
 def lstm_backward(
@@ -138,28 +150,23 @@ def lstm_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of x, kernel, recurrent_kernel, bias, h_0 and c_0; those not `needed` are empty."""
     batch, steps, units = cells.shape
-    scan = _scan(recurrent_kernel, c_0, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse,
-                 zero_output_for_mask)
+    shown = shown_outputs(mask, c_0 is not None, zero_output_for_mask)
+    scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
     chosen = configuration or choose_configuration(batch, steps, units, x.dtype, architecture(), sm_count())
-    g_outputs, g_h, g_c = (None if g is None else g.contiguous() for g in (g_outputs, g_h, g_c))
     run = {SequenceConfiguration: _sequence_backward}.get(type(chosen), _step_backward)
-    dz, empty = torch.empty_like(gates), x.new_empty(0)
-    dh_0 = dc_0 = x.new_empty(batch, units)
+    grads = (None if g is None else g.contiguous() for g in (g_outputs, g_h, g_c))
+    dz = torch.empty_like(gates)
     if batch:
-        dh_0, dc_0 = run(scan, dz, g_outputs, g_h, g_c, gates, cells, c_0, needed[4] or needed[5], chosen)
+        dh_0, dc_0 = run(scan, dz, *grads, gates, cells, c_0, needed[4] or needed[5], chosen)
+    else:
+        dh_0, dc_0 = (x.new_empty(0, units) for _ in range(2))
     dx, dkernel, dbias = projection_gradients(dz, x, kernel, mask, dropout_mask, [needed[0], needed[1], needed[3]])
-    drecurrent = recurrent_gradient(dz, previous, recurrent_dropout_mask) if needed[2] else empty
-    return dx, dkernel, drecurrent, dbias, dh_0 if needed[4] else empty, dc_0 if needed[5] else empty
+    drecurrent = recurrent_gradient(dz, previous, recurrent_dropout_mask) if needed[2] else x.new_empty(0)
+    states = (d if need else x.new_empty(0) for d, need in zip((dh_0, dc_0), needed[4:], strict=True))
+    return dx, dkernel, drecurrent, dbias, *states
 
 
 lstm_cell_forward = lstm_forward  # a single step is a sequence of one
-
-
-def _scan(recurrent_kernel, state, mask, factors, activation, recurrent_activation, reverse, zero_output_for_mask):
-    shown = shown_outputs(mask, state is not None, zero_output_for_mask)
-    factors = None if factors is None else factors.contiguous()
-    mask = None if mask is None else mask.contiguous()
-    return Scan(recurrent_kernel.contiguous(), mask, factors, activation, recurrent_activation, reverse, shown)
 
 
 # ---------------------------------------------------------------- all steps in one launch
