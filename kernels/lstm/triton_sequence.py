@@ -69,31 +69,36 @@ def lstm_sequence_forward_kernel(
     step = step_at(0, T, REVERSE)
     z_i, z_f, z_c, z_o = load_four(gates_ptr + step * (4 * H) + gate_tile, H, inside)  # [BLOCK_B, BLOCK_H]
     keep = load_keep(mask_ptr, rows, mask_b, step)
+    a = h
+    if FACTORS == 1:
+        a = (h * factor).to(dtype)
+    if cells_ptr is not None:
+        tl.store(previous_ptr + step * H + tile, a, mask=inside)
     for t in tl.range(0, T, num_stages=1):
         ahead = step_at(t + 1, T, REVERSE)
         there = inside & (t + 1 < T)
         n_i, n_f, n_c, n_o = load_four(gates_ptr + ahead * (4 * H) + gate_tile, H, there)
         keep_ahead = load_keep(mask_ptr, rows, mask_b & (t + 1 < T), ahead)
-        before = h
-        if FACTORS == 1:
-            before = (h * factor).to(dtype)
         if FACTORS == 4:
             a_i, a_f, a_c, a_o = (h * m_i).to(dtype), (h * m_f).to(dtype), (h * m_c).to(dtype), (h * m_o).to(dtype)
         else:
-            a_i, a_f, a_c, a_o = before, before, before, before
+            a_i, a_f, a_c, a_o = a, a, a, a
         z_i = tl.dot(a_i, r_i, z_i.to(ACCUMULATOR), input_precision=PRECISION, out_dtype=ACCUMULATOR)
         z_f = tl.dot(a_f, r_f, z_f.to(ACCUMULATOR), input_precision=PRECISION, out_dtype=ACCUMULATOR)
         z_c = tl.dot(a_c, r_c, z_c.to(ACCUMULATOR), input_precision=PRECISION, out_dtype=ACCUMULATOR)
         z_o = tl.dot(a_o, r_o, z_o.to(ACCUMULATOR), input_precision=PRECISION, out_dtype=ACCUMULATOR)
-        new, c_new, i, f, g, o = cell(z_i, z_f, z_c, z_o, c, ACTIVATION, RECURRENT_ACTIVATION)
+        new, c_new, i, f, g, o = cell(z_i, z_f, z_c, z_o, c, ACTIVATION, RECURRENT_ACTIVATION, dtype == tl.bfloat16)
         h_new = new.to(dtype)
         if mask_ptr is not None:
             h_new = tl.where(keep[:, None], h_new, h)
             c_new = tl.where(keep[:, None], c_new, c)
+        a = h_new
+        if FACTORS == 1:
+            a = (h_new * factor).to(dtype)
         if cells_ptr is not None:
             store_four(gates_ptr + step * (4 * H) + gate_tile, H, inside, i, f, g, o)
             tl.store(cells_ptr + step * H + tile, c_new.to(dtype), mask=inside)
-            tl.store(previous_ptr + step * H + tile, before, mask=inside)
+            tl.store(previous_ptr + ahead * H + tile, a, mask=there)
         if outputs_ptr is not None:
             shown = h_new
             if SHOWN != ALL:
@@ -181,6 +186,7 @@ def lstm_sequence_backward_kernel(
             c_old.to(ACCUMULATOR),
             ACTIVATION,
             RECURRENT_ACTIVATION,
+            dtype == tl.bfloat16,
         )
         if mask_ptr is not None:
             dz_i = tl.where(keep[:, None], dz_i, 0.0)

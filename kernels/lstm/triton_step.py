@@ -77,7 +77,7 @@ def lstm_step_forward_kernel(
         z_c = tl.dot(a_c, r_c, z_c, input_precision=PRECISION, out_dtype=ACCUMULATOR)
         z_o = tl.dot(a_o, r_o, z_o, input_precision=PRECISION, out_dtype=ACCUMULATOR)
     c = tl.load(c_ptr + state, mask=inside, other=0.0)
-    new, c_new, i, f, g, o = cell(z_i, z_f, z_c, z_o, c, ACTIVATION, RECURRENT_ACTIVATION)
+    new, c_new, i, f, g, o = cell(z_i, z_f, z_c, z_o, c, ACTIVATION, RECURRENT_ACTIVATION, dtype == tl.bfloat16)
     h = new.to(dtype)
     keep = load_keep(mask_ptr, rows, mask_b, step)
     if mask_ptr is not None:
@@ -189,6 +189,7 @@ def lstm_step_backward_kernel(
             c_old.to(ACCUMULATOR),
             ACTIVATION,
             RECURRENT_ACTIVATION,
+            dtype == tl.bfloat16,
         )
         passing = tl.zeros_like(dh)
         if mask_ptr is not None:
