@@ -34,6 +34,27 @@ class SequenceConfiguration:
 
 
 @dataclass(frozen=True)
+class CooperativeConfiguration:
+    """All steps in one launch of programs that run at once, `block_b` sequences by `block_n` units each."""
+
+    block_b: int
+    block_n: int
+    num_warps: int
+
+    def why_invalid(self, batch: int, units: int, dtype: torch.dtype, architecture: int, sm_count: int) -> str | None:
+        """None, or why it cannot be launched."""
+        programs = triton.cdiv(batch, self.block_b) * triton.cdiv(units, self.block_n)
+        if programs > sm_count:
+            return f"{programs} programs are to run at once on {sm_count} multiprocessors"
+        padded = padded_units(units)
+        resident = 4 * padded * self.block_n * dtype.itemsize
+        exchanged = self.block_b * padded * dtype.itemsize
+        if resident + exchanged > shared_memory(architecture):
+            return f"a slice of R takes {resident} bytes of shared memory and a step's h {exchanged}"
+        return None
+
+
+@dataclass(frozen=True)
 class StepConfiguration:
     """A launch for each step, tiles of `block_b` sequences by `block_n` units, `block_k` of the sum at a time."""
 
@@ -44,7 +65,7 @@ class StepConfiguration:
     num_stages: int
 
 
-Configuration = SequenceConfiguration | StepConfiguration
+Configuration = SequenceConfiguration | CooperativeConfiguration | StepConfiguration
 
 
 def padded_units(units: int) -> int:

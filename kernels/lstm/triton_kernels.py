@@ -21,11 +21,13 @@ from torch import Tensor
 
 from fastk.kernels.lstm.configurations import (
     Configuration,
+    CooperativeConfiguration,
     SequenceConfiguration,
     StepConfiguration,
     choose_configuration,
     padded_units,
 )
+from fastk.kernels.lstm.triton_cooperative import lstm_cooperative_backward_kernel, lstm_cooperative_forward_kernel
 from fastk.kernels.lstm.triton_sequence import lstm_sequence_backward_kernel, lstm_sequence_forward_kernel
 from fastk.kernels.lstm.triton_step import lstm_step_backward_kernel, lstm_step_forward_kernel
 from fastk.kernels.recurrence_triton import (
@@ -118,7 +120,7 @@ def lstm_forward(
     shown = shown_outputs(mask, h_0 is not None, zero_output_for_mask)
     scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
     chosen = configuration or choose_configuration(batch, steps, units, dtype, architecture(), sm_count())
-    run = {SequenceConfiguration: _sequence_forward}.get(type(chosen), _step_forward)
+    run = _FORWARD[type(chosen)]
     results = outputs if return_sequences else None, gates, cells if save else None, previous if save else None
     if batch:
         h, c = run(scan, *results, h_0, c_0, chosen)
@@ -153,7 +155,7 @@ def lstm_backward(
     shown = shown_outputs(mask, c_0 is not None, zero_output_for_mask)
     scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
     chosen = configuration or choose_configuration(batch, steps, units, x.dtype, architecture(), sm_count())
-    run = {SequenceConfiguration: _sequence_backward}.get(type(chosen), _step_backward)
+    run = _BACKWARD[type(chosen)]
     grads = (None if g is None else g.contiguous() for g in (g_outputs, g_h, g_c))
     dz = torch.empty_like(gates)
     if batch:
@@ -239,6 +241,90 @@ def _sequence_backward(
         BLOCK_B=chosen.block_b,
         BLOCK_H=padded_units(units),
         num_warps=chosen.num_warps,
+    )
+    return dh_0, dc_0
+
+
+# ---------------------------------------------------------------- all steps in one launch of programs that run at once
+
+
+def _cooperative_forward(
+    scan: Scan,
+    outputs: Tensor | None,
+    gates: Tensor,
+    cells: Tensor | None,
+    previous: Tensor | None,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    chosen: CooperativeConfiguration,
+) -> tuple[Tensor, Tensor]:
+    batch, steps, units = *gates.shape[:2], scan.recurrent_kernel.size(0)
+    h, c = gates.new_empty(batch, units), gates.new_empty(batch, units)
+    exchange = gates.new_empty(batch, 2, units) if previous is None else previous
+    grid = triton.cdiv(batch, chosen.block_b), triton.cdiv(units, chosen.block_n)
+    lstm_cooperative_forward_kernel[grid](
+        outputs,
+        h,
+        c,
+        gates,
+        cells,
+        exchange,
+        gates.new_zeros(grid[0], dtype=torch.int32),
+        scan.recurrent_kernel,
+        None if h_0 is None else h_0.contiguous(),
+        None if c_0 is None else c_0.contiguous(),
+        scan.mask,
+        scan.factors,
+        batch,
+        steps,
+        exchange.size(1),
+        **scan.flags(gates.dtype),
+        BLOCK_B=chosen.block_b,
+        BLOCK_N=chosen.block_n,
+        BLOCK_K=padded_units(units),
+        num_warps=chosen.num_warps,
+        launch_cooperative_grid=True,
+    )
+    return h, c
+
+
+def _cooperative_backward(
+    scan: Scan,
+    dz: Tensor,
+    g_outputs: Tensor | None,
+    g_h: Tensor | None,
+    g_c: Tensor | None,
+    gates: Tensor,
+    cells: Tensor,
+    c_0: Tensor | None,
+    state_needed: bool,
+    chosen: CooperativeConfiguration,
+) -> tuple[Tensor, Tensor]:
+    batch, steps, units = cells.shape
+    dh_0, dc_0 = gates.new_empty(batch, units), gates.new_empty(batch, units)
+    grid = triton.cdiv(batch, chosen.block_b), triton.cdiv(units, chosen.block_n)
+    lstm_cooperative_backward_kernel[grid](
+        dz,
+        dh_0 if state_needed else None,
+        dc_0 if state_needed else None,
+        gates.new_zeros(grid[0], dtype=torch.int32),
+        g_outputs,
+        g_h,
+        g_c,
+        gates,
+        cells,
+        scan.recurrent_kernel,
+        None if c_0 is None else c_0.contiguous(),
+        scan.mask,
+        scan.factors,
+        batch,
+        steps,
+        **scan.flags(gates.dtype),
+        BLOCK_B=chosen.block_b,
+        BLOCK_N=chosen.block_n,
+        BLOCK_K=padded_units(units),
+        num_warps=chosen.num_warps,
+        launch_cooperative_grid=True,
     )
     return dh_0, dc_0
 
@@ -333,3 +419,15 @@ def _step_backward(
             num_stages=chosen.num_stages,
         )
     return dh.to(gates.dtype), dc.to(gates.dtype)
+
+
+_FORWARD = {
+    SequenceConfiguration: _sequence_forward,
+    CooperativeConfiguration: _cooperative_forward,
+    StepConfiguration: _step_forward,
+}
+_BACKWARD = {
+    SequenceConfiguration: _sequence_backward,
+    CooperativeConfiguration: _cooperative_backward,
+    StepConfiguration: _step_backward,
+}
