@@ -1,10 +1,32 @@
-"""What the tests of the ops share: a comparison whose tolerance follows from the arithmetic, and seeded tensors."""
+"""What the tests of the ops share: the implementations, a comparison whose tolerance follows from the arithmetic, and
+seeded tensors.
+
+On a machine without a GPU, Triton's kernels run in its interpreter and CuPy's are emulated.
+"""
 
 import numpy as np
 import pytest
 import torch
 
+from fastk import dispatch
+
 EPSILON = {dtype: torch.finfo(dtype).eps for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)}
+
+
+@pytest.fixture
+def device():
+    """Where the ops are tested: the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture(params=["aten", "triton", "cupy"])
+def implementation(request, device):
+    """Each implementation in turn; skipped where it cannot be had on `device`."""
+    if request.param != "aten":
+        refusal = dispatch._why_not_on(request.param, device.type)
+        if refusal is not None:
+            pytest.skip(refusal)
+    return request.param
 
 
 @pytest.fixture
@@ -16,7 +38,7 @@ def close():
 
     def check(actual, expected, terms=1, scale=None):
         eps = EPSILON[actual.dtype]
-        actual, expected = actual.detach().double().numpy(), np.asarray(expected, dtype=np.float64)
+        actual, expected = actual.detach().double().cpu().numpy(), np.asarray(expected, dtype=np.float64)
         assert actual.shape == expected.shape
         finite = np.abs(expected[np.isfinite(expected)])
         scale = max(1.0, finite.max(initial=0.0)) if scale is None else scale
