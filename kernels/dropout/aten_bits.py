@@ -23,6 +23,7 @@ _SIGNS = 0x8000800080008000  # makes unsigned 16-bit lanes signed ones of the sa
 # Counters of 8 elements at a time: three arrays of 128 KB, not of a power of two, which would share cache sets.
 _BLOCK = 8000
 _KEPT_RUNS = 64
+_LONGEST_STEP = 16
 
 
 def device_bits(count: int, seed: Tensor | tuple[int, int], device: torch.device) -> Tensor:
@@ -42,10 +43,10 @@ def device_bits(count: int, seed: Tensor | tuple[int, int], device: torch.device
 
 
 class _Ahead(threading.local):
-    """Small masks' bits drawn ahead: by (seed, count) the first offset of a run, and the run [offsets, count]."""
+    """Small masks' bits drawn ahead: by (seed, count) the offsets of a run, and the run [offsets, count]."""
 
     def __init__(self) -> None:
-        self.runs: dict[tuple[int, int], tuple[int, Tensor]] = {}
+        self.runs: dict[tuple[int, int], tuple[range, Tensor]] = {}
 
 
 _ahead = _Ahead()
@@ -55,23 +56,33 @@ def host_bits(count: int, seed: Tensor | tuple[int, int]) -> Tensor:
     """int16 [count], on the CPU; not to be written to.
 
     The bits of 4096 elements take 60 us, nearly all of it the 40 calls; those of 15 offsets together take 150 us. A
-    generator steps its offset by one, so whoever asks for offset i + 1 after i is given more, twice as many each time.
+    generator's offset grows by the number of masks a step draws from it: whoever comes back with the next offset is
+    given more ahead, twice as many each time.
     """
     key, offset = seed.tolist() if isinstance(seed, Tensor) else seed
-    start, run = _ahead.runs.get((key, count), (offset, None))
-    if run is not None and 0 <= offset - start < len(run):
-        return run[offset - start]
     groups = max(1, -(-count // 8))
     if 2 * groups > _BLOCK:
         return torch.from_numpy(_lanes(groups, key, range(offset, offset + 1)))[0, :count]
-    ahead = 1
-    if run is not None and offset - start == len(run):
-        ahead = min(2 * len(run), _BLOCK // groups)
-    if len(_ahead.runs) >= _KEPT_RUNS:
-        _ahead.runs.clear()
-    run = torch.from_numpy(_lanes(groups, key, range(offset, offset + ahead)))[:, :count]
-    _ahead.runs[key, count] = offset, run
-    return run[0]
+    offsets, run = _ahead.runs.get((key, count), (range(0), None))
+    if run is None or offset not in offsets:
+        offsets = _next_offsets(offset, offsets, _BLOCK // groups)
+        run = torch.from_numpy(_lanes(groups, key, offsets))[:, :count]
+        if len(_ahead.runs) >= _KEPT_RUNS:
+            _ahead.runs.clear()
+        _ahead.runs[key, count] = offsets, run
+    return run[offsets.index(offset)]
+
+
+def _next_offsets(offset: int, last: range, most: int) -> range:
+    """The offsets to draw from `offset` on: twice as many as last time where it is the next step, else it alone.
+
+    >>> _next_offsets(6, range(2, 5, 2), 100), _next_offsets(7, range(2, 5, 2), 100)
+    (range(6, 14, 2), range(7, 8))
+    """
+    step = offset - last[-1] if last else 0
+    if 0 < step <= _LONGEST_STEP and (len(last) == 1 or step == last.step):
+        return range(offset, offset + step * min(2 * len(last), most), step)
+    return range(offset, offset + 1)
 
 
 def _lanes(groups: int, key: int, offsets: range) -> np.ndarray:
