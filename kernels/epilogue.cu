@@ -45,7 +45,7 @@ __global__ void epilogue_backward(T* dz_ptr, wide<T>* sums_ptr, const T* g_ptr, 
     const int n = (blockIdx.x * blockDim.x + threadIdx.x) * VEC, rows = M, columns = N, kind = activation;
     if (n >= columns) return;
     const Philox philox(seed_ptr);
-    const A unscale = seed_ptr && !from_input(kind) ? A(1) / static_cast<A>(scale) : A(1);
+    const A unscale = seed_ptr && !from_input(kind) ? reciprocal(static_cast<A>(scale)) : A(1);
     const int first = blockIdx.y * blockDim.y + threadIdx.y;
     A sums[VEC] = {};
     for (int m = first; m < rows; m += gridDim.y * blockDim.y) {
@@ -65,10 +65,7 @@ __global__ void epilogue_backward(T* dz_ptr, wide<T>* sums_ptr, const T* g_ptr, 
 #pragma unroll
         for (int j = 0; j < VEC; ++j) sums[j] += g[j];
     }
-    if (sums_ptr) {
-#pragma unroll
-        for (int j = 0; j < VEC; ++j) sums_ptr[first * columns + n + j] = sums[j];
-    }
+    if (sums_ptr) write(sums_ptr + first * columns + n, sums);
 }
 
 // out[p, n] = the sum of rows 32 p .. 32 p + 31 of in [P, N].

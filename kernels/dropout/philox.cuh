@@ -26,8 +26,8 @@ struct Philox {
         words[0] = c0, words[1] = c1, words[2] = c2, words[3] = c3;
     }
 
-    // Of the N elements from `index` on (N is 8 and index a multiple of it, or N is 1): 0 where the element is
-    // dropped, else `scale` times it.
+    // The N elements from `index` on (N is 8 and index a multiple of it, or N is 1) times 0 where they are dropped, so
+    // that NaN stays NaN, else times `scale`.
     template <int N, typename A>
     __device__ __forceinline__ void drop(int index, unsigned threshold, A scale, A (&values)[N]) const {
         static_assert(N == 8 || N == 1);
@@ -38,7 +38,7 @@ struct Philox {
             const unsigned lane = N == 8 ? j : index & 7;
             const unsigned word = lane < 4 ? (lane < 2 ? words[0] : words[1]) : (lane < 6 ? words[2] : words[3]);
             const unsigned value = word >> 16 * (lane & 1) & 0xffffu;
-            values[j] = value < threshold ? A(0) : values[j] * scale;
+            values[j] *= value < threshold ? A(0) : scale;
         }
     }
 };

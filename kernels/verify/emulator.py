@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import itertools
 import os
@@ -131,15 +132,16 @@ class Emulator:
             raise EmulationError("There is no C++ compiler.")
         key = hashlib.sha256("\n".join([text, command, *_FLAGS]).encode()).hexdigest()[:16]
         library = self._folder / f"{name}-{key}.so"
-        if not library.exists():
-            partial = self._folder / f"{name}-{key}-{os.getpid()}"
-            code = partial.with_suffix(".cpp")
-            code.write_text(text, encoding="utf-8")
-            result = subprocess.run([command, *_FLAGS, "-o", partial, code], capture_output=True, text=True)
-            if result.returncode:
-                raise EmulationError(f"{command} refused {code}:\n{result.stderr}")
-            os.replace(partial, library)
-            code.unlink()
+        with (self._folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not library.exists():
+                partial, code = library.with_suffix(".partial"), library.with_suffix(".cpp")
+                code.write_text(text, encoding="utf-8")
+                result = subprocess.run([command, *_FLAGS, "-o", partial, code], capture_output=True, text=True)
+                if result.returncode:
+                    raise EmulationError(f"{command} refused {code}:\n{result.stderr}")
+                code.unlink()
+                os.replace(partial, library)
         return library
 
 
