@@ -40,7 +40,12 @@ def max_pool2d_forward(
 
 
 def max_pool2d_backward(
-    g: Tensor, places: Tensor, shape: Sequence[int], window: Sequence[int], strides: Sequence[int], padding: Sequence[int]
+    g: Tensor,
+    places: Tensor,
+    shape: Sequence[int],
+    window: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[int],
 ) -> Tensor:
     """The gradient of x, which is [B, H, W, C] as `shape` says."""
     g = packed(g)
