@@ -8,6 +8,7 @@ and the report shows its message under `compiles`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from fastk.kernels.verify.case import Case
@@ -87,7 +88,7 @@ def _narrow_copies(copies: dict[int, int]) -> str | None:
 
 
 def _mostly_narrow(plain: dict[int, int], copies: dict[int, int], tma: int, verb: str) -> str | None:
-    counts = {bits: plain.get(bits, 0) + copies.get(bits, 0) for bits in {*plain, *copies}}
+    counts = Counter(plain) + Counter(copies)
     total = sum(bits * count for bits, count in counts.items())
     wide = sum(bits * count for bits, count in counts.items() if bits >= 128)
     narrow = {bits: count for bits, count in counts.items() if bits < 64}
