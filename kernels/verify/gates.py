@@ -36,7 +36,8 @@ def no_warnings(case: Case, architecture: int, code: MachineCode) -> str | None:
 
 def no_calls(case: Case, architecture: int, code: MachineCode) -> str | None:
     """Nothing is so slow that it is a subroutine: 64-bit division, IEEE division, assertions."""
-    return f"Calls {', '.join(code.calls)}." if code.calls else None
+    called = ", ".join(f"{name} ({count} times)" for name, count in Counter(code.calls).items())
+    return f"Calls {called}." if called else None
 
 
 def tensor_cores(case: Case, architecture: int, code: MachineCode) -> str | None:
