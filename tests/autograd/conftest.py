@@ -19,7 +19,11 @@ def device():
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.fixture(params=["aten", "triton", "cupy"])
+# On a machine with a GPU the tests of the GPU kernels are what the marker `gpu` selects.
+GPU = [pytest.mark.gpu] if torch.cuda.is_available() else []
+
+
+@pytest.fixture(params=["aten", pytest.param("triton", marks=GPU), pytest.param("cupy", marks=GPU)])
 def implementation(request, device):
     """Each implementation in turn; skipped where it cannot be had on `device`."""
     if request.param != "aten":
@@ -48,14 +52,14 @@ def close():
 
 
 @pytest.fixture
-def normal():
-    """normal(2, 3): a float64 tensor, the same ones in every run; keyword arguments as those of torch.randn."""
+def normal(device):
+    """normal(2, 3): a float64 tensor on `device`, the same ones in every run; keyword arguments as torch.randn's."""
     generator = torch.Generator().manual_seed(20)
 
     def draw(*shape, dtype=torch.float64, **options):
         return (
             torch.randn(shape, generator=generator, dtype=torch.float64)
-            .to(dtype)
+            .to(device, dtype)
             .requires_grad_(options.pop("requires_grad", False))
         )
 
