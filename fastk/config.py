@@ -19,6 +19,7 @@ from fastk.errors import ConfigurationError
 IMPLEMENTATIONS = ("auto", "triton", "cupy", "aten")
 FLOAT_TYPES = ("bfloat16", "float16", "float32", "float64")
 DATA_FORMATS = ("channels_last", "channels_first")
+FLOAT32_PRECISIONS = ("ieee", "tf32", "tf32x3")
 
 
 def one_of(*allowed: str) -> Callable[[str], str]:
@@ -47,6 +48,12 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         str,
         "Device that variables and data live on: `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`.",
     ),
+    "FASTK_FLOAT32_PRECISION": EnvironmentVariable(
+        "tf32x3",
+        one_of(*FLOAT32_PRECISIONS),
+        "How fastk's GPU kernels multiply float32 matrices: `tf32x3` (tensor cores, three products, the accuracy of "
+        "float32), `tf32` (tensor cores, 10 bits of mantissa, the fastest) or `ieee` (without tensor cores).",
+    ),
     "FASTK_KERNELS": EnvironmentVariable(
         "auto",
         one_of(*IMPLEMENTATIONS),
@@ -58,6 +65,11 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         "", str, "Set by PyCharm's console, which redraws lines as a terminal does: the progress bar follows."
     ),
     "TERM": EnvironmentVariable("", str, "The kind of terminal; on a `dumb` one the progress bar uses no colours."),
+    "TRITON_INTERPRET": EnvironmentVariable(
+        "0",
+        one_of("0", "1", "false", "true", "off", "on"),
+        "`1`: Triton kernels run in Triton's interpreter, on CPU tensors: slow, for tests and debugging.",
+    ),
 }
 
 
@@ -82,6 +94,7 @@ class _Settings:
     max_epochs: int | None = None
     max_steps_per_epoch: int | None = None
     kernels: str = field(default_factory=lambda: str(read_environment("FASTK_KERNELS")))
+    float32_precision: str = field(default_factory=lambda: str(read_environment("FASTK_FLOAT32_PRECISION")))
 
 
 _settings = _Settings()
@@ -184,6 +197,25 @@ def kernels() -> str:
 def set_kernels(name: str) -> None:
     """Asks for one implementation of the core ops by name; `'auto'` lets dispatch choose."""
     _settings.kernels = _check("kernels", name, IMPLEMENTATIONS)
+
+
+def float32_precision() -> str:
+    """How fastk's GPU kernels multiply float32: `'tf32x3'` (the default), `'tf32'` or `'ieee'`."""
+    return _settings.float32_precision
+
+
+def set_float32_precision(precision: str) -> None:
+    """Sets how fastk's GPU kernels multiply float32 matrices.
+
+    `'tf32x3'` adds three products on the tensor cores and keeps the accuracy of float32; `'tf32'` takes one, three
+    times as fast, with 10 bits of mantissa; `'ieee'` multiplies without tensor cores.
+    """
+    _settings.float32_precision = _check("float32_precision", precision, FLOAT32_PRECISIONS)
+
+
+def triton_interpreted() -> bool:
+    """Whether Triton kernels run in Triton's interpreter, which Triton itself decides by `TRITON_INTERPRET`."""
+    return read_environment("TRITON_INTERPRET") in ("1", "true", "on")
 
 
 def public(function: Callable) -> Callable:

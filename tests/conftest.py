@@ -1,8 +1,13 @@
 """What every test shares."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
+
+if not torch.cuda.is_available():  # Triton reads it when a kernel is defined: before any test is imported
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 def pytest_configure():

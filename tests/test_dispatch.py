@@ -1,4 +1,5 @@
 import logging
+import os
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -9,6 +10,15 @@ import torch
 
 from fastk import autograd, config, dispatch
 from fastk.errors import ImplementationUnavailable
+from fastk.kernels import cupy_runtime, triton_runtime
+
+
+def why_not_on(name, device_type):
+    return (
+        None
+        if device_type == "cuda"
+        else f"{name.title()} kernels run on CUDA tensors, and this one is on {device_type!r}"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -17,10 +27,9 @@ def fresh(monkeypatch):
     monkeypatch.setattr(dispatch, "_settled", {})
     monkeypatch.setattr(dispatch, "_last", {})
     monkeypatch.setattr(dispatch, "_logged", set())
-    monkeypatch.setattr(dispatch, "_why_no_library", lambda name: None)
-    dispatch._exists.cache_clear()
-    yield
-    dispatch._exists.cache_clear()
+    monkeypatch.setattr(dispatch, "_why_not_on", why_not_on)
+    monkeypatch.setattr(dispatch, "_files", {})
+    monkeypatch.setattr(dispatch, "_searched", set())
 
 
 @pytest.fixture
@@ -33,7 +42,8 @@ def kernels(monkeypatch):
         module.__spec__ = ModuleSpec(name, None)
         vars(module).update(functions)
         monkeypatch.setitem(sys.modules, name, module)
-        dispatch._exists.cache_clear()
+        dispatch._searched.clear()
+        dispatch._settled.clear()
 
     return add
 
@@ -54,9 +64,11 @@ def test_the_cpu_runs_aten():
 @pytest.mark.parametrize("name", ["triton", "cupy"])
 def test_what_is_asked_for_by_name_and_missing_raises(name):
     title = {"triton": "Triton", "cupy": "CuPy"}[name]
-    message = f"'{name}' implementation of conv2d was asked for by name and cannot be used: there is no {title} kernel"
+    message = (
+        f"'{name}' implementation of simple_rnn was asked for by name and cannot be used: there is no {title} kernel"
+    )
     with pytest.raises(ImplementationUnavailable, match=message):
-        autograd.conv2d(torch.ones(1, 3, 3, 1), torch.ones(3, 3, 1, 1), implementation=name)
+        autograd.simple_rnn(torch.ones(1, 3, 1), torch.ones(1, 1), torch.ones(1, 1), None, implementation=name)
 
 
 def test_the_setting_is_a_name_too(monkeypatch):
@@ -69,76 +81,91 @@ def test_the_setting_is_a_name_too(monkeypatch):
 
 
 def test_a_kernel_that_exists_needs_a_gpu(kernels):
-    kernels("dense", "triton", dense=lambda *arguments: "triton")
+    kernels("simple_rnn", "triton", simple_rnn=lambda *arguments: "triton")
     with pytest.raises(ImplementationUnavailable, match="Triton kernels run on CUDA tensors, and this one is on 'cpu'"):
-        dispatch.choose("dense", "triton", torch.ones(1))
-    assert on_cuda("dense").function() == "triton"
-    assert on_cuda("dense").reason == "the fastest that there is"
-    assert on_cuda("dense", "aten").implementation == "aten"
+        dispatch.choose("simple_rnn", "triton", torch.ones(1))
+    assert on_cuda("simple_rnn").function() == "triton"
+    assert on_cuda("simple_rnn").reason == "the fastest that there is"
+    assert on_cuda("simple_rnn", "aten").implementation == "aten"
 
 
 def test_a_file_need_not_hold_every_op_of_its_folder(kernels):
-    kernels("lstm", "triton", lstm=lambda *arguments: None)
-    assert on_cuda("lstm").implementation == "triton"
-    choice = on_cuda("lstm_cell")
-    assert choice.implementation == "aten" and "no Triton kernel for lstm_cell" in choice.reason
+    kernels("simple_rnn", "triton", simple_rnn=lambda *arguments: None)
+    assert on_cuda("simple_rnn").implementation == "triton"
+    choice = on_cuda("simple_rnn_cell")
+    assert choice.implementation == "aten" and "no Triton kernel for simple_rnn_cell" in choice.reason
 
 
 def test_a_library_that_is_missing(kernels, monkeypatch):
-    kernels("dense", "triton", dense=lambda *arguments: None)
+    kernels("simple_rnn", "triton", simple_rnn=lambda *arguments: None)
     monkeypatch.setattr(
-        dispatch, "_why_no_library", lambda name: "Triton cannot be imported (No module named 'triton')"
+        dispatch, "_why_not_on", lambda name, device: "Triton cannot be imported (No module named 'triton')"
     )
-    assert "cannot be imported" in on_cuda("dense").reason
+    assert "cannot be imported" in on_cuda("simple_rnn").reason
     with pytest.raises(ImplementationUnavailable, match="Triton cannot be imported"):
-        on_cuda("dense", "triton")
+        on_cuda("simple_rnn", "triton")
 
 
-def test_the_probe_of_libraries(monkeypatch):
-    monkeypatch.undo()
+def test_what_cupy_needs(monkeypatch):
+    why_not = cupy_runtime.why_not.__wrapped__
+    assert why_not("cpu") == "CuPy kernels run on CUDA tensors, and this one is on 'cpu'"
     monkeypatch.setitem(sys.modules, "cupy", None)
-    dispatch._why_no_library.cache_clear()
-    assert "CuPy cannot be imported (" in str(dispatch._why_no_library("cupy"))
+    assert "CuPy cannot be imported (" in str(why_not("cuda"))
     monkeypatch.setitem(sys.modules, "cupy", ModuleType("cupy"))
-    dispatch._why_no_library.cache_clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert dispatch._why_no_library("cupy") == "CuPy needs a CUDA device, and torch sees none"
-    dispatch._why_no_library.cache_clear()
+    assert why_not("cuda") == "CuPy needs a CUDA device, and torch sees none"
+
+
+def test_what_triton_needs(monkeypatch):
+    why_not = triton_runtime.why_not.__wrapped__
+    monkeypatch.setattr(triton_runtime, "INTERPRETED", False)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    assert "Triton cannot be imported (" in str(why_not("cuda"))
+    monkeypatch.setitem(sys.modules, "triton", ModuleType("triton"))
+    assert why_not("cpu") == "Triton kernels run on CUDA tensors, and this one is on 'cpu'"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert why_not("cuda") == "Triton needs a CUDA device, and torch sees none"
+    monkeypatch.setattr(triton_runtime, "INTERPRETED", True)
+    assert why_not("cpu") is None
+    assert why_not("cuda") == "Triton's interpreter works on the CPU, not on 'cuda'"
 
 
 def test_support_is_asked_at_every_call(kernels):
     def supports(op, size):
         return None if size % 8 == 0 else f"{op} in Triton takes sizes divisible by 8, not {size}"
 
-    kernels("dense", "triton", dense=lambda *arguments: None, supports=supports)
-    kernels("dense", "cupy", dense=lambda *arguments: None)
-    assert on_cuda("dense", arguments=(8,)).implementation == "triton"
-    refused = on_cuda("dense", arguments=(7,))
-    assert (refused.implementation, refused.reason) == ("cupy", "dense in Triton takes sizes divisible by 8, not 7")
-    assert on_cuda("dense", arguments=(16,)).implementation == "triton"
+    kernels("simple_rnn", "triton", simple_rnn=lambda *arguments: None, supports=supports)
+    kernels("simple_rnn", "cupy", simple_rnn=lambda *arguments: None)
+    assert on_cuda("simple_rnn", arguments=(8,)).implementation == "triton"
+    refused = on_cuda("simple_rnn", arguments=(7,))
+    assert (refused.implementation, refused.reason) == (
+        "cupy",
+        "simple_rnn in Triton takes sizes divisible by 8, not 7",
+    )
+    assert on_cuda("simple_rnn", arguments=(16,)).implementation == "triton"
     with pytest.raises(ImplementationUnavailable, match="divisible by 8, not 7"):
-        on_cuda("dense", "triton", (7,))
-    assert on_cuda("dense", "triton", (8,)).implementation == "triton"
+        on_cuda("simple_rnn", "triton", (7,))
+    assert on_cuda("simple_rnn", "triton", (8,)).implementation == "triton"
     assert not dispatch._settled
 
 
 def test_a_fallback_on_a_gpu_is_logged_once(kernels, caplog):
     with caplog.at_level(logging.INFO, logger="fastk"):
         for _ in range(2):
-            on_cuda("dense")  # without a kernel: for information
+            on_cuda("simple_rnn")  # without a kernel: for information
             dispatch.choose("gru", "auto", torch.ones(1))  # on the CPU: nothing to say
-        kernels("conv2d", "triton", conv2d=None, supports=lambda *arguments: "too large")
+        kernels("simple_rnn", "triton", simple_rnn=print, supports=lambda *arguments: "too large")
         for _ in range(2):
-            on_cuda("conv2d")  # with one that is not used: a warning
+            on_cuda("simple_rnn")  # with one that is not used: a warning
         kernels("lstm", "triton", lstm=lambda *arguments: None)
         on_cuda("lstm")
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         (
             "INFO",
-            "dense falls back on the GPU: there is no Triton kernel for dense yet; "
-            "there is no CuPy kernel for dense yet.",
+            "simple_rnn falls back on the GPU: there is no Triton kernel for simple_rnn yet; "
+            "there is no CuPy kernel for simple_rnn yet.",
         ),
-        ("WARNING", "conv2d falls back on the GPU: too large; there is no CuPy kernel for conv2d yet."),
+        ("WARNING", "simple_rnn falls back on the GPU: too large; there is no CuPy kernel for simple_rnn yet."),
     ]
 
 
@@ -153,14 +180,14 @@ def test_the_last_choices_are_kept():
 
 
 def test_availability(kernels):
-    kernels("dense", "triton", dense=lambda *arguments: None)
-    assert dispatch.availability("dense", "cuda") == {
+    kernels("simple_rnn", "triton", simple_rnn=lambda *arguments: None)
+    assert dispatch.availability("simple_rnn", "cuda") == {
         "triton": None,
-        "cupy": "there is no CuPy kernel for dense yet",
+        "cupy": "there is no CuPy kernel for simple_rnn yet",
         "aten": None,
     }
     assert (
-        dispatch.availability("dense", "cpu")["triton"]
+        dispatch.availability("simple_rnn", "cpu")["triton"]
         == "Triton kernels run on CUDA tensors, and this one is on 'cpu'"
     )
 
@@ -185,10 +212,11 @@ def test_every_op_has_its_folder_and_aten():
 
 
 def test_importing_touches_no_device_and_no_kernel_library():
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     code = (
         "import sys, torch, fastk.autograd, fastk.dispatch\n"
         "fastk.autograd.dense(torch.ones(1, 1), torch.ones(1, 1))\n"
         "print(sorted({'triton', 'cupy'} & set(sys.modules)), torch.cuda.is_initialized())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.split() == ["[]", "False"]

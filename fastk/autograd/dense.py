@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from fastk.autograd.checks import check_activation, check_dropout, check_vector
+from fastk.autograd.library import Call, autocast, define, differentiate, seed_tensor
 from fastk.dispatch import choose
+from fastk.kernels.activation import saves_input
 from fastk.kernels.activation.aten import ACTIVATIONS
+from fastk.kernels.dense import aten
 
 
 def dense(
@@ -49,4 +54,42 @@ def dense(
     if dropout_rate:
         check_dropout(dropout_rate, seed, "dense")
     arguments = (x, kernel, bias, activation, dropout_rate, seed)
-    return choose("dense", implementation, x, arguments).function(*arguments)
+    choice = choose("dense", implementation, x, arguments)
+    if choice.implementation == "aten":
+        return choice.function(*arguments)
+    x, kernel, bias = autocast(x, kernel, bias)
+    return _dense(x, kernel, bias, activation, dropout_rate, seed_tensor(seed, x.device), choice.implementation)
+
+
+def _forward_shapes(x, kernel, bias, activation, dropout_rate, seed):
+    y = x.new_empty(*x.shape[:-1], kernel.size(1))
+    return y, x.new_empty(y.shape if saves_input(activation) else 0)
+
+
+def _backward_shapes(g, x, kernel, y, saved, activation, dropout_rate, seed, needed):
+    return (
+        x.new_empty(x.shape if needed[0] else 0),
+        x.new_empty(kernel.shape if needed[1] else 0),
+        x.new_empty(kernel.size(1) if needed[2] else 0),
+    )
+
+
+def _gradients(call: Call, g: Tensor) -> Sequence[Tensor | None]:
+    x, kernel, _, activation, dropout_rate, seed, implementation = call.arguments
+    y, saved = call.outputs
+    needed = call.needed[:3]
+    found = _backward(g, x, kernel, y, saved, activation, dropout_rate, seed, needed, implementation)
+    return [gradient if need else None for gradient, need in zip(found, needed, strict=True)]
+
+
+_forward = define(
+    "dense_forward(Tensor x, Tensor kernel, Tensor? bias, str? activation, float dropout_rate, Tensor? seed)"
+    " -> (Tensor, Tensor)",
+    _forward_shapes,
+)
+_backward = define(
+    "dense_backward(Tensor g, Tensor x, Tensor kernel, Tensor y, Tensor saved, str? activation, float dropout_rate,"
+    " Tensor? seed, bool[] needed) -> (Tensor, Tensor, Tensor)",
+    _backward_shapes,
+)
+_dense = differentiate(_forward, _gradients, aten.dense)

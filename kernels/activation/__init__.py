@@ -11,3 +11,12 @@
 x: any shape, float32, float64, bfloat16 or float16; the result has its shape and dtype. NaN stays NaN.
 Backward needs the result of linear, relu, leaky_relu, elu, selu, sigmoid and tanh, and x of the others.
 """
+
+from __future__ import annotations
+
+_FROM_RESULT = frozenset({None, "linear", "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh"})
+
+
+def saves_input(name: str | None) -> bool:
+    """Whether the derivative of the activation needs its input; else it is taken from the result."""
+    return name not in _FROM_RESULT

@@ -1,10 +1,36 @@
-"""What the tests of the ops share: a comparison whose tolerance follows from the arithmetic, and seeded tensors."""
+"""What the tests of the ops share: the implementations, a comparison whose tolerance follows from the arithmetic, and
+seeded tensors.
+
+On a machine without a GPU, Triton's kernels run in its interpreter and CuPy's are emulated.
+"""
 
 import numpy as np
 import pytest
 import torch
 
+from fastk import dispatch
+
 EPSILON = {dtype: torch.finfo(dtype).eps for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)}
+
+
+@pytest.fixture
+def device():
+    """Where the ops are tested: the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+# On a machine with a GPU the tests of the GPU kernels are what the marker `gpu` selects.
+GPU = [pytest.mark.gpu] if torch.cuda.is_available() else []
+
+
+@pytest.fixture(params=["aten", pytest.param("triton", marks=GPU), pytest.param("cupy", marks=GPU)])
+def implementation(request, device):
+    """Each implementation in turn; skipped where it cannot be had on `device`."""
+    if request.param != "aten":
+        refusal = dispatch._why_not_on(request.param, device.type)
+        if refusal is not None:
+            pytest.skip(refusal)
+    return request.param
 
 
 @pytest.fixture
@@ -16,7 +42,7 @@ def close():
 
     def check(actual, expected, terms=1, scale=None):
         eps = EPSILON[actual.dtype]
-        actual, expected = actual.detach().double().numpy(), np.asarray(expected, dtype=np.float64)
+        actual, expected = actual.detach().double().cpu().numpy(), np.asarray(expected, dtype=np.float64)
         assert actual.shape == expected.shape
         finite = np.abs(expected[np.isfinite(expected)])
         scale = max(1.0, finite.max(initial=0.0)) if scale is None else scale
@@ -26,14 +52,14 @@ def close():
 
 
 @pytest.fixture
-def normal():
-    """normal(2, 3): a float64 tensor, the same ones in every run; keyword arguments as those of torch.randn."""
+def normal(device):
+    """normal(2, 3): a float64 tensor on `device`, the same ones in every run; keyword arguments as torch.randn's."""
     generator = torch.Generator().manual_seed(20)
 
     def draw(*shape, dtype=torch.float64, **options):
         return (
             torch.randn(shape, generator=generator, dtype=torch.float64)
-            .to(dtype)
+            .to(device, dtype)
             .requires_grad_(options.pop("requires_grad", False))
         )
 

@@ -1,0 +1,72 @@
+"""What Triton kernels run on: the GPU, or Triton's interpreter on the CPU (`TRITON_INTERPRET=1`).
+
+>>> from fastk.kernels import triton_runtime
+>>> triton_runtime.why_not("cuda") is None or "Triton" in triton_runtime.why_not("cuda")
+True
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from fastk import config
+
+INTERPRETED = config.triton_interpreted()
+_pretended = 90
+
+
+@functools.cache
+def why_not(device_type: str) -> str | None:
+    """None, or why Triton kernels cannot run on tensors of such a device."""
+    if INTERPRETED and device_type != "cpu":
+        return f"Triton's interpreter works on the CPU, not on {device_type!r}"
+    if not INTERPRETED and device_type != "cuda":
+        return f"Triton kernels run on CUDA tensors, and this one is on {device_type!r}"
+    try:
+        importlib.import_module("triton")
+    except ImportError as error:
+        return f"Triton cannot be imported ({error})"
+    if not INTERPRETED and not torch.cuda.is_available():
+        return "Triton needs a CUDA device, and torch sees none"
+    return None
+
+
+def architecture() -> int:
+    """The compute capability to launch for, as 10 major + minor: 80, 90, 100. The interpreter has that of an H100."""
+    if INTERPRETED:
+        return _pretended
+    return int(_driver().get_current_target().arch)
+
+
+def sm_count() -> int:
+    """How many streaming multiprocessors the device has. The interpreter has 4, so that tests see several waves."""
+    if INTERPRETED:
+        return 4
+    driver = _driver()
+    return int(driver.utils.get_device_properties(driver.get_current_device())["multiprocessor_count"])
+
+
+def _driver() -> Any:
+    return importlib.import_module("triton.runtime").driver.active
+
+
+@contextlib.contextmanager
+def pretend_architecture(value: int) -> Iterator[None]:
+    """Lets the interpreter take the launches for another architecture."""
+    global _pretended
+    before, _pretended = _pretended, value
+    try:
+        yield
+    finally:
+        _pretended = before
+
+
+def float32_precision() -> str:
+    """How `tl.dot` multiplies float32: `"ieee"`, `"tf32"` or `"tf32x3"`, see `fastk.config.set_float32_precision`."""
+    return config.float32_precision()
