@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import collections
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastk.kernels.adam.configurations import StepConfiguration, choose_configuration
 from fastk.kernels.step_options import StepOptions
+from fastk.kernels.triton_runtime import INTERPRETED, sm_count
 
 SPANS = 256  # how many partial sums the norm of all gradients is made of; each program of a step reads them: 1 KiB
 TAIL = 8  # elements; a 16-byte vector of the smallest type has as many
@@ -49,8 +51,8 @@ def open_chunk(table_ptr, chunks_ptr, found_inf_ptr, LISTS: tl.constexpr, BLOCK:
 @triton.jit
 def values_at(row_ptr, LIST: tl.constexpr, first, DTYPE: tl.constexpr, ALIGNMENT: tl.constexpr):
     """Pointer to element `first` of the row's tensor in list `LIST`."""
-    ptr = tl.load(row_ptr + LIST).to(tl.pointer_type(DTYPE)) + first
-    return tl.multiple_of(ptr, ALIGNMENT)
+    ptr = tl.multiple_of(tl.load(row_ptr + LIST).to(tl.pointer_type(DTYPE)), ALIGNMENT)
+    return ptr + first
 
 
 @triton.jit
@@ -62,15 +64,20 @@ def whole_vectors(count, DTYPE: tl.constexpr):
 
 @triton.jit
 def gradient_factor(
-    row_ptr, partials_ptr, spans, limit, scale, LISTS: tl.constexpr, CLIP: tl.constexpr, SPANS: tl.constexpr
+    row_ptr,
+    partials_ptr,
+    scale_ptr,
+    inverse_scale,
+    spans,
+    limit,
+    LISTS: tl.constexpr,
+    CLIP: tl.constexpr,
+    SPANS: tl.constexpr,
 ):
     """1 / scale, times what clipping by a norm makes of it."""
-    if scale is None:
-        inverse = 1.0
-    elif scale.dtype.is_ptr():
-        inverse = 1.0 / tl.load(scale).to(tl.float32)
-    else:
-        inverse = 1.0 / scale
+    inverse = inverse_scale
+    if scale_ptr is not None:
+        inverse = 1.0 / tl.load(scale_ptr).to(tl.float32)
     factor = inverse
     if CLIP == "norm" or CLIP == "global":
         if CLIP == "norm":
@@ -98,13 +105,14 @@ def clipped(g, factor, limit, HAS_FACTOR: tl.constexpr, CLIP: tl.constexpr):
 
 
 @triton.jit
-def scalar(value):
-    """A float argument, or the one element behind a pointer."""
-    if value.dtype.is_ptr():
-        result = tl.load(value).to(tl.float32)
-    else:
-        result = value
-    return result
+def rate_and_decay(rate_ptr, rate, weight_decay, row_ptr, LISTS: tl.constexpr, HAS_DECAY: tl.constexpr):
+    """The learning rate, and what it leaves of a weight of this row."""
+    if rate_ptr is not None:
+        rate = tl.load(rate_ptr).to(tl.float32)
+    decay = 1.0
+    if HAS_DECAY:
+        decay = 1.0 - rate * weight_decay * tl.load(row_ptr + LISTS + 1).to(tl.float32)
+    return rate, decay
 
 
 @triton.jit
@@ -126,13 +134,13 @@ def _squares_kernel(
     g_ptr = values_at(row_ptr, 1, first, DTYPE, ALIGNMENT)
     offs = tl.arange(0, BLOCK)
     sums = tl.zeros([BLOCK], tl.float32)
-    for start in range(0, size, BLOCK):
+    for chunk in range(0, tl.cdiv(size, BLOCK)):
+        start = chunk * BLOCK
         whole = whole_vectors(tl.minimum(size - start, BLOCK).to(tl.int32), DTYPE)
         g = tl.load(g_ptr + start + offs, mask=offs < whole, other=0.0).to(tl.float32)  # [BLOCK]
         sums += g * g
-    offs = tl.arange(0, TAIL)
-    whole = whole_vectors(size, DTYPE)
-    g = tl.load(g_ptr + whole + offs, mask=whole + offs < size, other=0.0).to(tl.float32)  # [TAIL]
+    tail = whole_vectors(size, DTYPE) + tl.arange(0, TAIL)
+    g = tl.load(g_ptr + tail, mask=tail < size, other=0.0).to(tl.float32)  # [TAIL]
     tl.store(partials_ptr + tl.program_id(0), tl.sum(sums) + tl.sum(g * g))
 
 
@@ -220,23 +228,97 @@ def _uploaded(rows: list, dtype: torch.dtype, device: torch.device) -> Tensor:
     return uploaded
 
 
-def clip_of(options: StepOptions | None) -> tuple[str | None, float]:
-    """(which clipping, its limit), as the kernels take them."""
-    if options is not None:
-        if options.clipnorm:
-            return "norm", float(options.clipnorm)
-        if options.global_clipnorm:
-            return "global", float(options.global_clipnorm)
-        if options.clipvalue:
-            return "value", float(options.clipvalue)
-    return None, 0.0
+class Launch(NamedTuple):
+    """What the three steps' launches have in common: the grid, and arguments by name."""
+
+    grid: tuple[int]
+    arguments: dict[str, Any]
 
 
-def partial_sums(plan: Plan, lists: int, dtype: torch.dtype, block: int, num_warps: int) -> Tensor:
-    """The partial sums of squared gradients, one for each span: the launch before a step that clips by a norm."""
-    spans = plan.layout.spans
-    partials = torch.empty(len(spans), dtype=torch.float32, device=spans.device)
-    _squares_kernel[(len(spans),)](
-        partials, plan.table, spans, lists, DTYPES[dtype], plan.alignment, block, TAIL, num_warps=num_warps
+def prepare(
+    lists: tuple[list[Tensor], ...],
+    learning_rate: Tensor | float,
+    options: StepOptions | None,
+    configuration: StepConfiguration | None,
+) -> Launch | None:
+    """Launches the partial sums of norms where they are needed. None where there is no element to move."""
+    options = options or StepOptions()
+    chosen = configuration or choose_configuration(lists[0], sm_count())
+    plan = plan_of(lists, options.decayed if options.weight_decay else None, chosen.BLOCK)
+    layout = plan.layout
+    if not len(layout.chunks):
+        return None
+    clip, limit = _clip_of(options)
+    shared = {
+        "LISTS": len(lists),
+        "DTYPE": DTYPES[lists[0][0].dtype],
+        "ALIGNMENT": plan.alignment,
+        "BLOCK": chosen.BLOCK,
+        "TAIL": TAIL,
+        "num_warps": chosen.num_warps,
+    }
+    partials = None
+    if clip in ("norm", "global"):
+        partials = torch.empty(len(layout.spans), dtype=torch.float32, device=layout.spans.device)
+        _squares_kernel[(len(partials),)](partials, plan.table, layout.spans, **shared)
+    scale = options.gradient_scale
+    scale_ptr, scale = (scale, 1.0) if on_device(scale) else (None, 1.0 if scale is None else float(scale))
+    rate_ptr, rate = (learning_rate, 0.0) if on_device(learning_rate) else (None, float(learning_rate))
+    return Launch(
+        (len(layout.chunks),),
+        shared
+        | {
+            "table_ptr": plan.table,
+            "chunks_ptr": layout.chunks,
+            "partials_ptr": partials,
+            "scale_ptr": scale_ptr,
+            "found_inf_ptr": options.found_inf,
+            "rate_ptr": rate_ptr,
+            "rate": rate,
+            "inverse_scale": 1.0 / scale,
+            "weight_decay": float(options.weight_decay),
+            "limit": limit,
+            "spans": len(layout.spans),
+            "HAS_DECAY": bool(options.weight_decay),
+            "HAS_FACTOR": partials is not None or options.gradient_scale is not None,
+            "CLIP": clip,
+            "SPANS": SPANS,
+        },
     )
-    return partials
+
+
+def why_not(*lists: list[Tensor]) -> str | None:
+    """None, or why the kernels cannot take these lists: `lists[0]` the params, `lists[1]` the gradients."""
+    params = lists[0]
+    dtype = params[0].dtype
+    if dtype not in DTYPES:
+        return f"the kernel takes {', '.join(str(known) for known in DTYPES)}, and the params are {dtype}"
+    for tensors in lists:
+        for param, tensor in zip(params, tensors, strict=True):
+            if tensor.dtype is not dtype:
+                return f"the params are {dtype}, and a tensor beside them is {tensor.dtype}"
+            if not (tensor.is_contiguous() and param.is_contiguous()) and not _lie_alike(param, tensor):
+                return f"a param of shape {tuple(param.shape)} and a tensor beside it lie in memory in different orders"
+    return None
+
+
+def _lie_alike(param: Tensor, tensor: Tensor) -> bool:
+    """Whether both fill one stretch of memory, in the same order of axes."""
+    order = sorted(range(param.dim()), key=lambda axis: -param.stride(axis))
+    return param.stride() == tensor.stride() and param.permute(order).is_contiguous()
+
+
+def on_device(value: Tensor | float | None) -> bool:
+    """Whether a scalar is read by the kernel. The interpreter's device is the CPU."""
+    return isinstance(value, Tensor) and (INTERPRETED or not value.is_cpu)
+
+
+def _clip_of(options: StepOptions) -> tuple[str | None, float]:
+    """(which clipping, its limit)."""
+    if options.clipnorm:
+        return "norm", float(options.clipnorm)
+    if options.global_clipnorm:
+        return "global", float(options.global_clipnorm)
+    if options.clipvalue:
+        return "value", float(options.clipvalue)
+    return None, 0.0

@@ -21,6 +21,9 @@ import torch
 from torch import Tensor
 
 
+Step = Callable[[], None]
+
+
 class StepOptions(NamedTuple):
     """What comes before a step; each is left out by default.
 
@@ -43,46 +46,43 @@ class StepOptions(NamedTuple):
     found_inf: Tensor | None = None
 
 
-def prepared(
-    params: list[Tensor], grads: list[Tensor], learning_rate: Tensor | float, options: StepOptions | None
-) -> list[Tensor]:
-    """The gradients that the step takes; decays `params` in place."""
-    if options is None:
-        return grads
+def clipped(grads: list[Tensor], options: StepOptions) -> list[Tensor]:
+    """The gradients that the step takes: unscaled, then clipped."""
     if options.gradient_scale is not None:
         grads = list(torch._foreach_div(grads, options.gradient_scale))
     if options.clipnorm:
-        grads = clip_by_norm(grads, options.clipnorm)
-    elif options.global_clipnorm:
-        grads = clip_by_global_norm(grads, options.global_clipnorm)
-    elif options.clipvalue:
-        grads = clip_by_value(grads, options.clipvalue)
-    if options.weight_decay:
-        decay_(params, learning_rate, options)
+        return clip_by_norm(grads, options.clipnorm)
+    if options.global_clipnorm:
+        return clip_by_global_norm(grads, options.global_clipnorm)
+    if options.clipvalue:
+        return clip_by_value(grads, options.clipvalue)
     return grads
 
 
 def decay_(params: list[Tensor], learning_rate: Tensor | float, options: StepOptions) -> None:
     """Decoupled weight decay of the params that it is for."""
+    if not options.weight_decay:
+        return
     if options.decayed is not None:
         params = [param for param, chosen in zip(params, options.decayed, strict=True) if chosen]
     if params:
         torch._foreach_mul_(params, 1.0 - options.weight_decay * learning_rate)
 
 
-def unless_found_inf(options: StepOptions | None, changing: list[Tensor], step: Callable[[], None]) -> None:
-    """Calls `step`, which writes to `changing`; where `found_inf` says so it has had no effect."""
-    found_inf = None if options is None else options.found_inf
-    if found_inf is None:
-        step()
-    elif found_inf.is_cpu:
-        if not found_inf:
+def unless_found_inf(options: StepOptions | None, changing: tuple[list[Tensor] | None, ...], step: Step) -> None:
+    """Calls `step`, which writes to `changing`, without autograd; where `found_inf` says so it has had no effect."""
+    with torch.no_grad():
+        if options is None or options.found_inf is None:
             step()
-    else:
-        before = [tensor.clone() for tensor in changing]
-        step()
-        for new, old in zip(changing, before, strict=True):
-            torch.where(found_inf != 0, old, new, out=new)
+        elif options.found_inf.is_cpu:
+            if not options.found_inf:
+                step()
+        else:
+            tensors = [tensor for each in changing if each is not None for tensor in each]
+            before = [tensor.clone() for tensor in tensors]
+            step()
+            for new, old in zip(tensors, before, strict=True):
+                torch.where(options.found_inf != 0, old, new, out=new)
 
 
 def clip_by_norm(gradients: list[Tensor], limit: float) -> list[Tensor]:
