@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from triton import knobs
 from triton.backends.nvidia import compiler as backend
@@ -86,6 +86,14 @@ class Traffic:
     tma_loads: int
     tma_stores: int
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Traffic:
+        """From what `json` made of `dataclasses.asdict(traffic)`."""
+        loads, copies, stores = (
+            {int(bits): count for bits, count in data[name].items()} for name in ("loads", "copies", "stores")
+        )
+        return cls(loads, copies, stores, data["tma_loads"], data["tma_stores"])
+
 
 @dataclass(frozen=True)
 class MachineCode:
@@ -107,6 +115,19 @@ class MachineCode:
     loop_waits: int  # for wgmma, on sm_90
     calls: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> MachineCode:
+        """From what `json` made of `dataclasses.asdict(code)`: it knows no tuples and no keys that are numbers."""
+        return cls(
+            **{
+                **data,
+                "traffic": Traffic.from_json(data["traffic"]),
+                "loop_traffic": Traffic.from_json(data["loop_traffic"]),
+                "calls": tuple(data["calls"]),
+                "warnings": tuple(data["warnings"]),
+            }
+        )
 
 
 def analyse(binary: Binary) -> MachineCode:
@@ -138,7 +159,7 @@ def analyse(binary: Binary) -> MachineCode:
 @lru_cache
 def resource_usage(cubin: bytes) -> tuple[int, int]:
     """Registers and bytes of stack and local memory that a thread takes."""
-    text = _run_on_cubin("cuobjdump", cubin, "-res-usage")
+    text = run_on_cubin("cuobjdump", cubin, "-res-usage")
     found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", text)
     if found is None:
         raise RuntimeError(f"cuobjdump -res-usage printed no resources: {text!r}")
@@ -188,7 +209,7 @@ def disassemble(cubin: bytes) -> Program:
     """The instructions of a cubin, in order."""
     instructions: list[Instruction] = []
     labels: dict[str, int] = {}
-    for line in _run_on_cubin("nvdisasm", cubin, "-c").splitlines():
+    for line in run_on_cubin("nvdisasm", cubin, "-c").splitlines():
         if found := _INSTRUCTION.match(line):
             instructions.append(Instruction(*found.groups()))
         elif found := _LABEL.match(line):
@@ -248,7 +269,8 @@ def assembler_warnings(binary: Binary) -> tuple[str, ...]:
     return tuple(sorted({line.strip() for line in log.splitlines() if re.search(r"\bC75\d\d\b", line)}))
 
 
-def _run_on_cubin(tool: str, cubin: bytes, *options: str) -> str:
+def run_on_cubin(tool: str, cubin: bytes, *options: str) -> str:
+    """What a tool of the Triton wheel prints about a cubin."""
     path = getattr(knobs.nvidia, tool).path
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
