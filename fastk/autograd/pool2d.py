@@ -13,8 +13,7 @@ from fastk.dispatch import choose
 from fastk.kernels.average_pool2d import aten as average
 from fastk.kernels.max_pool2d import aten as maximum
 from fastk.kernels.max_pool2d.geometry import Geometry, place_dtype
-from fastk.kernels.window import Padding, Pair
-from fastk.kernels.window import explicit_padding
+from fastk.kernels.window import Padding, Pair, explicit_padding
 
 
 def max_pool2d(

@@ -50,7 +50,7 @@ def choose_configuration(channels: int, itemsize: int) -> PoolConfiguration:
         return programs * (max(block, 16) + 4), programs * block, -block
 
     share = 8 if itemsize == 2 else 4
-    candidates = [shipped for shipped in SHIPPED if shipped.BLOCK_P * shipped.BLOCK_C == _THREADS * share]
+    candidates = [shipped for shipped in SHIPPED if _THREADS * share == shipped.BLOCK_P * shipped.BLOCK_C]
     return min(candidates, key=cost)
 
 

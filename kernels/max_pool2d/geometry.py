@@ -58,13 +58,12 @@ class Geometry:
 
 
 def place_dtype(window: Sequence[int]) -> torch.dtype:
-    """The smallest integer that counts a window's places.
+    """A byte where it counts a window's places, else 32 bits.
 
     >>> place_dtype((16, 16)), place_dtype((1, 257))
-    (torch.uint8, torch.int16)
+    (torch.uint8, torch.int32)
     """
-    places = math.prod(window)
-    return torch.uint8 if places <= 256 else torch.int16 if places <= 2**15 else torch.int32
+    return torch.uint8 if math.prod(window) <= 256 else torch.int32
 
 
 def _pair(values: Sequence[int]) -> tuple[int, int]:

@@ -18,7 +18,7 @@ def windows(length, window, stride, padding):
     return [slice(max(0, start), min(length, start + window)) for start in starts]
 
 
-def oracle(reduce, x, window, strides, padding):
+def oracle(reduce, x, window, strides, padding="valid"):
     rows = windows(x.shape[1], window[0], strides[0], padding)
     columns = windows(x.shape[2], window[1], strides[1], padding)
     y = np.empty((x.shape[0], len(rows), len(columns), x.shape[3]))
@@ -59,9 +59,8 @@ def gradient_oracle(op, x, g, window, strides, padding):
     for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
         patch = x.numpy()[:, row, column]
         flat = patch.reshape(len(patch), -1, x.shape[3])
-        share = np.full(flat.shape, 1 / flat.shape[1])
-        if op == "max_pool2d":
-            share = np.arange(flat.shape[1])[:, None] == flat.argmax(1)[:, None]
+        first = np.arange(flat.shape[1])[:, None] == flat.argmax(1)[:, None]
+        share = first.astype(float) if op == "max_pool2d" else np.full(flat.shape, 1 / flat.shape[1])
         dx[:, row, column] += (share * g.numpy()[:, None, i, j]).reshape(patch.shape)
     return dx
 
