@@ -98,9 +98,7 @@ def kernel_gradient(
     if not pixels or not patch * filters:
         return x.new_zeros(shape)
     precision = float32_precision() if x.dtype == torch.float32 else "ieee"
-    chosen = configuration or choose_gradient_configuration(
-        patch, outer, kind_of(x.dtype, precision), architecture()
-    )
+    chosen = configuration or choose_gradient_configuration(patch, outer, kind_of(x.dtype, precision), architecture())
     tiles = triton.cdiv(patch, chosen.block_m) * triton.cdiv(outer, chosen.block_n)
     blocks = triton.cdiv(pixels, chosen.block_k)
     splits, steps = splits_of(tiles * groups, blocks, sm_count())

@@ -210,9 +210,14 @@ _INSTRUCTION = re.compile(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0
 
 def disassemble(cubin: bytes) -> Program:
     """The instructions of a cubin, in order."""
+    return parse(run_on_cubin("nvdisasm", cubin, "-c"))
+
+
+def parse(listing: str) -> Program:
+    """The instructions that nvdisasm listed, in order."""
     instructions: list[Instruction] = []
     labels: dict[str, int] = {}
-    for line in run_on_cubin("nvdisasm", cubin, "-c").splitlines():
+    for line in listing.splitlines():
         if found := _INSTRUCTION.match(line):
             instructions.append(Instruction(*found.groups()))
         elif found := _LABEL.match(line):
