@@ -4,18 +4,25 @@
     mask     of element i: lane i % 8, 16 bits, of the call with counter (i // 8, offset) and key seed, >= threshold
 
 Forward and backward are the same function, so one kernel serves both; nothing is saved but the seed. It reads and
-writes every element once. The mask's 16-bit lanes cost 7 * 2 wide multiplications for 8 elements.
+writes every element once. A call of Philox is 14 wide multiplications for 8 elements.
 
 `keep` is what other kernels' epilogues use: `keep_run` for a run of elements, `keep_tile` for a tile of a matrix.
 """
 
 from __future__ import annotations
 
+import struct
+from typing import Any
+
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from fastk.kernels.dropout import philox
+from fastk.kernels.dropout.configurations import DropoutConfiguration, choose_configuration
 
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _A, _B = tl.constexpr(philox.A), tl.constexpr(philox.B)
 _DA, _DB = tl.constexpr(philox.DA), tl.constexpr(philox.DB)
 _ROUNDS = tl.constexpr(philox.ROUNDS)
@@ -73,29 +80,84 @@ def keep_tile(offs_m, first_group, row_groups, seed_ptr, threshold, BLOCK_M: tl.
 
 
 @triton.jit
-def _scaled(x_ptr, y_ptr, offs, mask, kept, scale):
-    x = tl.load(x_ptr + offs, mask=mask)
-    y = x.to(scale.dtype) * tl.where(kept, scale, 0.0)
+def _scaled(y_ptr, x_ptr, offs, mask, kept, scale):
+    y = tl.where(kept, scale, 0.0)
+    if x_ptr is not None:
+        y *= tl.load(x_ptr + offs, mask=mask).to(scale.dtype)
     tl.store(y_ptr + offs, y.to(y_ptr.dtype.element_ty), mask=mask)
 
 
-@triton.jit
-def _dropout_kernel(y_ptr, x_ptr, seed_ptr, groups, tail, threshold, scale_bits, BLOCK: tl.constexpr, TAIL: tl.constexpr):
-    """y = x * mask * scale over 8 * groups elements, and, with TAIL, `tail` < 8 more.
+@triton.jit(do_not_specialize=["groups", "tail", "threshold", "scale_bits"])
+def dropout_kernel(
+    y_ptr, x_ptr, seed_ptr, groups, tail, threshold, scale_bits, TAIL: tl.constexpr, BLOCK: tl.constexpr
+):
+    """y = x * mask * scale; without x the noise mask * scale. Sizes are 8 * groups + tail, tail < 8.
 
-    Counting groups keeps the loads and stores 128 bits wide for sizes that are not multiples of 16.
+    Counting groups keeps loads and stores 128 bits wide where the size is no multiple of 16. scale_bits: those of a
+    float64.
     """
-    scale = scale_bits.to(tl.float64, bitcast=True)
-    if x_ptr.dtype.element_ty != tl.float64:
+    scale = scale_bits.to(tl.int64).to(tl.float64, bitcast=True)
+    if y_ptr.dtype.element_ty != tl.float64:
         scale = scale.to(tl.float32)
     first_group = tl.program_id(0).to(tl.int64) * (BLOCK // 8)
+    start = first_group * 8
     offs = tl.arange(0, BLOCK)
     mask = offs // 8 < groups - first_group
     kept = keep_run(first_group, seed_ptr, threshold, BLOCK)
-    _scaled(x_ptr + first_group * 8, y_ptr + first_group * 8, offs, mask, kept, scale)
-    if TAIL:
-        if tl.program_id(0) == tl.num_programs(0) - 1:
-            last = groups.to(tl.int64)
-            offs = tl.arange(0, 8)
-            kept = keep_run(last, seed_ptr, threshold, 8)
-            _scaled(x_ptr + last * 8, y_ptr + last * 8, offs, offs < tail, kept, scale)
+    _scaled(y_ptr + start, None if x_ptr is None else x_ptr + start, offs, mask, kept, scale)
+    if TAIL and tl.program_id(0) == 0:
+        start = groups.to(tl.int64) * 8
+        offs = tl.arange(0, 8)
+        kept = keep_run(groups.to(tl.int64), seed_ptr, threshold, 8)
+        _scaled(y_ptr + start, None if x_ptr is None else x_ptr + start, offs, offs < tail, kept, scale)
+
+
+def supports(op: str, x: Tensor, rate: float, seed: Any, noise_shape: tuple[int, ...] | None) -> str | None:
+    """None, or why not: the kernels take the four float dtypes."""
+    return None if x.dtype in _DTYPES else f"the Triton kernels of {op} take floats of 16 to 64 bits, not {x.dtype}"
+
+
+def dropout_forward(
+    x: Tensor,
+    rate: float,
+    seed: Tensor,
+    noise_shape: tuple[int, ...] | None,
+    configuration: DropoutConfiguration | None = None,
+) -> Tensor:
+    """x * mask / (1 - rate).
+
+    A noise shape of its own is drawn first and then multiplied: it is smaller than x by the sizes it is broadcast
+    over, and so is what its way through memory costs.
+    """
+    if rate == 1.0:
+        return torch.zeros_like(x, memory_format=torch.contiguous_format)
+    if noise_shape is None or tuple(noise_shape) == x.shape:
+        y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        _launch(y, x.contiguous(), rate, seed, configuration)
+        return y
+    noise = torch.empty(noise_shape, dtype=x.dtype, device=x.device)
+    _launch(noise, None, rate, seed, configuration)
+    return x * noise
+
+
+def dropout_backward(
+    g: Tensor,
+    rate: float,
+    seed: Tensor,
+    noise_shape: tuple[int, ...] | None,
+    configuration: DropoutConfiguration | None = None,
+) -> Tensor:
+    """g * mask / (1 - rate), with the mask made again from the seed."""
+    return dropout_forward(g, rate, seed, noise_shape, configuration)
+
+
+def _launch(y: Tensor, x: Tensor | None, rate: float, seed: Tensor, configuration: DropoutConfiguration | None) -> None:
+    size = y.numel()
+    if size == 0:
+        return
+    chosen = configuration or choose_configuration(size)
+    groups, tail = divmod(size, 8)
+    scale_bits = struct.unpack("q", struct.pack("d", 1.0 / (1.0 - rate)))[0]
+    dropout_kernel[(max(1, triton.cdiv(groups * 8, chosen.BLOCK)),)](
+        y, x, seed, groups, tail, philox.threshold(rate), scale_bits, tail > 0, chosen.BLOCK, num_warps=chosen.num_warps
+    )
