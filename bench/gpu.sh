@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
-# On a machine with an NVIDIA GPU: the tests that need one, the tests of what runs on it, and what `fit` costs beside a
-# torch loop. Needs torch's CUDA build and the packages of `pip install -e .[dev]`; takes a few minutes.
+# On a machine with an NVIDIA GPU, within 10 minutes: the tests of its kernels, then what every op costs, then what
+# `fit` costs beside a torch loop. Needs torch's CUDA build and the packages of `pip install -e .[dev,cuda12]` (or
+# cuda13). The tests' log and the measurements are left in a folder, whatever fails:
 #
-#     bash bench/gpu.sh [RESULTS.json]
-set -euo pipefail
+#     bash bench/gpu.sh [FOLDER]          bench/results/<date> unless given
+set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python="${PYTHON:-python3}"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-"$python" -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "torch sees no CUDA device: check nvidia-smi")'
-"$python" -m pytest -q -m gpu tests
-"$python" -m pytest -q tests/models tests/layers tests/training tests/losses tests/metrics tests/optimizers
-"$python" bench/fit_overhead.py --json "${1:-fit_overhead.json}"
+unset TRITON_INTERPRET
+results="${1:-bench/results/$(date +%Y-%m-%d)}"
+mkdir -p "$results"
+"$python" -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "torch sees no CUDA device: check nvidia-smi")' || exit 1
+
+failed=0
+timeout 240 "$python" -m pytest -q -m gpu --numprocesses 4 tests 2>&1 | tee "$results/tests.log" || failed=1
+timeout 250 "$python" bench/ops.py --seconds 200 --json "$results/ops.json" 2>&1 | tee "$results/ops.log" || failed=1
+timeout 100 "$python" bench/fit_overhead.py --json "$results/fit.json" 2>&1 | tee "$results/fit.log" || failed=1
+exit $failed

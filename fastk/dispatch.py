@@ -19,10 +19,10 @@ True
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.util
 import logging
+import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +43,15 @@ _BEST_FIRST = ("triton", "cupy", "aten")
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """An implementation of an op for a device type: why it cannot run, or its function and its `supports`."""
+
+    refusal: str | None
+    function: Callable[..., Any] | None = None
+    supports: Callable[..., str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """What runs an op: the implementation's name, the reason in words, and the function, forward only but in ATen."""
 
@@ -52,8 +61,11 @@ class Choice:
     function: Callable[..., Any]
 
 
+# For each (folder, device type): each implementation's module, or the sentence that says why it cannot run there.
+_files: dict[tuple[str, str], dict[str, ModuleType | str]] = {}
 # Choices that hold for every call with this op, request and device type, whatever the other arguments.
 _settled: dict[tuple[str, str, str], Choice] = {}
+_searched: set[str] = set()
 _last: dict[str, Choice] = {}
 _logged: set[tuple[str, str]] = set()
 
@@ -85,7 +97,7 @@ def availability(op: str, device_type: str) -> dict[str, str | None]:
 
     What depends on the other arguments of a call (dtypes, sizes) is decided by `choose`.
     """
-    return {name: _why_not(op, name, device_type) for name in _BEST_FIRST}
+    return {name: candidate.refusal for name, candidate in _candidates(op, device_type).items()}
 
 
 def last_choices() -> dict[str, Choice]:
@@ -93,7 +105,6 @@ def last_choices() -> dict[str, Choice]:
     return dict(_last)
 
 
-@functools.cache
 def folder(name: str) -> str:
     """The folder of `kernels/` that holds a function: its name without an ending.
 
@@ -105,73 +116,114 @@ def folder(name: str) -> str:
     return _ENDING.sub("", name)
 
 
+def kernel_function(name: str, implementation: str) -> Callable[..., Any]:
+    """The function `name` (`"dense_backward"`) of an implementation's file in the folder of its op."""
+    return getattr(_module(folder(name), implementation), name)
+
+
 def _decide(op: str, request: str, device_type: str, arguments: tuple) -> Choice:
     if request not in config.IMPLEMENTATIONS:
         names = ", ".join(map(repr, config.IMPLEMENTATIONS))
         raise ValueError(f"Unknown `implementation` of {op}: {request!r}. Expected one of {names}.")
-    if _why_not(op, "aten", device_type) is not None:
+    candidates = _candidates(op, device_type)
+    if candidates["aten"].refusal is not None:
         raise ValueError(f"Unknown op: {op!r}. Expected the name of a function in a folder of `kernels/`.")
     if device_type == "meta":  # shapes are the same whoever computes them
-        return _settle(op, request, device_type, "aten", "a meta tensor has a shape and no data")
+        return _settle(op, request, device_type, "aten", candidates["aten"], "a meta tensor has a shape and no data")
     if request == "auto" and device_type != "cuda":
-        return _settle(op, request, device_type, "aten", f"the other kernels run on CUDA, and this is {device_type!r}")
+        reason = f"the other kernels run on CUDA, and this is {device_type!r}"
+        return _settle(op, request, device_type, "aten", candidates["aten"], reason)
     if request == "auto":
-        return _decide_best(op, arguments)
-    refusal = _why_not(op, request, device_type) or _refusal(op, request, arguments)
+        return _decide_best(op, candidates, arguments)
+    refusal = _refusal(op, candidates[request], arguments)
     if refusal is not None:
         raise ImplementationUnavailable(
             f"The {request!r} implementation of {op} was asked for by name and cannot be used: {refusal}. "
             "Pass implementation='auto', or call fastk.config.set_kernels('auto') and unset FASTK_KERNELS."
         )
-    return _settle(op, request, device_type, request, "asked for by name")
+    return _settle(op, request, device_type, request, candidates[request], "asked for by name")
 
 
-def _decide_best(op: str, arguments: tuple) -> Choice:
+def _decide_best(op: str, candidates: dict[str, Candidate], arguments: tuple) -> Choice:
     """On a GPU the first implementation, best first, that does not refuse; its reason names those that did."""
     refusals: list[str] = []
     by_arguments = False
-    for name in _BEST_FIRST:
-        refusal = _why_not(op, name, "cuda")
-        if refusal is None:
-            by_arguments = by_arguments or _checks_arguments(op, name)
-            refusal = _refusal(op, name, arguments)
+    for name, candidate in candidates.items():
+        by_arguments = by_arguments or candidate.supports is not None
+        refusal = _refusal(op, candidate, arguments)
         if refusal is None:
             reason = "; ".join(refusals) or "the fastest that there is"
             if refusals:
-                _log_once(op, reason)
-            if by_arguments:
-                return Choice(op, name, reason, _function(op, name))
-            return _settle(op, "auto", "cuda", name, reason)
+                _log_once(op, reason, by_arguments)
+            return _settle(op, "auto", "cuda", name, candidate, reason, not by_arguments)
         refusals.append(refusal)
     raise ImplementationUnavailable(f"No implementation of {op} takes this call: {'; '.join(refusals)}.")
 
 
-def _settle(op: str, request: str, device_type: str, name: str, reason: str) -> Choice:
-    choice = Choice(op, name, reason, _function(op, name))
-    if not _checks_arguments(op, name):
+def _refusal(op: str, candidate: Candidate, arguments: tuple) -> str | None:
+    if candidate.refusal is not None or candidate.supports is None:
+        return candidate.refusal
+    return candidate.supports(op, *arguments)
+
+
+def _settle(
+    op: str, request: str, device_type: str, name: str, candidate: Candidate, reason: str, for_good: bool = True
+) -> Choice:
+    if candidate.function is None:
+        raise ImplementationUnavailable(f"There is no {_TITLES[name]} kernel for {op}.")
+    choice = Choice(op, name, reason, candidate.function)
+    if for_good and candidate.supports is None:
         _settled[op, request, device_type] = choice
     return choice
 
 
-def _log_once(op: str, reason: str) -> None:
+def _while_tracing(function: Callable) -> Callable:
+    """Has torch.compile call a function while it traces, instead of tracing what it does.
+
+    It is what `torch.compiler.assume_constant_result` does, which would import the compiler.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@_while_tracing
+def _log_once(op: str, reason: str, kernels_refuse: bool) -> None:
     """Tells of a fallback: a warning where a GPU kernel exists and is not used, else for information."""
     if (op, reason) not in _logged:
         _logged.add((op, reason))
-        level = logging.WARNING if _exists(op, "triton") or _exists(op, "cupy") else logging.INFO
-        logger.log(level, "%s falls back on the GPU: %s.", op, reason)
+        logger.log(logging.WARNING if kernels_refuse else logging.INFO, "%s falls back on the GPU: %s.", op, reason)
 
 
-def _why_not(op: str, name: str, device_type: str) -> str | None:
-    """None, or why `name` cannot run `op` on such a device, whatever the arguments."""
-    title = _TITLES[name]
-    missing = f"there is no {title} kernel for {op} yet"
-    if not _exists(op, name):
-        return missing
-    if name != "aten":
-        refusal = _why_not_on(name, device_type)
-        if refusal is not None:
-            return refusal
-    return missing if _entry(op, name) is None else None
+def _candidates(op: str, device_type: str) -> dict[str, Candidate]:
+    """The implementations of an op, best first."""
+    _find_files(device_type)
+    files = _files.get((folder(op), device_type), {})
+    return {name: _candidate(op, name, files.get(name)) for name in _BEST_FIRST}
+
+
+def _candidate(op: str, name: str, file: ModuleType | str | None) -> Candidate:
+    if isinstance(file, str):
+        return Candidate(file)
+    function = getattr(file, op, None) or getattr(file, f"{op}_forward", None)
+    if function is None:
+        return Candidate(f"there is no {_TITLES[name]} kernel for {op} yet")
+    return Candidate(None, function, getattr(file, "supports", None))
+
+
+@_while_tracing
+def _find_files(device_type: str) -> None:
+    """Fills `_files` for a device type, of every op at once: a trace sees a dictionary as it was at its first look."""
+    if device_type in _searched:
+        return
+    refusals = {name: None if name == "aten" else _why_not_on(name, device_type) for name in _BEST_FIRST}
+    package = importlib.import_module("fastk.kernels")
+    for folder_name in (module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg):
+        _files[folder_name, device_type] = {
+            name: refusal or _module(folder_name, name)
+            for name, refusal in refusals.items()
+            if _exists(folder_name, name)
+        }
+    _searched.add(device_type)
 
 
 def _why_not_on(name: str, device_type: str) -> str | None:
@@ -179,43 +231,9 @@ def _why_not_on(name: str, device_type: str) -> str | None:
     return importlib.import_module(f"fastk.kernels.{name}_runtime").why_not(device_type)
 
 
-def _module_name(op: str, name: str) -> str:
-    return f"fastk.kernels.{folder(op)}.{_FILES[name]}"
+def _exists(folder_name: str, name: str) -> bool:
+    return importlib.util.find_spec(f"fastk.kernels.{folder_name}.{_FILES[name]}") is not None
 
 
-@functools.cache
-def _exists(op: str, name: str) -> bool:
-    package = f"fastk.kernels.{folder(op)}"
-    return (
-        importlib.util.find_spec(package) is not None and importlib.util.find_spec(_module_name(op, name)) is not None
-    )
-
-
-def _module(op: str, name: str) -> ModuleType:
-    return importlib.import_module(_module_name(op, name))
-
-
-def _entry(op: str, name: str) -> Callable[..., Any] | None:
-    module = _module(op, name)
-    return getattr(module, op, None) if name == "aten" else getattr(module, f"{op}_forward", getattr(module, op, None))
-
-
-def _function(op: str, name: str) -> Callable[..., Any]:
-    function = _entry(op, name)
-    if function is None:
-        raise ImplementationUnavailable(f"There is no {_TITLES[name]} kernel for {op}.")
-    return function
-
-
-def kernel_function(name: str, implementation: str) -> Callable[..., Any]:
-    """The function `name` (`"dense_backward"`) of an implementation's file in the folder of its op."""
-    return getattr(_module(name, implementation), name)
-
-
-def _checks_arguments(op: str, name: str) -> bool:
-    return hasattr(_module(op, name), "supports")
-
-
-def _refusal(op: str, name: str, arguments: tuple) -> str | None:
-    module = _module(op, name)
-    return module.supports(op, *arguments) if hasattr(module, "supports") else None
+def _module(folder_name: str, name: str) -> ModuleType:
+    return importlib.import_module(f"fastk.kernels.{folder_name}.{_FILES[name]}")

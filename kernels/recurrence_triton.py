@@ -23,7 +23,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastk.kernels.activation.triton_kernels import saves_input
+from fastk.kernels.activation import saves_input
 from fastk.kernels.triton_runtime import float32_precision
 
 # Which outputs are those of the state, the others being 0.

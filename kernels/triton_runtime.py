@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,19 +21,22 @@ from fastk import config
 INTERPRETED = config.triton_interpreted()
 _pretended = 90
 
+if INTERPRETED and importlib.util.find_spec("triton") is not None:
+    importlib.import_module("fastk.kernels.verify.interpreter").install()
+
 
 @functools.cache
 def why_not(device_type: str) -> str | None:
     """None, or why Triton kernels cannot run on tensors of such a device."""
+    if INTERPRETED and device_type != "cpu":
+        return f"Triton's interpreter works on the CPU, not on {device_type!r}"
+    if not INTERPRETED and device_type != "cuda":
+        return f"Triton kernels run on CUDA tensors, and this one is on {device_type!r}"
     try:
         importlib.import_module("triton")
     except ImportError as error:
         return f"Triton cannot be imported ({error})"
-    if INTERPRETED:
-        return None if device_type == "cpu" else f"Triton's interpreter works on the CPU, not on {device_type!r}"
-    if device_type != "cuda":
-        return f"Triton kernels run on CUDA tensors, and this one is on {device_type!r}"
-    if not torch.cuda.is_available():
+    if not INTERPRETED and not torch.cuda.is_available():
         return "Triton needs a CUDA device, and torch sees none"
     return None
 

@@ -1,4 +1,5 @@
 import logging
+import os
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -27,9 +28,8 @@ def fresh(monkeypatch):
     monkeypatch.setattr(dispatch, "_last", {})
     monkeypatch.setattr(dispatch, "_logged", set())
     monkeypatch.setattr(dispatch, "_why_not_on", why_not_on)
-    dispatch._exists.cache_clear()
-    yield
-    dispatch._exists.cache_clear()
+    monkeypatch.setattr(dispatch, "_files", {})
+    monkeypatch.setattr(dispatch, "_searched", set())
 
 
 @pytest.fixture
@@ -42,7 +42,8 @@ def kernels(monkeypatch):
         module.__spec__ = ModuleSpec(name, None)
         vars(module).update(functions)
         monkeypatch.setitem(sys.modules, name, module)
-        dispatch._exists.cache_clear()
+        dispatch._searched.clear()
+        dispatch._settled.clear()
 
     return add
 
@@ -153,7 +154,6 @@ def test_a_fallback_on_a_gpu_is_logged_once(kernels, caplog):
         for _ in range(2):
             on_cuda("simple_rnn")  # without a kernel: for information
             dispatch.choose("gru", "auto", torch.ones(1))  # on the CPU: nothing to say
-        dispatch._settled.clear()
         kernels("simple_rnn", "triton", simple_rnn=print, supports=lambda *arguments: "too large")
         for _ in range(2):
             on_cuda("simple_rnn")  # with one that is not used: a warning
@@ -212,10 +212,11 @@ def test_every_op_has_its_folder_and_aten():
 
 
 def test_importing_touches_no_device_and_no_kernel_library():
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     code = (
         "import sys, torch, fastk.autograd, fastk.dispatch\n"
         "fastk.autograd.dense(torch.ones(1, 1), torch.ones(1, 1))\n"
         "print(sorted({'triton', 'cupy'} & set(sys.modules)), torch.cuda.is_initialized())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.split() == ["[]", "False"]

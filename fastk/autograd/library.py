@@ -21,24 +21,25 @@ from fastk.dispatch import kernel_function
 _library = torch.library.Library("fastk", "DEF")
 
 
-def define(schema: str, shapes: Callable[..., Any]) -> Callable[..., Any]:
+def define(schema: str, shapes: Callable[..., Any], run: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Registers `fastk::<schema>`, which calls the function of that name in the file of its last argument.
 
     Args:
         schema: a schema of torch without the argument `str implementation`, which is added at the end.
         shapes: called with the arguments but the last, on tensors without data; returns such tensors.
+        run: what the op does with its arguments, where that is more than calling the function.
     """
     name = schema[: schema.index("(")]
     end = schema.index(") ->")
     _library.define(f"{schema[:end]}, str implementation{schema[end:]}", tags=(torch.Tag.pt2_compliant_tag,))
 
-    def run(*arguments: Any) -> Any:
+    def call(*arguments: Any) -> Any:
         return kernel_function(name, arguments[-1])(*arguments[:-1])
 
     def fake(*arguments: Any) -> Any:
         return shapes(*arguments[:-1])
 
-    _library.impl(name, run, "CompositeExplicitAutograd")
+    _library.impl(name, run or call, "CompositeExplicitAutograd")
     torch.library.register_fake(f"fastk::{name}", fake, lib=_library)
     return getattr(torch.ops.fastk, name).default
 

@@ -3,14 +3,14 @@ r"""Activations in Triton: what other kernels apply to a tile in registers, and 
     y  = f(x)                 f: the table in `kernels.activation`
     dx = g f'(x)              g: the gradient of y
 
-f' is taken from the result y where y determines it, so that a fused op need not store its pre-activation x:
+f' is taken from the result y where y determines it (`kernels.activation.saves_input`):
 
     relu, relu6, hard_sigmoid   1, or 1/6, strictly inside the bounds, else 0
     leaky_relu                  1 where y > 0, else 0.2
     elu, selu                   scale where y > 0, else y + scale alpha
     sigmoid    y (1 - y)        tanh   1 - y^2        softplus   1 - exp(-y), which is sigmoid(x)
 
-and from x for the activations that are not monotonic (gelu, gelu_tanh, silu, mish): `saves_input` tells.
+and from x for the others, which are not monotonic.
 
 Mathematics is done in float32 (float64 for float64) with a relative error of a few eps, close to 0 too: where
 exp(x) - 1, log(1 + x) and 2 sigmoid(2 x) - 1 cancel, a polynomial takes over, whose coefficients minimise the greatest
@@ -27,8 +27,6 @@ from torch import Tensor
 from fastk.kernels.activation.configurations import ElementwiseConfiguration, choose_configuration, unit
 from fastk.kernels.triton_runtime import sm_count
 
-_SAVES_INPUT = frozenset({"gelu", "gelu_tanh", "silu", "mish"})
-
 LEAKY_SLOPE = tl.constexpr(0.2)
 SELU_SCALE = tl.constexpr(1.0507009873554805)
 SELU_SCALE_ALPHA = tl.constexpr(1.7580993408473766)
@@ -36,11 +34,6 @@ SQRT_HALF = tl.constexpr(0.7071067811865476)
 INV_SQRT_2PI = tl.constexpr(0.3989422804014327)
 GELU_TANH_1 = tl.constexpr(1.5957691216057308)  # 2 sqrt(2/pi)
 GELU_TANH_3 = tl.constexpr(0.07135481627260025)  # 2 sqrt(2/pi) 0.044715
-
-
-def saves_input(name: str | None) -> bool:
-    """Whether `activation_gradient` needs the activation's input; of the others it needs the result."""
-    return name in _SAVES_INPUT
 
 
 # ---------------------------------------------------------------- device functions
