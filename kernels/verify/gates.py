@@ -8,6 +8,7 @@ and the report shows its message under `compiles`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from fastk.kernels.verify.case import Case
@@ -35,7 +36,8 @@ def no_warnings(case: Case, architecture: int, code: MachineCode) -> str | None:
 
 def no_calls(case: Case, architecture: int, code: MachineCode) -> str | None:
     """Nothing is so slow that it is a subroutine: 64-bit division, IEEE division, assertions."""
-    return f"Calls {', '.join(code.calls)}." if code.calls else None
+    called = ", ".join(f"{name} ({count} times)" for name, count in Counter(code.calls).items())
+    return f"Calls {called}." if called else None
 
 
 def tensor_cores(case: Case, architecture: int, code: MachineCode) -> str | None:
@@ -87,7 +89,7 @@ def _narrow_copies(copies: dict[int, int]) -> str | None:
 
 
 def _mostly_narrow(plain: dict[int, int], copies: dict[int, int], tma: int, verb: str) -> str | None:
-    counts = {bits: plain.get(bits, 0) + copies.get(bits, 0) for bits in {*plain, *copies}}
+    counts = Counter(plain) + Counter(copies)
     total = sum(bits * count for bits, count in counts.items())
     wide = sum(bits * count for bits, count in counts.items() if bits >= 128)
     narrow = {bits: count for bits, count in counts.items() if bits < 64}

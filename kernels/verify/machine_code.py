@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from triton import knobs
 from triton.backends.nvidia import compiler as backend
@@ -86,6 +86,14 @@ class Traffic:
     tma_loads: int
     tma_stores: int
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Traffic:
+        """From what `json` made of `dataclasses.asdict(traffic)`."""
+        loads, copies, stores = (
+            {int(bits): count for bits, count in data[name].items()} for name in ("loads", "copies", "stores")
+        )
+        return cls(loads, copies, stores, data["tma_loads"], data["tma_stores"])
+
 
 @dataclass(frozen=True)
 class MachineCode:
@@ -107,6 +115,19 @@ class MachineCode:
     loop_waits: int  # for wgmma, on sm_90
     calls: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> MachineCode:
+        """From what `json` made of `dataclasses.asdict(code)`: it knows no tuples and no keys that are numbers."""
+        return cls(
+            **{
+                **data,
+                "traffic": Traffic.from_json(data["traffic"]),
+                "loop_traffic": Traffic.from_json(data["loop_traffic"]),
+                "calls": tuple(data["calls"]),
+                "warnings": tuple(data["warnings"]),
+            }
+        )
 
 
 def analyse(binary: Binary) -> MachineCode:
