@@ -119,3 +119,26 @@ def load_state(state_ptr, state, inside, dtype: tl.constexpr):
     else:
         tile = tl.load(state_ptr + state, mask=inside, other=0.0).to(dtype)
     return tile
+
+
+@triton.jit
+def gate_columns(first, H: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Of a row of [.., 4 H], the columns of each gate's BLOCK_N units from `first` on, gate by gate; and the units."""
+    offs_g = tl.arange(0, 4 * BLOCK_N)
+    units = first + offs_g % BLOCK_N
+    return offs_g // BLOCK_N * H + units, units
+
+
+@triton.jit
+def split_gates(wide, BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr):
+    """The four tiles [BLOCK_B, BLOCK_N] that stand side by side in a wide one."""
+    even, odd = wide.reshape(BLOCK_B, 2, 2, BLOCK_N).permute(0, 3, 2, 1).split()
+    i, f = even.split()
+    c, o = odd.split()
+    return i, f, c, o
+
+
+@triton.jit
+def join_gates(i, f, c, o, BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr):
+    """The inverse of `split_gates`."""
+    return tl.join(tl.join(i, f), tl.join(c, o)).permute(0, 3, 2, 1).reshape(BLOCK_B, 4 * BLOCK_N)

@@ -15,7 +15,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fastk.kernels.lstm.triton_cell import cell, cell_gradient, load_four, load_state, store_four
+from fastk.kernels.lstm.triton_cell import (
+    cell,
+    cell_gradient,
+    gate_columns,
+    load_four,
+    load_state,
+    split_gates,
+    store_four,
+)
 from fastk.kernels.recurrence_triton import ALL, SEEN, arrive, first_unmasked, is_shown, load_keep, step_at, wait
 
 
@@ -63,8 +71,9 @@ def lstm_cooperative_forward_kernel(
     exchange = previous_ptr + offs_b.to(tl.int64)[:, None] * (slots * H)
     dtype: tl.constexpr = gates_ptr.dtype.element_ty
 
-    columns = recurrent_kernel_ptr + offs_k[:, None] * (4 * H) + offs_n[None, :]
-    r_i, r_f, r_c, r_o = load_four(columns, H, mask_k[:, None] & mask_n[None, :])  # [BLOCK_K, BLOCK_N]
+    column, unit = gate_columns(tl.program_id(1) * BLOCK_N, H, BLOCK_N)
+    columns = recurrent_kernel_ptr + offs_k[:, None] * (4 * H) + column[None, :]
+    r = tl.load(columns, mask=mask_k[:, None] & (unit < H)[None, :], other=0.0)  # [BLOCK_K, 4 BLOCK_N]
     h = load_state(h_0_ptr, state, inside, dtype)
     c = load_state(c_0_ptr, state, inside, ACCUMULATOR)
     if FACTORS == 1:
@@ -84,15 +93,9 @@ def lstm_cooperative_forward_kernel(
         keep = load_keep(mask_ptr, rows, mask_b, step)
         wait(counter_ptr, (t + 1) * programs)
         a = tl.load(exchange + slot * H + offs_k[None, :], mask=inside_k, other=0.0, cache_modifier=".cg")
-        if FACTORS == 4:
-            m_i, m_f, m_c, m_o = load_four(factors_ptr + state_k, tl.cast(B, tl.int64) * H, inside_k)
-            a_i, a_f, a_c, a_o = (a * m_i).to(dtype), (a * m_f).to(dtype), (a * m_c).to(dtype), (a * m_o).to(dtype)
-        else:
-            a_i, a_f, a_c, a_o = a, a, a, a  # [BLOCK_B, BLOCK_K]
-        z_i = tl.dot(a_i, r_i, z_i.to(ACCUMULATOR), input_precision=PRECISION, out_dtype=ACCUMULATOR)
-        z_f = tl.dot(a_f, r_f, z_f.to(ACCUMULATOR), input_precision=PRECISION, out_dtype=ACCUMULATOR)
-        z_c = tl.dot(a_c, r_c, z_c.to(ACCUMULATOR), input_precision=PRECISION, out_dtype=ACCUMULATOR)
-        z_o = tl.dot(a_o, r_o, z_o.to(ACCUMULATOR), input_precision=PRECISION, out_dtype=ACCUMULATOR)
+        p = tl.dot(a, r, input_precision=PRECISION, out_dtype=ACCUMULATOR)  # [BLOCK_B, 4 BLOCK_N]
+        p_i, p_f, p_c, p_o = split_gates(p, BLOCK_B, BLOCK_N)
+        z_i, z_f, z_c, z_o = z_i + p_i, z_f + p_f, z_c + p_c, z_o + p_o
         new, c_new, i, f, g, o = cell(z_i, z_f, z_c, z_o, c, ACTIVATION, RECURRENT_ACTIVATION, dtype == tl.bfloat16)
         h_new = new.to(dtype)
         if mask_ptr is not None:

@@ -15,7 +15,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fastk.kernels.lstm.triton_cell import cell, cell_gradient, load_four, load_state, store_four
+from fastk.kernels.lstm.triton_cell import (
+    cell,
+    cell_gradient,
+    gate_columns,
+    join_gates,
+    load_four,
+    load_state,
+    split_gates,
+)
 from fastk.kernels.recurrence_triton import ALL, SEEN, first_unmasked, is_shown, load_keep, step_at
 
 
@@ -52,11 +60,14 @@ def lstm_sequence_forward_kernel(
     inside = mask_b[:, None] & (offs_h < H)[None, :]
     state = offs_b.to(tl.int64)[:, None] * H + offs_h[None, :]
     rows = offs_b.to(tl.int64) * T
-    tile, gate_tile = rows[:, None] * H + offs_h[None, :], rows[:, None] * (4 * H) + offs_h[None, :]
+    tile = rows[:, None] * H + offs_h[None, :]
+    column, unit = gate_columns(0, H, BLOCK_H)
+    wide_tile, wide_inside = rows[:, None] * (4 * H) + column[None, :], mask_b[:, None] & (unit < H)[None, :]
     dtype: tl.constexpr = gates_ptr.dtype.element_ty
 
+    mask_h = offs_h < H
     square = recurrent_kernel_ptr + offs_h[:, None] * (4 * H) + offs_h[None, :]
-    r_i, r_f, r_c, r_o = load_four(square, H, (offs_h < H)[:, None] & (offs_h < H)[None, :])  # [BLOCK_H, BLOCK_H]
+    r_i, r_f, r_c, r_o = load_four(square, H, mask_h[:, None] & mask_h[None, :])  # [BLOCK_H, BLOCK_H]
     h = load_state(h_0_ptr, state, inside, dtype)
     c = load_state(c_0_ptr, state, inside, ACCUMULATOR)
     if FACTORS == 1:
@@ -67,7 +78,7 @@ def lstm_sequence_forward_kernel(
         first = first_unmasked(mask_ptr, rows, mask_b, T, REVERSE, BLOCK_B)
 
     step = step_at(0, T, REVERSE)
-    z_i, z_f, z_c, z_o = load_four(gates_ptr + step * (4 * H) + gate_tile, H, inside)  # [BLOCK_B, BLOCK_H]
+    z = tl.load(gates_ptr + step * (4 * H) + wide_tile, mask=wide_inside, other=0.0)  # [BLOCK_B, 4 BLOCK_H]
     keep = load_keep(mask_ptr, rows, mask_b, step)
     a = h
     if FACTORS == 1:
@@ -77,16 +88,17 @@ def lstm_sequence_forward_kernel(
     for t in tl.range(0, T, num_stages=1):
         ahead = step_at(t + 1, T, REVERSE)
         there = inside & (t + 1 < T)
-        n_i, n_f, n_c, n_o = load_four(gates_ptr + ahead * (4 * H) + gate_tile, H, there)
+        z_ahead = tl.load(gates_ptr + ahead * (4 * H) + wide_tile, mask=wide_inside & (t + 1 < T), other=0.0)
         keep_ahead = load_keep(mask_ptr, rows, mask_b & (t + 1 < T), ahead)
         if FACTORS == 4:
             a_i, a_f, a_c, a_o = (h * m_i).to(dtype), (h * m_f).to(dtype), (h * m_c).to(dtype), (h * m_o).to(dtype)
         else:
             a_i, a_f, a_c, a_o = a, a, a, a
-        z_i = tl.dot(a_i, r_i, z_i.to(ACCUMULATOR), input_precision=PRECISION, out_dtype=ACCUMULATOR)
-        z_f = tl.dot(a_f, r_f, z_f.to(ACCUMULATOR), input_precision=PRECISION, out_dtype=ACCUMULATOR)
-        z_c = tl.dot(a_c, r_c, z_c.to(ACCUMULATOR), input_precision=PRECISION, out_dtype=ACCUMULATOR)
-        z_o = tl.dot(a_o, r_o, z_o.to(ACCUMULATOR), input_precision=PRECISION, out_dtype=ACCUMULATOR)
+        z_i, z_f, z_c, z_o = split_gates(z.to(ACCUMULATOR), BLOCK_B, BLOCK_H)
+        z_i = tl.dot(a_i, r_i, z_i, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+        z_f = tl.dot(a_f, r_f, z_f, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+        z_c = tl.dot(a_c, r_c, z_c, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+        z_o = tl.dot(a_o, r_o, z_o, input_precision=PRECISION, out_dtype=ACCUMULATOR)
         new, c_new, i, f, g, o = cell(z_i, z_f, z_c, z_o, c, ACTIVATION, RECURRENT_ACTIVATION, dtype == tl.bfloat16)
         h_new = new.to(dtype)
         if mask_ptr is not None:
@@ -96,7 +108,8 @@ def lstm_sequence_forward_kernel(
         if FACTORS == 1:
             a = (h_new * factor).to(dtype)
         if cells_ptr is not None:
-            store_four(gates_ptr + step * (4 * H) + gate_tile, H, inside, i, f, g, o)
+            kept = join_gates(i.to(dtype), f.to(dtype), g.to(dtype), o.to(dtype), BLOCK_B, BLOCK_H)
+            tl.store(gates_ptr + step * (4 * H) + wide_tile, kept, mask=wide_inside)
             tl.store(cells_ptr + step * H + tile, c_new.to(dtype), mask=inside)
             tl.store(previous_ptr + ahead * H + tile, a, mask=there)
         if outputs_ptr is not None:
@@ -105,7 +118,7 @@ def lstm_sequence_forward_kernel(
                 shown = tl.where(is_shown(keep, first if SHOWN == SEEN else 0, t, SHOWN)[:, None], h_new, 0.0)
             tl.store(outputs_ptr + tl.cast(t, tl.int64) * H + tile, shown.to(dtype), mask=inside)
         h, c = h_new, c_new
-        z_i, z_f, z_c, z_o, keep, step = n_i, n_f, n_c, n_o, keep_ahead, ahead
+        z, keep, step = z_ahead, keep_ahead, ahead
     tl.store(h_ptr + state, h, mask=inside)
     tl.store(c_ptr + state, c.to(dtype), mask=inside)
 
@@ -144,11 +157,14 @@ def lstm_sequence_backward_kernel(
     inside = mask_b[:, None] & (offs_h < H)[None, :]
     state = offs_b.to(tl.int64)[:, None] * H + offs_h[None, :]
     rows = offs_b.to(tl.int64) * T
-    tile, gate_tile = rows[:, None] * H + offs_h[None, :], rows[:, None] * (4 * H) + offs_h[None, :]
+    tile = rows[:, None] * H + offs_h[None, :]
+    column, unit = gate_columns(0, H, BLOCK_H)
+    wide_tile, wide_inside = rows[:, None] * (4 * H) + column[None, :], mask_b[:, None] & (unit < H)[None, :]
     dtype: tl.constexpr = gates_ptr.dtype.element_ty
 
+    mask_h = offs_h < H
     square = recurrent_kernel_ptr + offs_h[None, :] * (4 * H) + offs_h[:, None]  # transposed
-    r_i, r_f, r_c, r_o = load_four(square, H, (offs_h < H)[:, None] & (offs_h < H)[None, :])  # [BLOCK_H, BLOCK_H]
+    r_i, r_f, r_c, r_o = load_four(square, H, mask_h[:, None] & mask_h[None, :])  # [BLOCK_H, BLOCK_H]
     dh = load_state(g_h_ptr, state, inside, ACCUMULATOR)
     dc = load_state(g_c_ptr, state, inside, ACCUMULATOR)
     c_0 = load_state(c_0_ptr, state, inside, dtype)
@@ -160,14 +176,14 @@ def lstm_sequence_backward_kernel(
         first = first_unmasked(mask_ptr, rows, mask_b, T, REVERSE, BLOCK_B)
 
     step = step_at(T - 1, T, REVERSE)
-    s_i, s_f, s_c, s_o = load_four(gates_ptr + step * (4 * H) + gate_tile, H, inside)  # [BLOCK_B, BLOCK_H]
+    gates = tl.load(gates_ptr + step * (4 * H) + wide_tile, mask=wide_inside, other=0.0)  # [BLOCK_B, 4 BLOCK_H]
     c = tl.load(cells_ptr + step * H + tile, mask=inside, other=0.0)
     keep = load_keep(mask_ptr, rows, mask_b, step)
     for taken in tl.range(0, T, num_stages=1):
         t = T - 1 - taken
         ahead = step_at(t - 1, T, REVERSE)
         there = inside & (t > 0)
-        n_i, n_f, n_c, n_o = load_four(gates_ptr + ahead * (4 * H) + gate_tile, H, there)
+        gates_ahead = tl.load(gates_ptr + ahead * (4 * H) + wide_tile, mask=wide_inside & (t > 0), other=0.0)
         c_old = tl.where(t > 0, tl.load(cells_ptr + ahead * H + tile, mask=there, other=0.0), c_0)
         keep_ahead = load_keep(mask_ptr, rows, mask_b & (t > 0), ahead)
         if g_outputs_ptr is not None:
@@ -175,13 +191,14 @@ def lstm_sequence_backward_kernel(
             if SHOWN != ALL:
                 g = tl.where(is_shown(keep, first if SHOWN == SEEN else 0, t, SHOWN)[:, None], g, 0.0)
             dh += g
+        s_i, s_f, s_c, s_o = split_gates(gates.to(ACCUMULATOR), BLOCK_B, BLOCK_H)
         dz_i, dz_f, dz_c, dz_o, dc_old = cell_gradient(
             dh,
             dc,
-            s_i.to(ACCUMULATOR),
-            s_f.to(ACCUMULATOR),
-            s_c.to(ACCUMULATOR),
-            s_o.to(ACCUMULATOR),
+            s_i,
+            s_f,
+            s_c,
+            s_o,
             c.to(ACCUMULATOR),
             c_old.to(ACCUMULATOR),
             ACTIVATION,
@@ -194,23 +211,25 @@ def lstm_sequence_backward_kernel(
             dz_c = tl.where(keep[:, None], dz_c, 0.0)
             dz_o = tl.where(keep[:, None], dz_o, 0.0)
             dc_old = tl.where(keep[:, None], dc_old, dc)
-        store_four(dz_ptr + step * (4 * H) + gate_tile, H, inside, dz_i, dz_f, dz_c, dz_o)
-        p = tl.dot(dz_i.to(dtype), r_i, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+        dz_i, dz_f, dz_c, dz_o = dz_i.to(dtype), dz_f.to(dtype), dz_c.to(dtype), dz_o.to(dtype)
+        dz = join_gates(dz_i, dz_f, dz_c, dz_o, BLOCK_B, BLOCK_H)
+        tl.store(dz_ptr + step * (4 * H) + wide_tile, dz, mask=wide_inside)
+        p = tl.dot(dz_i, r_i, input_precision=PRECISION, out_dtype=ACCUMULATOR)
         if FACTORS == 4:
             p = p * m_i
-            p += tl.dot(dz_f.to(dtype), r_f, input_precision=PRECISION, out_dtype=ACCUMULATOR) * m_f
-            p += tl.dot(dz_c.to(dtype), r_c, input_precision=PRECISION, out_dtype=ACCUMULATOR) * m_c
-            p += tl.dot(dz_o.to(dtype), r_o, input_precision=PRECISION, out_dtype=ACCUMULATOR) * m_o
+            p += tl.dot(dz_f, r_f, input_precision=PRECISION, out_dtype=ACCUMULATOR) * m_f
+            p += tl.dot(dz_c, r_c, input_precision=PRECISION, out_dtype=ACCUMULATOR) * m_c
+            p += tl.dot(dz_o, r_o, input_precision=PRECISION, out_dtype=ACCUMULATOR) * m_o
         else:
-            p = tl.dot(dz_f.to(dtype), r_f, p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
-            p = tl.dot(dz_c.to(dtype), r_c, p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
-            p = tl.dot(dz_o.to(dtype), r_o, p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+            p = tl.dot(dz_f, r_f, p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+            p = tl.dot(dz_c, r_c, p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+            p = tl.dot(dz_o, r_o, p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
             if FACTORS == 1:
                 p = p * factor
         if mask_ptr is not None:
             p = tl.where(keep[:, None], p, dh)
         dh, dc, c = p, dc_old, c_old
-        s_i, s_f, s_c, s_o, keep, step = n_i, n_f, n_c, n_o, keep_ahead, ahead
+        gates, keep, step = gates_ahead, keep_ahead, ahead
     if dh_0_ptr is not None:
         tl.store(dh_0_ptr + state, dh.to(dtype), mask=inside)
         tl.store(dc_0_ptr + state, dc.to(dtype), mask=inside)

@@ -159,7 +159,7 @@ def analyse(binary: Binary) -> MachineCode:
 @lru_cache
 def resource_usage(cubin: bytes) -> tuple[int, int]:
     """Registers and bytes of stack and local memory that a thread takes."""
-    text = _run_on_cubin("cuobjdump", cubin, "-res-usage")
+    text = run_on_cubin("cuobjdump", cubin, "-res-usage")
     found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", text)
     if found is None:
         raise RuntimeError(f"cuobjdump -res-usage printed no resources: {text!r}")
@@ -209,7 +209,7 @@ def disassemble(cubin: bytes) -> Program:
     """The instructions of a cubin, in order."""
     instructions: list[Instruction] = []
     labels: dict[str, int] = {}
-    for line in _run_on_cubin("nvdisasm", cubin, "-c").splitlines():
+    for line in run_on_cubin("nvdisasm", cubin, "-c").splitlines():
         if found := _INSTRUCTION.match(line):
             instructions.append(Instruction(*found.groups()))
         elif found := _LABEL.match(line):
@@ -269,7 +269,8 @@ def assembler_warnings(binary: Binary) -> tuple[str, ...]:
     return tuple(sorted({line.strip() for line in log.splitlines() if re.search(r"\bC75\d\d\b", line)}))
 
 
-def _run_on_cubin(tool: str, cubin: bytes, *options: str) -> str:
+def run_on_cubin(tool: str, cubin: bytes, *options: str) -> str:
+    """What a tool of the Triton wheel prints about a cubin."""
     path = getattr(knobs.nvidia, tool).path
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
