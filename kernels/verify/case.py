@@ -33,7 +33,7 @@ class Case:
         wide: bulk loads and stores must be 128 bits wide. The launch then has a size that 8 divides and 16 does not,
             such as 1000, because that is where Triton gives up on its own.
         architectures: compute capabilities it is shipped for, as 10 major + minor.
-        quick: compiled by the test command too; one a kernel and dtype.
+        quick: compiled by the test command too; one a kernel and dtype, the most used dtype first.
     """
 
     kernel: str
