@@ -222,7 +222,8 @@ def _by_aten(x, kernel, recurrent_kernel, bias, h_0, c_0, *others):
 _forward = define(
     "lstm_forward(Tensor x, Tensor kernel, Tensor recurrent_kernel, Tensor? bias, Tensor? h_0, Tensor? c_0,"
     " Tensor? mask, str activation, str recurrent_activation, Tensor? dropout_mask, Tensor? recurrent_dropout_mask,"
-    " bool reverse, bool return_sequences, bool zero_output_for_mask, bool save) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    " bool reverse, bool return_sequences, bool zero_output_for_mask, bool save)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _forward_shapes,
 )
 _backward = define(

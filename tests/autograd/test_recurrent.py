@@ -6,9 +6,40 @@ import numpy as np
 import pytest
 import torch
 
-from fastk import autograd
+from fastk import autograd, config
 
 B, T, I, H = 3, 5, 2, 4  # noqa: E741 - the sizes as the contracts name them
+
+
+@pytest.fixture(autouse=True)
+def chosen(implementation):
+    """Each implementation runs each test."""
+    before = config.kernels()
+    config.set_kernels(implementation)
+    yield
+    config.set_kernels(before)
+
+
+@pytest.fixture
+def normal(normal, implementation, device):
+    """As elsewhere, in float32 where Triton kernels run on a GPU: float64 they take in the interpreter alone."""
+    if implementation != "triton" or device.type == "cpu":
+        return normal
+    return lambda *shape, dtype=torch.float32, **options: normal(*shape, dtype=dtype, **options)
+
+
+@pytest.fixture
+def gradcheck(implementation):
+    """The derivative by every tensor, or along one direction of each where every evaluation takes milliseconds."""
+
+    def check(function, *tensors):
+        if tensors[0].dtype != torch.float64:
+            pytest.skip("central differences need float64")
+        inputs = [tensor.clone().requires_grad_() for tensor in tensors]
+        fast = implementation != "aten"
+        assert torch.autograd.gradcheck(function, inputs, atol=1e-7, rtol=1e-5, fast_mode=fast)
+
+    return check
 
 
 def sigmoid(x):
@@ -83,7 +114,7 @@ MASKS = {
 
 
 def numpy_of(value):
-    return value.detach().double().numpy() if isinstance(value, torch.Tensor) else value
+    return value.detach().double().cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
 def oracle(kind, x, weights, states, mask, options):
