@@ -1,5 +1,7 @@
 """What the interpreter computes: each fault of Triton's own that is mended, against float64 or torch."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -154,7 +156,7 @@ def test_an_unknown_function_of_libdevice_is_named():
 def assembly_kernel(y_ptr, x_ptr, ASSEMBLY: tl.constexpr, SIZE: tl.constexpr):
     offs = tl.arange(0, SIZE)
     x = tl.load(x_ptr + offs)
-    y = tl.inline_asm_elementwise(ASSEMBLY, "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
+    y = tl.inline_asm_elementwise(ASSEMBLY, "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)  # pyright: ignore[reportArgumentType]
     tl.store(y_ptr + offs, y)
 
 
@@ -254,12 +256,12 @@ def scan_kernel(y_ptr, x_ptr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 def test_reductions_with_a_combining_function():
     x, y = random(8, 16, dtype=torch.float64), torch.empty(34, dtype=torch.float64)
     reductions_kernel[(1,)](y, x, 8, 16)
-    tolerance = {"rtol": 1e-13, "atol": 1e-13}
-    np.testing.assert_allclose(y[:8], x.mean(1), **tolerance)
-    np.testing.assert_allclose(y[8:16], x.var(1, correction=0), **tolerance)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-13, atol=1e-13)
+    close(y[:8], x.mean(1))
+    close(y[8:16], x.var(1, correction=0))
     assert torch.equal(y[16:24].long(), x.argmax(1))
-    np.testing.assert_allclose(y[24:32], x.sum(1), **tolerance)
-    np.testing.assert_allclose(y[32:], torch.stack([x.max(), x.amin(0).sum()]), **tolerance)
+    close(y[24:32], x.sum(1))
+    close(y[32:], torch.stack([x.max(), x.amin(0).sum()]))
 
 
 def test_scans_with_a_combining_function_keep_the_order():
@@ -339,7 +341,7 @@ def test_arguments_of_a_launch():
 @triton.jit
 def descriptor_kernel(y_desc, x_desc, z_ptr, M, N, BLOCK: tl.constexpr):
     row = tl.program_id(0) * BLOCK
-    z_desc = tl.make_tensor_descriptor(z_ptr, [M, N], [N, 1], [BLOCK, BLOCK])
+    z_desc = tl.make_tensor_descriptor(z_ptr, [M, N], [N, 1], [BLOCK, BLOCK])  # pyright: ignore[reportArgumentType]
     for column in range(0, tl.cdiv(N, BLOCK)):
         x = x_desc.load([row, column * BLOCK])
         z = z_desc.load([row, column * BLOCK])
