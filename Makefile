@@ -1,6 +1,7 @@
 # make train   installs what is missing into .venv, trains a network on handwritten digits
 # make test    installs what is missing into .venv, runs every check
-.PHONY: train test
+# make kernel-report    compiles every kernel without a GPU and shows what became of it
+.PHONY: train test kernel-report
 
 BIN := .venv/bin
 
@@ -16,3 +17,8 @@ test:
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --benchmark-disable --timeout 120
+
+# Compiles every shipped configuration of every kernel for sm_80, sm_90 and sm_100; no GPU is needed.
+kernel-report:
+	@sh tools/install.sh dev
+	$(BIN)/python -m fastk.kernels report

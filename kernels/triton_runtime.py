@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ from fastk import config
 
 INTERPRETED = config.triton_interpreted()
 _pretended = 90
+
+if INTERPRETED and importlib.util.find_spec("triton") is not None:
+    importlib.import_module("fastk.kernels.verify.interpreter").install()
 
 
 @functools.cache

@@ -49,3 +49,16 @@ def explicit_padding(size: Pair, window: Pair, strides: Pair, dilation: Pair, pa
             "Use a smaller window, or padding='same'."
         )
     return (top, bottom), (left, right)
+
+
+def output_size(size: Pair, window: Pair, strides: Pair, dilation: Pair, padding: Padding) -> Pair:
+    """The numbers of windows that lie over an image of `size`.
+
+    >>> output_size((5, 6), (3, 3), (2, 2), (1, 1), ((0, 0), (1, 1)))
+    (2, 3)
+    """
+    rows, columns = (
+        (length + sum(sides) - (extent - 1) * step_inside - 1) // step + 1
+        for length, extent, step, step_inside, sides in zip(size, window, strides, dilation, padding, strict=True)
+    )
+    return rows, columns

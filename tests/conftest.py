@@ -32,3 +32,28 @@ def new_session():
 
     fastk.utils.clear_session(free_memory=False)
     fastk.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def cupy_emulator(request, tmp_path_factory):
+    """What runs CuPy's kernels on the CPU; its compiled libraries outlive the session."""
+    from fastk.kernels.verify.emulator import Emulator
+
+    cache = getattr(request.config, "cache", None)
+    return Emulator(cache.mkdir("cupy-emulation") if cache else tmp_path_factory.mktemp("cupy-emulation"))
+
+
+@pytest.fixture
+def emulated_cupy(cupy_emulator, monkeypatch):
+    """The emulator, to which CuPy's launches go during the test; skipped where it cannot be had."""
+    from fastk import dispatch
+    from fastk.kernels.verify.emulator import emulated
+
+    refusal = cupy_emulator.why_not("cpu")
+    if refusal is not None:
+        pytest.skip(refusal)
+    for name, empty in {"_files": {}, "_settled": {}, "_searched": set()}.items():  # another machine, so to speak
+        monkeypatch.setattr(dispatch, name, empty)
+    cupy_emulator.launches.clear()
+    with emulated(cupy_emulator):
+        yield cupy_emulator

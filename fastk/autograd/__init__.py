@@ -25,8 +25,10 @@ from fastk.autograd.rmsprop import rmsprop_
 from fastk.autograd.sgd import sgd_
 from fastk.autograd.simple_rnn import simple_rnn, simple_rnn_cell
 from fastk.autograd.softmax_cross_entropy import softmax_cross_entropy
+from fastk.autograd.steps import StepOptions
 
 __all__ = [
+    "StepOptions",
     "activation",
     "adam_",
     "average_pool1d",

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fastk.autograd.checks import check_lists
+from fastk.autograd.checks import check_lists, check_options
+from fastk.autograd.steps import (
+    OPTIONS,
+    StepOptions,
+    define_step,
+    flat_options,
+    joined,
+    nested_options,
+    split,
+    take_step,
+)
 from fastk.dispatch import choose
 
 
@@ -19,6 +29,7 @@ def adam_(
     beta_1: float = 0.9,
     beta_2: float = 0.999,
     epsilon: float = 1e-7,
+    options: StepOptions | None = None,
     implementation: str = "auto",
 ) -> None:
     """Updates params, m, v and vhat in place (Kingma & Ba 2015, with Keras's place of epsilon).
@@ -34,10 +45,11 @@ def adam_(
         beta_1: the decay of m.
         beta_2: the decay of v.
         epsilon: added to sqrt(v).
+        options: what comes before the step: loss scaling, clipping, weight decay.
         implementation: `"auto"`, `"triton"`, `"cupy"` or `"aten"`.
 
     Raises:
-        ValueError: lists of different lengths.
+        ValueError: lists of different lengths, or options that exclude each other.
 
     >>> import torch
     >>> param, m, v = torch.ones(1), torch.zeros(1), torch.zeros(1)
@@ -46,6 +58,26 @@ def adam_(
     tensor([0.9000])
     """
     check_lists("adam_", params, grads=grads, m=m, v=v, vhat=vhat)
+    if options is not None:
+        check_options("adam_", params, options)
     if params:
-        arguments = (params, grads, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon)
-        choose("adam_", implementation, params[0], arguments).function(*arguments)
+        arguments = (params, grads, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon, options)
+        choice = choose("adam_", implementation, params[0], arguments)
+        take_step(choice, arguments, (params, m, v, vhat), _adam, _flat)
+
+
+def _flat(params, grads, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon, options):
+    scalars = (*split(step), *split(learning_rate), beta_1, beta_2, epsilon)
+    return params, grads, m, v, vhat or [], *scalars, *flat_options(options)
+
+
+def _nested(params, grads, m, v, vhat, step_tensor, step, rate_tensor, rate, beta_1, beta_2, epsilon, *options):
+    scalars = (joined(step_tensor, step), joined(rate_tensor, rate), beta_1, beta_2, epsilon)
+    return params, grads, m, v, vhat or None, *scalars, nested_options(*options)
+
+
+_adam = define_step(
+    "adam_(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] m, Tensor(c!)[] v, Tensor(d!)[] vhat, Tensor? step_tensor,"
+    " int step, Tensor? rate_tensor, float rate, float beta_1, float beta_2, float epsilon, " + OPTIONS,
+    _nested,
+)

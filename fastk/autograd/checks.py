@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fastk.kernels.activation.aten import ACTIVATIONS
+from fastk.kernels.step_options import StepOptions
 
 
 def check_activation(name: str | None, op: str) -> None:
@@ -69,3 +70,14 @@ def check_lists(op: str, params: list[Tensor], **lists: list[Tensor] | None) -> 
             raise ValueError(
                 f"{op} got {len(params)} params, but `{name}` holds {len(tensors)}: one for each is needed."
             )
+
+
+def check_options(op: str, params: list[Tensor], options: StepOptions) -> None:
+    """At most one kind of clipping, and a word on weight decay for each param or for none."""
+    limits = {name: getattr(options, name) for name in ("clipvalue", "clipnorm", "global_clipnorm")}
+    if sum(limit is not None for limit in limits.values()) > 1:
+        raise ValueError(f"{op} clips by one of clipvalue, clipnorm and global_clipnorm. Received: {limits}.")
+    if options.decayed is not None and len(options.decayed) != len(params):
+        raise ValueError(
+            f"{op} got {len(params)} params, but `decayed` holds {len(options.decayed)}: one for each is needed."
+        )

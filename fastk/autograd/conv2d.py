@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from fastk.autograd.checks import check_activation, check_rank, check_vector, one, pair
+from fastk.autograd.library import Call, autocast, define, differentiate
 from fastk.dispatch import choose
-from fastk.kernels.window import Padding, Pair, axis_padding, explicit_padding
+from fastk.kernels.activation import saves_input
+from fastk.kernels.conv2d import aten as conv2d_aten
+from fastk.kernels.depthwise_conv2d import aten as depthwise_aten
+from fastk.kernels.window import Padding, Pair, axis_padding, explicit_padding, output_size
 
 
 def conv2d(
@@ -56,8 +60,14 @@ def conv2d(
         )
     check_vector(bias, filters, "conv2d", "bias")
     check_activation(activation, "conv2d")
-    arguments = (x, kernel, bias, *_windows(x, kernel, strides, padding, dilation_rate, "conv2d"), groups, activation)
-    return choose("conv2d", implementation, x, arguments).function(*arguments)
+    steps, sides, dilation = _windows(x, kernel, strides, padding, dilation_rate, "conv2d")
+    arguments = (x, kernel, bias, steps, sides, dilation, groups, activation)
+    choice = choose("conv2d", implementation, x, arguments)
+    if choice.implementation == "aten":
+        return choice.function(*arguments)
+    x, kernel, bias = autocast(x, kernel, bias)
+    flat = (*sides[0], *sides[1])
+    return _conv2d(x, kernel, bias, steps, flat, dilation, groups, activation, choice.implementation)
 
 
 def conv1d(
@@ -130,8 +140,14 @@ def depthwise_conv2d(
         )
     check_vector(bias, channels * multiplier, "depthwise_conv2d", "bias")
     check_activation(activation, "depthwise_conv2d")
-    arguments = (x, kernel, bias, *_windows(x, kernel, strides, padding, dilation_rate, "depthwise_conv2d"), activation)
-    return choose("depthwise_conv2d", implementation, x, arguments).function(*arguments)
+    steps, sides, dilation = _windows(x, kernel, strides, padding, dilation_rate, "depthwise_conv2d")
+    arguments = (x, kernel, bias, steps, sides, dilation, activation)
+    choice = choose("depthwise_conv2d", implementation, x, arguments)
+    if choice.implementation == "aten":
+        return choice.function(*arguments)
+    x, kernel, bias = autocast(x, kernel, bias)
+    flat = (*sides[0], *sides[1])
+    return _depthwise_conv2d(x, kernel, bias, steps, flat, dilation, activation, choice.implementation)
 
 
 def _windows(x: Tensor, kernel: Tensor, strides, padding, dilation_rate, op: str) -> tuple[Pair, Padding, Pair]:
@@ -155,3 +171,80 @@ def _check_padding(padding: str | Padding, op: str) -> str | Padding:
         f"`padding` of {op} must be 'valid', 'same' or ((top, bottom), (left, right)), not negative. "
         f"Received: {padding!r}."
     )
+
+
+# In the schemas padding is (top, bottom, left, right), and what a `Tensor saved` holds is for the implementation to say.
+
+
+def _forward_shapes(x, kernel, bias, strides, padding, dilation, groups, activation):
+    pads = (tuple(padding[:2]), tuple(padding[2:]))
+    size = output_size(x.shape[1:3], kernel.shape[:2], strides, dilation, pads)
+    y = x.new_empty(x.size(0), *size, kernel.size(3))
+    return y, x.new_empty(y.shape if saves_input(activation) else 0)
+
+
+def _depthwise_forward_shapes(x, kernel, bias, strides, padding, dilation, activation):
+    return _forward_shapes(x, kernel.flatten(2).unsqueeze(2), bias, strides, padding, dilation, x.size(3), activation)
+
+
+def _backward_shapes(g, x, kernel, *others):
+    needed = others[-1]
+    return (
+        x.new_empty(x.shape if needed[0] else 0),
+        x.new_empty(kernel.shape if needed[1] else 0),
+        x.new_empty(g.size(3) if needed[2] else 0),
+    )
+
+
+def _gradients_by(backward: Callable[..., Sequence[Tensor]]) -> Callable[..., Sequence[Tensor | None]]:
+    """The formula of the gradients of a convolution, `backward` being its op."""
+
+    def gradients(call: Call, g: Tensor) -> Sequence[Tensor | None]:
+        x, kernel, _, *options, implementation = call.arguments
+        needed = call.needed[:3]
+        found = backward(g, x, kernel, *call.outputs, *options, needed, implementation)
+        return [gradient if need else None for gradient, need in zip(found, needed, strict=True)]
+
+    return gradients
+
+
+def _in_aten(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """An ATen convolution as a function of the schema's arguments."""
+
+    def convolution(x, kernel, bias, strides, padding, *others):
+        return function(x, kernel, bias, strides, (tuple(padding[:2]), tuple(padding[2:])), *others)
+
+    return convolution
+
+
+_WINDOWS = "int[] strides, int[] padding, int[] dilation"
+_conv2d = differentiate(
+    define(
+        f"conv2d_forward(Tensor x, Tensor kernel, Tensor? bias, {_WINDOWS}, int groups, str? activation)"
+        " -> (Tensor, Tensor)",
+        _forward_shapes,
+    ),
+    _gradients_by(
+        define(
+            f"conv2d_backward(Tensor g, Tensor x, Tensor kernel, Tensor y, Tensor saved, {_WINDOWS}, int groups,"
+            " str? activation, bool[] needed) -> (Tensor, Tensor, Tensor)",
+            _backward_shapes,
+        )
+    ),
+    _in_aten(conv2d_aten.conv2d),
+)
+_depthwise_conv2d = differentiate(
+    define(
+        f"depthwise_conv2d_forward(Tensor x, Tensor kernel, Tensor? bias, {_WINDOWS}, str? activation)"
+        " -> (Tensor, Tensor)",
+        _depthwise_forward_shapes,
+    ),
+    _gradients_by(
+        define(
+            f"depthwise_conv2d_backward(Tensor g, Tensor x, Tensor kernel, Tensor y, Tensor saved, {_WINDOWS},"
+            " str? activation, bool[] needed) -> (Tensor, Tensor, Tensor)",
+            _backward_shapes,
+        )
+    ),
+    _in_aten(depthwise_aten.depthwise_conv2d),
+)

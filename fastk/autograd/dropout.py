@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from fastk.autograd.checks import check_dropout
+from fastk.autograd.library import Call, define, differentiate, seed_tensor
 from fastk.dispatch import choose
+from fastk.kernels.dropout import aten
 
 
 def dropout(
@@ -37,7 +39,10 @@ def dropout(
     check_dropout(rate, seed, "dropout")
     shape = None if noise_shape is None else _noise_shape(tuple(x.shape), noise_shape)
     arguments = (x, rate, seed, shape)
-    return choose("dropout", implementation, x, arguments).function(*arguments)
+    choice = choose("dropout", implementation, x, arguments)
+    if choice.implementation == "aten" or rate == 0.0:
+        return aten.dropout(*arguments)
+    return _dropout(x, rate, seed_tensor(seed, x.device), shape, choice.implementation)
 
 
 def _noise_shape(shape: tuple[int, ...], noise_shape: Sequence[int | None]) -> tuple[int, ...]:
@@ -49,3 +54,18 @@ def _noise_shape(shape: tuple[int, ...], noise_shape: Sequence[int | None]) -> t
         f"`noise_shape` must have, on each axis of x, the size 1 or that of x. Received noise_shape="
         f"{tuple(noise_shape)} for x of shape {shape}."
     )
+
+
+def _gradients(call: Call, g: Tensor) -> tuple[Tensor]:
+    return (_backward(g, *call.arguments[1:]),)
+
+
+_forward = define(
+    "dropout_forward(Tensor x, float rate, Tensor seed, SymInt[]? noise_shape) -> Tensor",
+    lambda x, rate, seed, noise_shape: x.new_empty(x.shape),
+)
+_backward = define(
+    "dropout_backward(Tensor g, float rate, Tensor seed, SymInt[]? noise_shape) -> Tensor",
+    lambda g, rate, seed, noise_shape: g.new_empty(g.shape),
+)
+_dropout = differentiate(_forward, _gradients, aten.dropout)

@@ -63,3 +63,11 @@ def check_factors(mask: Tensor | None, batch: int, size: int, gates: int, op: st
         raise ValueError(
             f"{op} expects `{name}` of shape {' or '.join(map(str, shapes))}. Received shape {tuple(mask.shape)}."
         )
+
+
+def last_output(h: Tensor, mask: Tensor | None, has_state: bool, reverse: bool, zero_output_for_mask: bool) -> Tensor:
+    """The last output, from the last state h [B, H]: see `kernels.recurrence`."""
+    if mask is None or not (has_state or zero_output_for_mask):
+        return h
+    shown = mask[:, 0 if reverse else -1] if zero_output_for_mask else mask.any(1)
+    return torch.where(shown.unsqueeze(1), h, 0.0)

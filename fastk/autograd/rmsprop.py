@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fastk.autograd.checks import check_lists
+from fastk.autograd.checks import check_lists, check_options
+from fastk.autograd.steps import (
+    OPTIONS,
+    StepOptions,
+    define_step,
+    flat_options,
+    joined,
+    nested_options,
+    split,
+    take_step,
+)
 from fastk.dispatch import choose
 
 
@@ -19,6 +29,7 @@ def rmsprop_(
     momentum: float = 0.0,
     epsilon: float = 1e-7,
     centered: bool = False,
+    options: StepOptions | None = None,
     implementation: str = "auto",
 ) -> None:
     """Updates params, velocities, momenta and average_grads in place (Hinton 2012; centered: Graves 2013).
@@ -34,10 +45,12 @@ def rmsprop_(
         momentum: the decay of momenta.
         epsilon: added under the square root.
         centered: divide by the estimated standard deviation of the gradient instead of its root mean square.
+        options: what comes before the step: loss scaling, clipping, weight decay.
         implementation: `"auto"`, `"triton"`, `"cupy"` or `"aten"`.
 
     Raises:
-        ValueError: lists of different lengths, or one that is missing, or given and not needed.
+        ValueError: lists of different lengths, one that is missing, or given and not needed, or options that exclude
+            each other.
 
     >>> import torch
     >>> param = torch.ones(1)
@@ -50,6 +63,27 @@ def rmsprop_(
         raise ValueError(f"rmsprop_ takes `momenta` where momentum is not 0, and not else. Received {momentum=}.")
     if centered != (average_grads is not None):
         raise ValueError(f"rmsprop_ takes `average_grads` with centered=True and not else. Received {centered=}.")
+    if options is not None:
+        check_options("rmsprop_", params, options)
     if params:
-        arguments = (params, grads, velocities, momenta, average_grads, learning_rate, rho, momentum, epsilon)
-        choose("rmsprop_", implementation, params[0], arguments).function(*arguments)
+        arguments = (params, grads, velocities, momenta, average_grads, learning_rate, rho, momentum, epsilon, options)
+        choice = choose("rmsprop_", implementation, params[0], arguments)
+        take_step(choice, arguments, (params, velocities, momenta, average_grads), _rmsprop, _flat)
+
+
+def _flat(params, grads, velocities, momenta, average_grads, learning_rate, rho, momentum, epsilon, options):
+    lists = (params, grads, velocities, momenta or [], average_grads or [])
+    return *lists, *split(learning_rate), rho, momentum, epsilon, *flat_options(options)
+
+
+def _nested(params, grads, velocities, momenta, average_grads, rate_tensor, rate, rho, momentum, epsilon, *options):
+    lists = (params, grads, velocities, momenta or None, average_grads or None)
+    return *lists, joined(rate_tensor, rate), rho, momentum, epsilon, nested_options(*options)
+
+
+_rmsprop = define_step(
+    "rmsprop_(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] velocities, Tensor(c!)[] momenta,"
+    " Tensor(d!)[] average_grads, Tensor? rate_tensor, float rate, float rho, float momentum, float epsilon, "
+    + OPTIONS,
+    _nested,
+)

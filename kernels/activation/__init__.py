@@ -9,14 +9,15 @@
     hard_sigmoid  min(max(x + 3, 0), 6) / 6        mish          x tanh(softplus(x))
 
 x: any shape, float32, float64, bfloat16 or float16; the result has its shape and dtype. NaN stays NaN.
-Backward needs the result of linear, relu, leaky_relu, elu, selu, sigmoid and tanh, and x of the others.
+Backward needs x of gelu, gelu_tanh, silu and mish, which are not monotonic, and the result of the others: where the
+result determines the derivative, an op that fuses the activation need not store x.
 """
 
 from __future__ import annotations
 
-_FROM_RESULT = frozenset({None, "linear", "relu", "leaky_relu", "elu", "selu", "sigmoid", "tanh"})
+_FROM_INPUT = frozenset({"gelu", "gelu_tanh", "silu", "mish"})
 
 
 def saves_input(name: str | None) -> bool:
     """Whether the derivative of the activation needs its input; else it is taken from the result."""
-    return name not in _FROM_RESULT
+    return name in _FROM_INPUT

@@ -9,4 +9,5 @@
 params, grads, m, v and vhat (or None) are lists of one length; each tensor of grads, m, v and vhat has the shape,
 dtype and device of its param. t (`step`) is an int or a 0-d integer tensor, learning_rate a float or a 0-d tensor;
 those that are on a GPU are not read by the host.
+`options` (`kernels.step_options.StepOptions`, or None): what comes before it, loss scaling, clipping, weight decay.
 """

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from fastk.kernels.step_options import StepOptions, clipped, decay_, unless_found_inf
+
 
 def adam_(
     params: list[Tensor],
@@ -23,14 +25,21 @@ def adam_(
     beta_1: float,
     beta_2: float,
     epsilon: float,
+    options: StepOptions | None,
 ) -> None:
     """One step; see the contract in `kernels.adam`."""
-    with torch.no_grad():
+
+    def move() -> None:
+        taken = grads if options is None else clipped(grads, options)
         if on_host(step, learning_rate) and all_contiguous(params, m, v, vhat or []):
-            grads = [grad.contiguous() for grad in grads]
-            _fused(params, grads, m, v, vhat, int(step), float(learning_rate), beta_1, beta_2, epsilon)
+            taken = [grad.contiguous() for grad in taken]
+            _fused(params, taken, m, v, vhat, int(step), float(learning_rate), beta_1, beta_2, epsilon, options)
         else:
-            _multi_tensor(params, grads, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon)
+            if options is not None:
+                decay_(params, learning_rate, options)
+            _multi_tensor(params, taken, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon)
+
+    unless_found_inf(options, (params, m, v, vhat), move)
 
 
 def on_host(*scalars: Tensor | float) -> bool:
@@ -43,9 +52,15 @@ def all_contiguous(*lists: list[Tensor]) -> bool:
     return all(tensor.is_contiguous() for tensors in lists for tensor in tensors)
 
 
-def _fused(params, grads, m, v, vhat, step: int, learning_rate: float, beta_1: float, beta_2: float, epsilon: float):
+def _fused(params, grads, m, v, vhat, step: int, learning_rate: float, beta_1, beta_2, epsilon: float, options):
     count = torch.full((), step, dtype=torch.float32, device=params[0].device)
-    torch._fused_adam_(
+    decay = 0.0
+    if options is not None:
+        if options.decayed is None:
+            decay = options.weight_decay
+        else:
+            decay_(params, learning_rate, options)
+    torch._fused_adamw_(
         params,
         grads,
         m,
@@ -55,7 +70,7 @@ def _fused(params, grads, m, v, vhat, step: int, learning_rate: float, beta_1: f
         lr=learning_rate,
         beta1=beta_1,
         beta2=beta_2,
-        weight_decay=0.0,
+        weight_decay=decay,
         eps=epsilon / math.sqrt(1.0 - beta_2**step),  # torch adds it to sqrt(v / (1 - beta_2^t))
         amsgrad=vhat is not None,
         maximize=False,

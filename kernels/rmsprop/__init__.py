@@ -9,4 +9,5 @@
 params, grads, velocities, momenta (None where momentum is 0) and average_grads (None: not centered) are lists of one
 length; each tensor has the shape, dtype and device of its param. learning_rate is a float or a 0-d tensor; one on a
 GPU is not read by the host.
+`options` (`kernels.step_options.StepOptions`, or None): what comes before it, loss scaling, clipping, weight decay.
 """

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fastk.kernels.adam.aten import on_host
+from fastk.kernels.step_options import StepOptions, clipped, decay_, unless_found_inf
 
 
 def rmsprop_(
@@ -18,24 +19,38 @@ def rmsprop_(
     rho: float,
     momentum: float,
     epsilon: float,
+    options: StepOptions | None,
 ) -> None:
     """One step; see the contract in `kernels.rmsprop`."""
-    with torch.no_grad():
-        torch._foreach_mul_(velocities, rho)
-        torch._foreach_addcmul_(velocities, grads, grads, 1.0 - rho)
-        denominators = torch._foreach_add(velocities, epsilon)
-        if average_grads is not None:
-            torch._foreach_lerp_(average_grads, grads, 1.0 - rho)
-            torch._foreach_addcmul_(denominators, average_grads, average_grads, -1.0)
-        torch._foreach_sqrt_(denominators)
-        rate = 1.0
-        if on_host(learning_rate):
-            rate = float(learning_rate)
-        else:
-            grads = list(torch._foreach_mul(grads, learning_rate))  # type: ignore[call-overload]
-        if momenta is None:
-            torch._foreach_addcdiv_(params, grads, denominators, -rate)
-        else:
-            torch._foreach_mul_(momenta, momentum)
-            torch._foreach_addcdiv_(momenta, grads, denominators, rate)
-            torch._foreach_sub_(params, momenta)
+
+    def move() -> None:
+        taken = grads
+        if options is not None:
+            taken = clipped(grads, options)
+            decay_(params, learning_rate, options)
+        _multi_tensor(params, taken, velocities, momenta, average_grads, learning_rate, rho, momentum, epsilon)
+
+    unless_found_inf(options, (params, velocities, momenta, average_grads), move)
+
+
+def _multi_tensor(
+    params, grads, velocities, momenta, average_grads, learning_rate, rho: float, momentum: float, epsilon: float
+) -> None:
+    torch._foreach_mul_(velocities, rho)
+    torch._foreach_addcmul_(velocities, grads, grads, 1.0 - rho)
+    denominators = torch._foreach_add(velocities, epsilon)
+    if average_grads is not None:
+        torch._foreach_lerp_(average_grads, grads, 1.0 - rho)
+        torch._foreach_addcmul_(denominators, average_grads, average_grads, -1.0)
+    torch._foreach_sqrt_(denominators)
+    rate = 1.0
+    if on_host(learning_rate):
+        rate = float(learning_rate)
+    else:
+        grads = list(torch._foreach_mul(grads, learning_rate))
+    if momenta is None:
+        torch._foreach_addcdiv_(params, grads, denominators, -rate)
+    else:
+        torch._foreach_mul_(momenta, momentum)
+        torch._foreach_addcdiv_(momenta, grads, denominators, rate)
+        torch._foreach_sub_(params, momenta)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fastk import dispatch
+from fastk.errors import ImplementationUnavailable
 
 EPSILON = {dtype: torch.finfo(dtype).eps for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)}
 
@@ -26,11 +27,24 @@ GPU = [pytest.mark.gpu] if torch.cuda.is_available() else []
 @pytest.fixture(params=["aten", pytest.param("triton", marks=GPU), pytest.param("cupy", marks=GPU)])
 def implementation(request, device):
     """Each implementation in turn; skipped where it cannot be had on `device`."""
+    if request.param == "cupy" and device.type == "cpu":
+        request.getfixturevalue("emulated_cupy")
     if request.param != "aten":
         refusal = dispatch._why_not_on(request.param, device.type)
         if refusal is not None:
             pytest.skip(refusal)
     return request.param
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Skips a test whose op has no kernel of the `implementation` that it is to be tested with."""
+    try:
+        return (yield)
+    except ImplementationUnavailable as refusal:
+        if "implementation" not in item.fixturenames or "there is no" not in str(refusal):
+            raise
+        pytest.skip(str(refusal))
 
 
 @pytest.fixture
