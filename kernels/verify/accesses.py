@@ -42,10 +42,11 @@ class _Access(NamedTuple):
     position: int
     kind: str
     bits: int
-    location: str
+    location: str  # file:line:column
+    path: str  # the location with the calls that it was inlined through
 
 
-_LOCATION = re.compile(r"\s*\.loc\s.*//\s*(\S.*)")
+_LOCATION = re.compile(r"\s*\.loc\s(.*//\s*(\S+).*)")
 _PLAIN = re.compile(r"\b(ld|st)\.global(?:\.[\w:]+?)*?(?:\.v(\d))?\.[bf](\d+)\b")
 _COPY = re.compile(r"\bcp\.async\.c[ag]\.shared\.global\S* [^,]*,[^,]*, (0x\w+|\d+)")
 _LABEL = re.compile(r"(\$L\w+):")
@@ -67,13 +68,12 @@ def places(ptx: str, ttgir: str) -> tuple[Place, ...]:
     if inner:
         found = inner + [access for access in found if access.kind == "store"]
     scalars = scalar_locations(ttgir)
-    widths: dict[tuple[str, str], Counter[int]] = {}
+    widths: dict[tuple[str, str, str], Counter[int]] = {}
     for access in found:
-        if access.location.split(" ")[0] not in scalars:
-            widths.setdefault((access.kind, access.location), Counter())[access.bits] += 1
+        if access.location not in scalars:
+            widths.setdefault((access.kind, access.location, access.path), Counter())[access.bits] += 1
     return tuple(
-        Place(kind, location.split(" ")[0].rpartition(":")[0], dict(counts))
-        for (kind, location), counts in widths.items()
+        Place(kind, location.rpartition(":")[0], dict(counts)) for (kind, location, _), counts in widths.items()
     )
 
 
@@ -104,15 +104,18 @@ def _leaf(reference: str, definitions: dict[str, str]) -> str:
 
 def _accesses(lines: list[str]) -> list[_Access]:
     accesses = []
-    location = ""
+    location = path = ""
+    inside = False  # inline assembly, whose own lines newer versions of LLVM count too
     for position, line in enumerate(lines):
-        if found := _LOCATION.match(line):
-            location = found[1]
+        if "inline asm" in line:
+            inside = "begin" in line
+        elif found := _LOCATION.match(line):
+            path, location = (path, location) if inside else found.groups()
         elif found := _PLAIN.search(line):
             kind = "load" if found[1] == "ld" else "store"
-            accesses.append(_Access(position, kind, int(found[2] or 1) * int(found[3]), location))
+            accesses.append(_Access(position, kind, int(found[2] or 1) * int(found[3]), location, path))
         elif found := _COPY.search(line):
-            accesses.append(_Access(position, "load", int(found[1], 0) * 8, location))
+            accesses.append(_Access(position, "load", int(found[1], 0) * 8, location, path))
     return accesses
 
 

@@ -105,10 +105,14 @@ def test_beside_tma_copies_a_few_numbers_are_no_fault():
 
 PTX = """
 	.loc	1 10 20                         // k.py:10:20
+	// begin inline asm
+	mov.u32 %r1, 0x0;
+	.loc	1 11 20                         // k.py:11:20
 	@%p1 ld.global.b32 { %r1 }, [ %rd1 + 0 ];
+	// end inline asm
 	.loc	2 5 9                           // helper.py:5:9 @[ k.py:11:8 ]
 	ld.global.L1::evict_last.v4.b32 { %r2, %r3, %r4, %r5 }, [ %rd2 + 0 ];
-	.loc	2 5 9                           // helper.py:5:9 @[ k.py:12:8 ]
+	.loc	2 5 9, function_name $L__info_string0, inlined_at 1 12 8 // helper.py:5:9
 	ld.global.v2.b64 { %rd5, %rd6 }, [ %rd2 + 0 ];
 $L__BB0_1:                              // =>This Inner Loop Header: Depth=1
 	.loc	1 20 4                          // k.py:20:4
