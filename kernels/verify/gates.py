@@ -81,7 +81,7 @@ def problems(case: Case, architecture: int, code: MachineCode) -> dict[str, str]
 def _narrow(code: MachineCode, kind: str) -> str | None:
     """What is wrong with the loads or with the stores."""
     places = [place for place in code.places if place.kind == kind]
-    slow = [place for place in places if place.narrow_bits >= 128]
+    slow = [place for place in places if place.is_narrow]
     if slow:
         listed = ", ".join(f"{place.where} ({by_width(place.widths)})" for place in slow)
         return f"A thread {kind}s in pieces what 128-bit accesses could take: {listed}."
