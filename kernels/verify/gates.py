@@ -48,7 +48,7 @@ def tensor_cores(case: Case, architecture: int, code: MachineCode) -> str | None
 def one_wait(case: Case, architecture: int, code: MachineCode) -> str | None:
     """The main loop waits for wgmma once a k-step: more waits leave the tensor cores idle between the products.
 
-    tf32x3 is three products a k-step, and Triton waits for each.
+    tf32x3 is three products a k-step, each with a wait.
     """
     most = 3 if case.dtype == "tf32x3" else 1
     if not case.tensor_cores or architecture != 90 or code.loop_waits <= most:
