@@ -1,4 +1,4 @@
-"""What follows a matrix product in `dense` and `conv2d`, its gradient, and the dropout it may hold; see `epilogue.cu`."""
+"""What follows a matrix product in `dense` and `conv2d`, and its gradient; see `epilogue.cu`."""
 
 from __future__ import annotations
 

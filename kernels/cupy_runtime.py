@@ -36,7 +36,8 @@ WIDTHS = (8, 1)
 
 # The order of `enum Activation` in kernels/activation/activations.cuh.
 ACTIVATIONS = (
-    "linear relu relu6 leaky_relu elu selu gelu gelu_tanh silu sigmoid tanh softplus hard_sigmoid mish".split()
+    *("linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu"),
+    *("gelu_tanh", "silu", "sigmoid", "tanh", "softplus", "hard_sigmoid", "mish"),
 )
 _NUMBERS: dict[str | None, int] = {name: number for number, name in enumerate(ACTIVATIONS)} | {None: 0}
 
@@ -116,18 +117,16 @@ class CupyDriver:
 
     @staticmethod
     def _compile(file: str, expression: str) -> Any:
-        import cupy
-
         # CuPy's cache on disk goes by the source, hence one without includes.
-        module = cupy.RawModule(code=source(file), options=("-std=c++17",), name_expressions=(expression,))
+        module = importlib.import_module("cupy").RawModule(
+            code=source(file), options=("-std=c++17",), name_expressions=(expression,)
+        )
         return module.get_function(expression)
 
     @staticmethod
     @functools.cache
     def _external_stream(stream: int) -> Any:
-        import cupy
-
-        return cupy.cuda.ExternalStream(stream)
+        return importlib.import_module("cupy").cuda.ExternalStream(stream)
 
 
 @functools.cache
@@ -162,14 +161,15 @@ def why_not(device_type: str) -> str | None:
     return driver.why_not(device_type)
 
 
-def why_not_these(*tensors: Tensor | None) -> str | None:
+def why_not_these(first: Tensor, *others: Tensor | None) -> str | None:
     """None, or why the kernels cannot take these tensors together, the first of which gives the type."""
-    first = tensors[0]
-    for tensor in tensors:
+    for tensor in (first, *others):
         if tensor is None:
             continue
-        if tensor.dtype not in FLOATS or tensor.dtype != first.dtype:
-            return f"CuPy kernels take tensors of one float type, not {tensor.dtype} beside {first.dtype}"
+        if tensor.dtype not in FLOATS:
+            return f"CuPy kernels take floats of 16, 32 or 64 bits, not {tensor.dtype}"
+        if tensor.dtype != first.dtype and not torch.is_autocast_enabled(first.device.type):  # which makes them one
+            return f"CuPy kernels take tensors of one type, not {tensor.dtype} beside {first.dtype}"
         if tensor.numel() >= 2**31:
             return f"CuPy kernels count elements in 32 bits, and a tensor has {tensor.numel()}"
     return None
@@ -221,7 +221,7 @@ def tile(columns: int, rows: int, rows_each: int = 4) -> tuple[Size, Size]:
     if not columns or not rows:
         return (0, 0), (1, 1)
     across = min(_THREADS, 1 << (columns - 1).bit_length())
-    down = _THREADS // across
+    down = min(_THREADS // across, -(-rows // rows_each))
     wide = -(-columns // across)
     return (wide, min(-(-rows // (down * rows_each)), max(1, _BLOCKS // wide))), (across, down)
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from fastk.autograd.checks import check_rank, one, pair
+from fastk.autograd.library import Call, define, differentiate
 from fastk.dispatch import choose
-from fastk.kernels.window import explicit_padding
+from fastk.kernels.average_pool2d import aten as average
+from fastk.kernels.max_pool2d import aten as maximum
+from fastk.kernels.max_pool2d.geometry import Geometry, place_dtype
+from fastk.kernels.window import Padding, Pair, explicit_padding
 
 
 def max_pool2d(
@@ -93,8 +98,7 @@ def _pool2d(op: str, x: Tensor, pool_size, strides, padding: str, implementation
     window = pair(pool_size, "pool_size", op)
     steps = window if strides is None else pair(strides, "strides", op)
     pads = explicit_padding((x.size(1), x.size(2)), window, steps, (1, 1), _check_padding(padding, op))
-    arguments = (x, window, steps, pads)
-    return choose(op, implementation, x, arguments).function(*arguments)
+    return _run(op, x, window, steps, pads, implementation)
 
 
 def _pool1d(op: str, name: str, x: Tensor, pool_size, strides, padding: str, implementation: str) -> Tensor:
@@ -102,11 +106,69 @@ def _pool1d(op: str, name: str, x: Tensor, pool_size, strides, padding: str, imp
     window = one(pool_size, "pool_size", name)
     step = window if strides is None else one(strides, "strides", name)
     pads = explicit_padding((1, x.size(1)), (1, window), (1, step), (1, 1), _check_padding(padding, name))
-    arguments = (x.unsqueeze(1), (1, window), (1, step), pads)
-    return choose(op, implementation, x, arguments).function(*arguments).squeeze(1)
+    return _run(op, x.unsqueeze(1), (1, window), (1, step), pads, implementation).squeeze(1)
+
+
+def _run(op: str, x: Tensor, window: Pair, strides: Pair, padding: Padding, implementation: str) -> Tensor:
+    arguments = (x, window, strides, padding)
+    choice = choose(op, implementation, x, arguments)
+    if choice.implementation == "aten":
+        return choice.function(*arguments)
+    pads = (*padding[0], *padding[1])
+    if op == "average_pool2d":
+        return _average_pool2d(x, window, strides, pads, choice.implementation)
+    save = x.requires_grad and torch.is_grad_enabled()
+    return _max_pool2d(x, window, strides, pads, save, choice.implementation)
 
 
 def _check_padding(padding: str, op: str) -> str:
     if padding not in ("valid", "same"):
         raise ValueError(f"`padding` of {op} must be 'valid' or 'same'. Received: {padding!r}.")
     return padding
+
+
+def _max_shapes(x: Tensor, window: Pair, strides: Pair, padding: Sequence[int], save: bool) -> tuple[Tensor, Tensor]:
+    shape = Geometry(x.shape, window, strides, padding).output_shape
+    return x.new_empty(shape), x.new_empty(shape if save else 0, dtype=place_dtype(window))
+
+
+def _max_gradients(call: Call, g: Tensor) -> tuple[Tensor]:
+    x, window, strides, padding, _, implementation = call.arguments
+    return (_max_backward(g, call.outputs[1], x.shape, window, strides, padding, implementation),)
+
+
+def _average_gradients(call: Call, g: Tensor) -> tuple[Tensor]:
+    x, *options = call.arguments
+    return (_average_backward(g, x.shape, *options),)
+
+
+def _aten_max(x: Tensor, window: Pair, strides: Pair, padding: Sequence[int], save: bool) -> Tensor:
+    top, bottom, left, right = padding
+    return maximum.max_pool2d(x, window, strides, ((top, bottom), (left, right)))
+
+
+def _aten_average(x: Tensor, window: Pair, strides: Pair, padding: Sequence[int]) -> Tensor:
+    top, bottom, left, right = padding
+    return average.average_pool2d(x, window, strides, ((top, bottom), (left, right)))
+
+
+_max_forward = define(
+    "max_pool2d_forward(Tensor x, SymInt[] window, SymInt[] strides, SymInt[] padding, bool save) -> (Tensor, Tensor)",
+    _max_shapes,
+)
+_max_backward = define(
+    "max_pool2d_backward(Tensor g, Tensor place, SymInt[] shape, SymInt[] window, SymInt[] strides, SymInt[] padding)"
+    " -> Tensor",
+    lambda g, place, shape, window, strides, padding: g.new_empty(shape),
+)
+_max_pool2d = differentiate(_max_forward, _max_gradients, _aten_max)
+
+_average_forward = define(
+    "average_pool2d_forward(Tensor x, SymInt[] window, SymInt[] strides, SymInt[] padding) -> Tensor",
+    lambda x, window, strides, padding: x.new_empty(Geometry(x.shape, window, strides, padding).output_shape),
+)
+_average_backward = define(
+    "average_pool2d_backward(Tensor g, SymInt[] shape, SymInt[] window, SymInt[] strides, SymInt[] padding) -> Tensor",
+    lambda g, shape, window, strides, padding: g.new_empty(shape),
+)
+_average_pool2d = differentiate(_average_forward, _average_gradients, _aten_average)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastk.autograd.library import define
+from fastk.autograd.library import Op, define
 from fastk.dispatch import Choice, kernel_function
 from fastk.kernels.step_options import StepOptions
 
@@ -23,13 +23,13 @@ OPTIONS = (
 )
 
 
-def define_step(schema: str, nested: Callable[..., tuple]) -> Callable[..., None]:
+def define_step(schema: str, nested: Callable[..., tuple]) -> Op:
     """Registers a step as an op; `nested` turns the schema's arguments into those of the contract."""
     name = schema[: schema.index("(")]
 
     def run(*arguments: Any) -> None:
         kernel_function(name, arguments[-1])(*nested(*arguments[:-1]))
-        count_writes(a for a, said in zip(arguments, op._schema.arguments, strict=True) if said.is_write)
+        count_writes(a for a, said in zip(arguments, op.overload._schema.arguments, strict=True) if said.is_write)
 
     op = define(schema, lambda *_: None, run)
     return op

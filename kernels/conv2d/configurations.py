@@ -36,7 +36,9 @@ class TileConfiguration:
             return f"{accumulators} accumulators a thread leave no registers for addresses; at most 128"
         needed = self.num_stages * (self.block_m + self.block_n) * self.block_k * itemsize
         if needed > SHARED_MEMORY[architecture]:
-            return f"{needed} bytes of shared memory are more than the {SHARED_MEMORY[architecture]} of sm_{architecture}"
+            return (
+                f"{needed} bytes of shared memory are more than the {SHARED_MEMORY[architecture]} of sm_{architecture}"
+            )
         return None
 
 

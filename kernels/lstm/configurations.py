@@ -40,6 +40,7 @@ class CooperativeConfiguration:
     block_b: int
     block_n: int
     num_warps: int
+    chunk: int = 128
 
     def why_invalid(self, batch: int, units: int, dtype: torch.dtype, architecture: int, sm_count: int) -> str | None:
         """None, or why it cannot be launched."""

@@ -33,8 +33,6 @@ def supports(op: str, x: Tensor, *arguments: object) -> str | None:
     recurrent_kernel = arguments[1] if op == "lstm" else arguments[3]
     if isinstance(recurrent_kernel, Tensor) and x.numel() // max(1, x.size(-1)) * recurrent_kernel.size(1) >= 2**31:
         return "CuPy kernels count elements in 32 bits, and the gates of all steps are more"
-    if torch.is_autocast_enabled(x.device.type):
-        return None  # which makes all of one type
     return why_not_these(x, *(t for t in tensors if t.dtype != torch.bool))
 
 

@@ -282,6 +282,8 @@ def _cooperative_forward(
         BLOCK_B=chosen.block_b,
         BLOCK_N=chosen.block_n,
         BLOCK_K=padded_units(units),
+        CHUNK=min(chosen.chunk, 4 * padded_units(units) // chosen.num_warps),
+        PARTS=chosen.num_warps,
         num_warps=chosen.num_warps,
         launch_cooperative_grid=True,
     )
@@ -323,6 +325,8 @@ def _cooperative_backward(
         BLOCK_B=chosen.block_b,
         BLOCK_N=chosen.block_n,
         BLOCK_K=padded_units(units),
+        CHUNK=min(chosen.chunk, 4 * padded_units(units) // chosen.num_warps),
+        PARTS=chosen.num_warps,
         num_warps=chosen.num_warps,
         launch_cooperative_grid=True,
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fastk.kernels.cupy_runtime import FLOATS, WIDTHS, Kernel, packed, tile, why_not_these, width
+from fastk.kernels.max_pool2d.geometry import place_dtype
 from fastk.kernels.window import Padding, Pair, output_size
 
 _PLACES = (torch.uint8, torch.int32)
@@ -21,26 +22,31 @@ def supports(op: str, x: Tensor, window: Pair, strides: Pair, padding: Padding) 
 
 
 def max_pool2d_forward(
-    x: Tensor, window: Sequence[int], strides: Sequence[int], padding: Sequence[int]
+    x: Tensor, window: Sequence[int], strides: Sequence[int], padding: Sequence[int], save: bool
 ) -> tuple[Tensor, Tensor]:
-    """(y, places): in each window, the place of the maximum."""
+    """y and, to `save` for backward, the place of the maximum in each window, else an empty tensor."""
     x = packed(x)
     batch, height, columns, channels = x.shape
     size = _output_size(x, window, strides, padding)
     y = x.new_empty(batch, *size, channels)
-    places = x.new_empty(y.shape, dtype=_PLACES[0] if window[0] * window[1] <= 256 else _PLACES[1])
+    places = x.new_empty(y.shape if save else 0, dtype=place_dtype(window))
     vector = width(channels)
     _FORWARD(
         (x.dtype, places.dtype, vector),
         *tile(size[1] * channels // vector, batch * size[0]),
-        *(y, places, x, batch * size[0], height, columns, channels, *size),
+        *(y, places if save else None, x, batch * size[0], height, columns, channels, *size),
         *(*window, *strides, padding[0], padding[2]),
     )
     return y, places
 
 
 def max_pool2d_backward(
-    g: Tensor, places: Tensor, shape: Sequence[int], window: Sequence[int], strides: Sequence[int], padding: Sequence[int]
+    g: Tensor,
+    places: Tensor,
+    shape: Sequence[int],
+    window: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[int],
 ) -> Tensor:
     """The gradient of x, which is [B, H, W, C] as `shape` says."""
     g = packed(g)

@@ -1,7 +1,7 @@
 // y[b, i, j, c] = max over r < ph, s < pw of x[b, i sh + r - top, j sw + s - left, c], inside the image.
 //
 // The forward pass keeps the place r pw + s of each maximum: of equal ones the first, of NaNs the first; the place is
-// I, a byte for windows of up to 255 elements. Backward is a gather: an element of x asks each window that holds it
+// I, a byte for windows of up to 256 elements. Backward is a gather: an element of x asks each window that holds it
 // (one, where windows do not overlap) whether it was the maximum. A thread has VEC channels and every k-th line.
 #include "numeric.cuh"
 
@@ -37,6 +37,7 @@ __global__ void max_pool2d_forward(T* y_ptr, I* place_ptr, const T* x_ptr, long 
         }
         const int i = (line * Q + j) * C + c;
         store<VEC>(y_ptr + i, best);
+        if (place_ptr == nullptr) continue;
         I places[VEC];
 #pragma unroll
         for (int v = 0; v < VEC; ++v) places[v] = static_cast<I>(place[v]);

@@ -42,6 +42,7 @@ class _Loaded:
 
     cubin: bytes
     ptx: str = ""
+    ttgir: str = ""
 
 
 class _Launcher:
@@ -57,6 +58,7 @@ class _Launcher:
             architecture=data.target.arch,
             cubin=function.cubin,
             ptx=function.ptx,
+            ttgir=function.ttgir,
             warps=data.num_warps,
             stages=data.num_stages,
             shared_bytes=data.shared,
@@ -121,7 +123,7 @@ class _StandIn(DriverBase):
 
     def loaded(self, module: object, function: Any, name: str, metadata_group: dict[str, str], hash: str) -> None:
         """Triton's hook after loading a kernel, the one place that is told of all its files."""
-        function.ptx = Path(metadata_group[f"{name}.ptx"]).read_text()
+        function.ptx, function.ttgir = (Path(metadata_group[f"{name}.{end}"]).read_text() for end in ("ptx", "ttgir"))
 
 
 @contextlib.contextmanager

@@ -108,7 +108,7 @@ def test_the_global_generator_is_neither_read_nor_moved(scaled_mask):
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9, 1 / 3])
 def test_share_and_scale(scaled_mask, rate):
-    n = 100_003
+    n = 20_003
     y = scaled_mask((n,), rate, (3, 4))
     assert abs((y == 0).double().mean() - rate) < 5 * math.sqrt(rate * (1 - rate) / n)
     assert (y[y != 0] == 1 / (1 - rate)).all()

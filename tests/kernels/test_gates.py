@@ -13,11 +13,11 @@ pytest.importorskip("triton")
 
 from fastk.kernels import triton_runtime
 from fastk.kernels.verify import gates, machine_code
+from fastk.kernels.verify.accesses import Place, places
 from fastk.kernels.verify.case import Case, collect
 from fastk.kernels.verify.compiler import compiling_for
 from fastk.kernels.verify.machine_code import Instruction, MachineCode, Program, Traffic, blocks_per_multiprocessor
 
-NOTHING = Traffic({}, {}, {}, 0, 0)
 CODE = MachineCode(
     registers=100,
     spill_bytes=0,
@@ -31,8 +31,8 @@ CODE = MachineCode(
     traffic=Traffic(loads={128: 2}, copies={128: 12}, stores={128: 8}, tma_loads=0, tma_stores=0),
     loop_instructions=100,
     loop_tensor_cores={"HGMMA": 4},
-    loop_traffic=Traffic(loads={}, copies={128: 12}, stores={}, tma_loads=0, tma_stores=0),
     loop_waits=1,
+    places=(Place("load", "k.py:5", {128: 12}), Place("store", "k.py:9", {128: 8})),
     calls=(),
     warnings=(),
 )
@@ -54,8 +54,8 @@ def failed(code, architecture=90, **options):
         ({"calls": ("__cuda_sm20_div_s64",)}, "no_calls"),
         ({"tensor_cores": {"HMMA": 64}}, "tensor_cores"),
         ({"loop_waits": 2}, "one_wait"),
-        ({"loop_traffic": Traffic({}, {128: 8, 32: 16}, {}, 0, 0)}, "wide_loads"),
-        ({"traffic": Traffic({}, {}, {16: 64}, 0, 0)}, "wide_stores"),
+        ({"places": (Place("load", "k.py:5", {128: 8, 32: 16}),)}, "wide_loads"),
+        ({"places": (Place("load", "k.py:5", {128: 8}), Place("store", "k.py:9", {16: 8}))}, "wide_stores"),
     ],
 )
 def test_each_gate_sees_its_fault_and_no_other(change, gate):
@@ -64,7 +64,7 @@ def test_each_gate_sees_its_fault_and_no_other(change, gate):
 
 
 def test_gates_that_a_case_does_not_ask_for_do_not_judge():
-    slow = dataclasses.replace(CODE, tensor_cores={}, loop_waits=9, loop_traffic=Traffic({16: 9}, {}, {}, 0, 0))
+    slow = dataclasses.replace(CODE, tensor_cores={}, loop_waits=9, places=(Place("load", "k.py:5", {16: 9}),))
     assert failed(slow) == {"tensor_cores", "one_wait", "wide_loads"}
     assert gates.problems(case(wide=False), 90, slow) == {}
 
@@ -74,28 +74,62 @@ def test_waits_are_those_of_wgmma_on_sm_90_alone():
 
 
 @pytest.mark.parametrize(
-    "loads, passes",
+    "places, gates_failed",
     [
-        ({128: 1, 32: 3}, True),  # few
-        ({128: 1, 64: 1, 32: 3}, False),  # few, but less than half is wide
-        ({128: 2, 32: 4}, False),  # a float32 vector by elements
-        ({128: 1, 16: 8}, False),  # a bf16 vector by elements
-        ({128: 16, 32: 16}, True),  # a fifth of the bytes
-        ({128: 15, 32: 16}, False),
-        ({128: 1, 64: 2}, True),  # half
-        ({64: 8}, False),
-        ({256: 4}, True),
-        ({}, True),
+        ([("load", {128: 1}), ("load", {32: 3}), ("store", {32: 1})], set()),  # a row's statistics
+        ([("load", {128: 1}), ("load", {32: 4})], {"wide_loads"}),  # a float32 vector by elements
+        ([("load", {128: 1}), ("load", {16: 8})], {"wide_loads"}),  # a bf16 vector by elements
+        ([("load", {128: 1}), ("load", {64: 2})], {"wide_loads"}),
+        ([("load", {128: 1, 16: 7})], set()),
+        ([("load", {64: 1}), ("store", {64: 1})], {"wide_loads"}),  # too few elements a thread
+        ([("store", {64: 1})], {"wide_stores"}),
+        ([("load", {256: 1}), ("store", {16: 8})], {"wide_stores"}),
+        ([], set()),
     ],
 )
-def test_bulk_loads_are_told_from_a_few_scalars(loads, passes):
-    code = dataclasses.replace(CODE, loop_traffic=NOTHING, traffic=Traffic(loads, {}, {}, 0, 0))
-    assert ("wide_loads" not in failed(code)) == passes
+def test_blocks_that_are_moved_in_pieces_are_told_from_a_few_numbers(places, gates_failed):
+    code = dataclasses.replace(CODE, places=tuple(Place(kind, "k.py:5", widths) for kind, widths in places))
+    assert failed(code) == gates_failed
 
 
-def test_tma_copies_are_bulk_and_scalars_beside_them_are_not():
-    tma = Traffic({16: 32}, {}, {16: 32}, tma_loads=2, tma_stores=1)
-    assert failed(dataclasses.replace(CODE, traffic=tma, loop_traffic=tma)) == set()
+def test_beside_tma_copies_a_few_numbers_are_no_fault():
+    tma = Traffic({32: 1}, {}, {}, tma_loads=2, tma_stores=1)
+    assert failed(dataclasses.replace(CODE, traffic=tma, places=(Place("load", "k.py:5", {32: 1}),))) == set()
+
+
+PTX = """
+	.loc	1 10 20                         // k.py:10:20
+	@%p1 ld.global.b32 { %r1 }, [ %rd1 + 0 ];
+	.loc	2 5 9                           // helper.py:5:9 @[ k.py:11:8 ]
+	ld.global.L1::evict_last.v4.b32 { %r2, %r3, %r4, %r5 }, [ %rd2 + 0 ];
+	.loc	2 5 9                           // helper.py:5:9 @[ k.py:12:8 ]
+	ld.global.v2.b64 { %rd5, %rd6 }, [ %rd2 + 0 ];
+$L__BB0_1:                              // =>This Inner Loop Header: Depth=1
+	.loc	1 20 4                          // k.py:20:4
+	cp.async.cg.shared.global [ %r6 + 0 ], [ %rd3 + 0 ], 0x10, %r7;
+	cp.async.ca.shared.global.L2::cache_hint [ %r6 + 0 ], [ %rd3 + 0 ], 0x4, %r7, %rd9;
+	PRODUCT
+	@%p2 bra 	$L__BB0_1;
+	.loc	1 30 4                          // k.py:30:4
+	@%p3 st.global.v8.b32 [ %rd4 + 0 ], { %r8 };
+	st.global.b16 [ %rd4 + 0 ], { %rs1 };
+"""
+TTGIR = """
+    %0 = tt.load %a : !tt.ptr<f32> loc(#loc2)
+    %1 = tt.load %b : tensor<64x!tt.ptr<bf16>, #blocked> loc(#loc3)
+#loc1 = loc("/somewhere/k.py":10:20)
+#loc2 = loc("scale"(#loc1))
+#loc3 = loc("/somewhere/k.py":20:4)
+"""
+
+
+def test_accesses_are_assigned_to_their_places_in_the_source():
+    store = Place("store", "k.py:30", {256: 1, 16: 1})
+    copy = Place("load", "k.py:20", {128: 1, 32: 1})
+    helper = Place("load", "helper.py:5", {128: 1})
+    assert places(PTX, TTGIR) == (helper, helper, copy, store)
+    multiplying = PTX.replace("PRODUCT", "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%r9}, %rd7, %rd8;")
+    assert places(multiplying, TTGIR) == (copy, store)
 
 
 def test_the_innermost_loop_with_tensor_cores_is_found():
@@ -125,7 +159,7 @@ def test_disassembly_is_read(monkeypatch):
         /*2310*/                   CALL.REL.NOINC `(.L_x_1) ;
         /*2320*/                   CALL.REL.NOINC `($__internal_1_$__cuda_sm10x_tcgen05_guardrail_trap_phase) ;
 """
-    monkeypatch.setattr(machine_code, "_run_on_cubin", lambda *_: text)
+    monkeypatch.setattr(machine_code, "run_on_cubin", lambda *_: text)
     program = machine_code.disassemble(b"")
     assert program.labels == {".L_x_1": 0}
     assert [i.mnemonic for i in program.instructions] == [
