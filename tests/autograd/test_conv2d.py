@@ -1,5 +1,6 @@
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def pads_of(padding, length: int, window: int, stride: int, dilation: int) -> tu
     return before, after, (length + before + after - reach) // stride + 1
 
 
-def windows(x, kernel, strides, padding, dilation, groups):
+def windows(x, kernel, strides, padding, dilation, groups) -> Any:
     """((rows, columns) of the result, padded x, (top, left), and what each output pixel, tap and group sees).
 
     The last is a list of (i, j, r, s, h, w, channels, filters), the two last being slices.
@@ -32,15 +33,18 @@ def windows(x, kernel, strides, padding, dilation, groups):
     left, right, columns = pads_of(horizontal, x.shape[2], kw, strides[1], dilation[1])
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
     outer = filters // groups
+
+    def cut(group, size):
+        return slice(group * size, (group + 1) * size)
+
     seen = [
-        (i, j, r, s, i * strides[0] + r * dilation[0], j * strides[1] + s * dilation[1])
-        + (slice(g * inner, (g + 1) * inner), slice(g * outer, (g + 1) * outer))
+        (i, j, r, s, i * strides[0] + r * dilation[0], j * strides[1] + s * dilation[1], cut(g, inner), cut(g, outer))
         for i, j, r, s, g in itertools.product(range(rows), range(columns), range(kh), range(kw), range(groups))
     ]
     return (rows, columns), padded, (top, left), seen
 
 
-def oracle(x, kernel, *options):
+def oracle(x, kernel, *options) -> Any:
     """The definition, one window at a time; options: strides, padding, dilation, groups."""
     x, kernel = x.double().cpu().numpy(), kernel.double().cpu().numpy()
     size, padded, _, seen = windows(x, kernel, *options)
@@ -107,7 +111,7 @@ def test_gradients(case, implementation, wide, normal, close):
     size, window, *options = case
     inputs = normal(2, *size, 4), normal(*window, 4 // options[-1], 6), normal(6)
     inputs = [t.to(wide).requires_grad_() for t in inputs]
-    y = autograd.conv2d(*inputs, *options, "tanh", implementation)
+    y = autograd.conv2d(*inputs, *options, activation="tanh", implementation=implementation)
     g = normal(*y.shape).to(wide)
     dx, dkernel, dbias = torch.autograd.grad(y, inputs, g)
     gz = (g * (1 - y.detach() ** 2)).double()
@@ -131,11 +135,11 @@ def test_gradcheck_of_kernels(activation, implementation, wide, normal):
     if wide != torch.float64:
         pytest.skip("differences of float32 say nothing about a derivative")
     inputs = [t.requires_grad_() for t in (normal(1, 4, 3, 2), normal(2, 2, 2, 3), normal(3))]
-    assert torch.autograd.gradcheck(
-        lambda *a: autograd.conv2d(*a, 2, "same", activation=activation, implementation=implementation),
-        inputs,
-        fast_mode=True,
-    )
+
+    def convolve(x, kernel, bias):
+        return autograd.conv2d(x, kernel, bias, 2, "same", activation=activation, implementation=implementation)
+
+    assert torch.autograd.gradcheck(convolve, inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize("needed", [(0,), (1,), (2,), (0, 2)])
@@ -166,13 +170,15 @@ def test_dtypes(dtype, precision, channels, filters, strides, implementation, no
     inputs = normal(1, 9, 8, channels), normal(3, 3, channels, filters), normal(filters)
     x, kernel, bias = (t.to(dtype).requires_grad_() for t in inputs)
     options = strides, "same", (1, 1), 1
-    y = autograd.conv2d(x, kernel, bias, *options, "relu", implementation)
+    y = autograd.conv2d(x, kernel, bias, *options, activation="relu", implementation=implementation)
     assert y.dtype == dtype
     expected = oracle(x.detach(), kernel.detach(), *options) + bias.detach().double().cpu().numpy()
     # Rounding the operands moves a sum of k products by about sqrt(k) roundings, and so does accumulating them.
     rounding = ROUNDINGS[precision] / torch.finfo(dtype).eps
     sums = 9 * channels, 9 * filters, y[..., 0].numel()
-    scales = [(1 + rounding) * max(1.0, scale) for scale in (np.abs(expected).max(), 4 * sums[1] ** 0.5, 4 * sums[2] ** 0.5)]
+    scales = [
+        (1 + rounding) * max(1.0, scale) for scale in (np.abs(expected).max(), 4 * sums[1] ** 0.5, 4 * sums[2] ** 0.5)
+    ]
     close(y, np.maximum(expected, 0), terms=sums[0], scale=scales[0])
     g = normal(*y.shape).to(dtype)
     dx, dkernel, dbias = torch.autograd.grad(y, (x, kernel, bias), g)
@@ -267,7 +273,7 @@ def test_depthwise(case, implementation, wide, normal, close):
     size = (1, 9) if window[0] == 1 and options[0] == (1, 1) else (6, 5)
     inputs = normal(2, *size, 3), normal(*window, 3, multiplier), normal(3 * multiplier)
     x, kernel, bias = (t.to(wide).requires_grad_() for t in inputs)
-    y = autograd.depthwise_conv2d(x, kernel, bias, *options, "gelu", implementation)
+    y = autograd.depthwise_conv2d(x, kernel, bias, *options, activation="gelu", implementation=implementation)
     grouped = kernel.detach().flatten(2)[:, :, None]  # a group a channel
     z = oracle(x.detach(), grouped, *options, 3) + bias.detach().double().cpu().numpy()
     erf = np.vectorize(math.erf)(z / math.sqrt(2))
