@@ -85,7 +85,7 @@ def shipped(kind: str, architecture: int, by_kernel: bool = False) -> tuple[Tile
     """The tiles of a kind of arithmetic, for the correlation or (by_kernel) the gradient by the kernel."""
     table, instead = (_GRADIENT, _GRADIENT_INSTEAD) if by_kernel else (_CORRELATION, _CORRELATION_INSTEAD)
     nearest = max(a for a in ARCHITECTURES if a <= architecture or a == ARCHITECTURES[0])
-    return tuple(instead.get((nearest, kind, t), t) for t in table[kind])
+    return tuple(instead.get((nearest, kind, t)) or t for t in table[kind])
 
 
 def kind_of(dtype: torch.dtype, precision: str) -> str:
