@@ -19,6 +19,7 @@ True
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import logging
@@ -116,6 +117,7 @@ def folder(name: str) -> str:
     return _ENDING.sub("", name)
 
 
+@functools.cache
 def kernel_function(name: str, implementation: str) -> Callable[..., Any]:
     """The function `name` (`"dense_backward"`) of an implementation's file in the folder of its op."""
     return getattr(_module(folder(name), implementation), name)

@@ -25,7 +25,10 @@ _DEFAULT_ALGORITHM = -1
 _NO_REDUCED_PRECISION_REDUCTION = 16  # cublasMath_t
 _WORKSPACE = 32 * 2**20  # bytes, as much as cuBLAS takes on Hopper
 _STATUS = {1: "not initialized", 3: "out of memory", 7: "invalid value", 8: "architecture mismatch"} | {
-    11: "memory mapping error", 13: "execution failed", 14: "internal error", 15: "not supported"
+    11: "memory mapping error",
+    13: "execution failed",
+    14: "internal error",
+    15: "not supported",
 }
 
 _int, _long, _pointer = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p

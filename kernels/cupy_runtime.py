@@ -36,7 +36,8 @@ WIDTHS = (8, 1)
 
 # The order of `enum Activation` in kernels/activation/activations.cuh.
 ACTIVATIONS = (
-    "linear relu relu6 leaky_relu elu selu gelu gelu_tanh silu sigmoid tanh softplus hard_sigmoid mish".split()
+    *("linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu"),
+    *("gelu_tanh", "silu", "sigmoid", "tanh", "softplus", "hard_sigmoid", "mish"),
 )
 _NUMBERS: dict[str | None, int] = {name: number for number, name in enumerate(ACTIVATIONS)} | {None: 0}
 
@@ -51,6 +52,8 @@ _C_TYPES: dict[Any, str] = {
 _INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
 _THREADS = 256
 _BLOCKS = 2048  # two blocks at least for each multiprocessor of the largest GPUs; threads loop over what is left
+
+_MOST = 2**31 - 2**20  # elements: an index of 32 bits may pass the end by as many as a grid has threads
 
 Argument = Tensor | int | float | None
 Size = tuple[int, int]
@@ -116,18 +119,16 @@ class CupyDriver:
 
     @staticmethod
     def _compile(file: str, expression: str) -> Any:
-        import cupy
-
         # CuPy's cache on disk goes by the source, hence one without includes.
-        module = cupy.RawModule(code=source(file), options=("-std=c++17",), name_expressions=(expression,))
+        module = importlib.import_module("cupy").RawModule(
+            code=source(file), options=("-std=c++17",), name_expressions=(expression,)
+        )
         return module.get_function(expression)
 
     @staticmethod
     @functools.cache
     def _external_stream(stream: int) -> Any:
-        import cupy
-
-        return cupy.cuda.ExternalStream(stream)
+        return importlib.import_module("cupy").cuda.ExternalStream(stream)
 
 
 @functools.cache
@@ -162,17 +163,20 @@ def why_not(device_type: str) -> str | None:
     return driver.why_not(device_type)
 
 
-def why_not_these(*tensors: Tensor | None) -> str | None:
-    """None, or why the kernels cannot take these tensors together, the first of which gives the type."""
-    first = tensors[0]
-    for tensor in tensors:
+def why_not_these(result: int, first: Tensor, *others: Tensor | None) -> str | None:
+    """None, or why the kernels cannot take these tensors together, the first of which gives the type.
+
+    result: how many elements the largest result has.
+    """
+    for tensor in (first, *others):
         if tensor is None:
             continue
-        if tensor.dtype not in FLOATS or tensor.dtype != first.dtype:
-            return f"CuPy kernels take tensors of one float type, not {tensor.dtype} beside {first.dtype}"
-        if tensor.numel() >= 2**31:
-            return f"CuPy kernels count elements in 32 bits, and a tensor has {tensor.numel()}"
-    return None
+        if tensor.dtype not in FLOATS:
+            return f"CuPy kernels take floats of 16, 32 or 64 bits, not {tensor.dtype}"
+        if tensor.dtype != first.dtype and not torch.is_autocast_enabled(first.device.type):  # which makes them one
+            return f"CuPy kernels take tensors of one type, not {tensor.dtype} beside {first.dtype}"
+        result = max(result, tensor.numel())
+    return f"CuPy kernels count elements in 32 bits, and there are {result}" if result > _MOST else None
 
 
 class Kernel:
@@ -221,7 +225,7 @@ def tile(columns: int, rows: int, rows_each: int = 4) -> tuple[Size, Size]:
     if not columns or not rows:
         return (0, 0), (1, 1)
     across = min(_THREADS, 1 << (columns - 1).bit_length())
-    down = _THREADS // across
+    down = min(_THREADS // across, -(-rows // rows_each))
     wide = -(-columns // across)
     return (wide, min(-(-rows // (down * rows_each)), max(1, _BLOCKS // wide))), (across, down)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import collections
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -27,7 +28,8 @@ from fastk.kernels.adam.configurations import StepConfiguration, choose_configur
 from fastk.kernels.step_options import StepOptions
 from fastk.kernels.triton_runtime import INTERPRETED, sm_count
 
-SPANS = 256  # how many partial sums the norm of all gradients is made of; each program of a step reads them: 1 KiB
+SPANS = 128  # how many partial sums the norm of all gradients is made of; each program of a step reads them: 512 bytes
+SQUARES: dict[str, Any] = {"TILE": 8192, "num_warps": 16}  # 128 programs have to keep as many bytes under way as the memory takes
 TAIL = 8  # elements; a 16-byte vector of the smallest type has as many
 DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 _KEPT = 32  # tables, the latest ones
@@ -51,14 +53,15 @@ def open_chunk(table_ptr, chunks_ptr, found_inf_ptr, LISTS: tl.constexpr, BLOCK:
 @triton.jit
 def values_at(row_ptr, LIST: tl.constexpr, first, DTYPE: tl.constexpr, ALIGNMENT: tl.constexpr):
     """Pointer to element `first` of the row's tensor in list `LIST`."""
-    ptr = tl.multiple_of(tl.load(row_ptr + LIST).to(tl.pointer_type(DTYPE)), ALIGNMENT)
+    kind = tl.pointer_type(DTYPE)  # pyright: ignore[reportArgumentType] - a constexpr is its value in a kernel
+    ptr = tl.multiple_of(tl.load(row_ptr + LIST).to(kind), ALIGNMENT)
     return ptr + first
 
 
 @triton.jit
 def whole_vectors(count, DTYPE: tl.constexpr):
     """How many of `count` elements lie in whole 16-byte vectors: a multiple the compiler can see."""
-    VECTOR: tl.constexpr = 128 // DTYPE.primitive_bitwidth
+    VECTOR: tl.constexpr = 128 // DTYPE.primitive_bitwidth  # pyright: ignore[reportAttributeAccessIssue]
     return count // VECTOR * VECTOR
 
 
@@ -124,6 +127,7 @@ def _squares_kernel(
     DTYPE: tl.constexpr,
     ALIGNMENT: tl.constexpr,
     BLOCK: tl.constexpr,
+    TILE: tl.constexpr,
     TAIL: tl.constexpr,
 ):
     """partials[s] = sum of squared gradients over span s. Gradients are list 1."""
@@ -132,12 +136,12 @@ def _squares_kernel(
     first = tl.load(span_ptr + 1).to(tl.int64) * BLOCK
     size = tl.minimum(tl.load(row_ptr + LISTS) - first, tl.load(span_ptr + 2).to(tl.int64) * BLOCK)
     g_ptr = values_at(row_ptr, 1, first, DTYPE, ALIGNMENT)
-    offs = tl.arange(0, BLOCK)
-    sums = tl.zeros([BLOCK], tl.float32)
-    for chunk in range(0, tl.cdiv(size, BLOCK)):
-        start = chunk * BLOCK
-        whole = whole_vectors(tl.minimum(size - start, BLOCK).to(tl.int32), DTYPE)
-        g = tl.load(g_ptr + start + offs, mask=offs < whole, other=0.0).to(tl.float32)  # [BLOCK]
+    offs = tl.arange(0, TILE)
+    sums = tl.zeros([TILE], tl.float32)
+    for tile in range(0, tl.cdiv(size, TILE)):
+        start = tile * TILE
+        whole = whole_vectors(tl.minimum(size - start, TILE).to(tl.int32), DTYPE)
+        g = tl.load(g_ptr + start + offs, mask=offs < whole, other=0.0).to(tl.float32)  # [TILE]
         sums += g * g
     tail = whole_vectors(size, DTYPE) + tl.arange(0, TAIL)
     g = tl.load(g_ptr + tail, mask=tail < size, other=0.0).to(tl.float32)  # [TAIL]
@@ -168,7 +172,7 @@ _plans: collections.OrderedDict[tuple, Plan] = collections.OrderedDict()
 _captured: list[Plan] = []  # a recorded graph reads them for as long as it lives, and does not say when it ends
 
 
-def plan_of(lists: tuple[list[Tensor], ...], decayed: list[bool] | None, block: int) -> Plan:
+def plan_of(lists: tuple[list[Tensor], ...], decayed: Sequence[bool] | None, block: int) -> Plan:
     """The plan for lists of tensors of one dtype on one device; `lists[1]` are the gradients."""
     params = lists[0]
     addresses = [tensor.data_ptr() for tensors in lists for tensor in tensors]
@@ -249,18 +253,17 @@ def prepare(
     if not len(layout.chunks):
         return None
     clip, limit = _clip_of(options)
-    shared = {
-        "LISTS": len(lists),
-        "DTYPE": DTYPES[lists[0][0].dtype],
-        "ALIGNMENT": plan.alignment,
-        "BLOCK": chosen.BLOCK,
-        "TAIL": TAIL,
-        "num_warps": chosen.num_warps,
-    }
+    shared = dict[str, Any](
+        LISTS=len(lists),
+        DTYPE=DTYPES[lists[0][0].dtype],
+        ALIGNMENT=plan.alignment,
+        BLOCK=chosen.BLOCK,
+        TAIL=TAIL,
+    )
     partials = None
     if clip in ("norm", "global"):
         partials = torch.empty(len(layout.spans), dtype=torch.float32, device=layout.spans.device)
-        _squares_kernel[(len(partials),)](partials, plan.table, layout.spans, **shared)
+        _squares_kernel[(len(partials),)](partials, plan.table, layout.spans, **shared, **SQUARES)
     scale = options.gradient_scale
     scale_ptr, scale = (scale, 1.0) if on_device(scale) else (None, 1.0 if scale is None else float(scale))
     rate_ptr, rate = (learning_rate, 0.0) if on_device(learning_rate) else (None, float(learning_rate))
@@ -283,6 +286,7 @@ def prepare(
             "HAS_FACTOR": partials is not None or options.gradient_scale is not None,
             "CLIP": clip,
             "SPANS": SPANS,
+            "num_warps": chosen.num_warps,
         },
     )
 

@@ -1,4 +1,4 @@
-"""What an optimizer's step may do to gradients and weights before it: the argument that `adam_`, `sgd_`, `rmsprop_` share.
+"""What may come before an optimizer's step: the argument that `adam_`, `sgd_` and `rmsprop_` share.
 
 In this order, with g a param's gradient and limits as in `StepOptions`:
 
@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
 
 Step = Callable[[], None]
 

@@ -79,6 +79,5 @@ def check_options(op: str, params: list[Tensor], options: StepOptions) -> None:
         raise ValueError(f"{op} clips by one of clipvalue, clipnorm and global_clipnorm. Received: {limits}.")
     if options.decayed is not None and len(options.decayed) != len(params):
         raise ValueError(
-            f"{op} got {len(params)} params, but `decayed` of its options holds {len(options.decayed)}: one for each is "
-            "needed."
+            f"{op} got {len(params)} params, but `decayed` holds {len(options.decayed)}: one for each is needed."
         )

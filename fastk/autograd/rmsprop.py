@@ -83,6 +83,7 @@ def _nested(params, grads, velocities, momenta, average_grads, rate_tensor, rate
 
 _rmsprop = define_step(
     "rmsprop_(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] velocities, Tensor(c!)[] momenta,"
-    " Tensor(d!)[] average_grads, Tensor? rate_tensor, float rate, float rho, float momentum, float epsilon, " + OPTIONS,
+    " Tensor(d!)[] average_grads, Tensor? rate_tensor, float rate, float rho, float momentum, float epsilon, "
+    + OPTIONS,
     _nested,
 )

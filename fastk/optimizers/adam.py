@@ -34,6 +34,7 @@ class Adam(Optimizer):
     """
 
     hyperparameters = ("beta_1", "beta_2", "epsilon", "amsgrad")
+    _takes_options = True
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class Adam(Optimizer):
         if self.amsgrad:
             self._velocity_hats = self.add_optimizer_variables(variables, "velocity_hat")
 
-    def _update_tensors(self, parameters, gradients, slots, learning_rate, step):
+    def _update_tensors(self, parameters, gradients, slots, learning_rate, step, options=None):
         largest = slots[2] if self.amsgrad else None
         adam_(
             parameters,
@@ -68,4 +69,5 @@ class Adam(Optimizer):
             self.beta_1,
             self.beta_2,
             self.epsilon,
+            options,
         )

@@ -10,11 +10,12 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from fastk import scopes, serialization
+from fastk.autograd import StepOptions
 from fastk.errors import did_you_mean
 from fastk.naming import auto_name, name_scope
 from fastk.optimizers import gradients as clipping
@@ -41,6 +42,13 @@ _OPTIONS = (
     "loss_scale_factor",
     "gradient_accumulation_steps",
 )
+
+
+class Scaling(NamedTuple):
+    """What gradients are divided by, and where it is known whether one was infinite or NaN: not 0 if so."""
+
+    factor: torch.Tensor | float
+    found_inf: torch.Tensor | None
 
 
 class Optimizer(OptimizerState):
@@ -73,6 +81,8 @@ class Optimizer(OptimizerState):
 
     # Whether `update_step` is a user's, to be called for each variable.
     _per_variable = False
+    # Whether `_update_tensors` takes `StepOptions` last, and then clips gradients and decays weights itself.
+    _takes_options = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -165,7 +175,13 @@ class Optimizer(OptimizerState):
         """Called once before each update, for state that the variables share."""
 
     def _update_tensors(
-        self, parameters: Tensors, gradients: Tensors, slots: list[Tensors], learning_rate: Rate, step: Step
+        self,
+        parameters: Tensors,
+        gradients: Tensors,
+        slots: list[Tensors],
+        learning_rate: Rate,
+        step: Step,
+        options: StepOptions | None = None,
     ) -> None:
         """Moves `parameters` and `slots` in place.
 
@@ -175,6 +191,7 @@ class Optimizer(OptimizerState):
             slots: for each list that `add_optimizer_variables` made, in that order, the values for these variables.
             learning_rate: a float on the CPU; elsewhere a tensor without dimensions, which is not to be read.
             step: the number of this update, counted from 1; an int on the CPU, elsewhere an integer tensor.
+            options: what to do before; passed where `_takes_options` says that it is taken.
         """
         raise NotImplementedError(
             f"The optimizer {type(self).__name__} has no update: override "
@@ -225,11 +242,12 @@ class Optimizer(OptimizerState):
 
     def _step_of(self, plan: Plan, gradients: Tensors) -> None:
         """What `apply` does for the variables that do not just take their gradient as their value."""
-        if self.loss_scale_factor is not None:
-            gradients = list(torch._foreach_div(gradients, self.loss_scale_factor))
+        scaling = None if self.loss_scale_factor is None else Scaling(self.loss_scale_factor, None)
+        if scaling is not None and not self._unscales(plan):
+            gradients, scaling = list(torch._foreach_div(gradients, scaling.factor)), None
         mean = self._accumulated(plan, gradients) if self.gradient_accumulation_steps else gradients
         if mean is not None:
-            self._update(plan, mean)
+            self._update(plan, mean, scaling)
         if self.use_ema:
             self._update_averages(plan)
         for variable in plan.constrained:
@@ -318,9 +336,39 @@ class Optimizer(OptimizerState):
         torch._foreach_zero_(plan.all_accumulators)
         return mean
 
-    def _update(self, plan: Plan, gradients: Tensors) -> None:
-        gradients = self._clip_gradients(gradients)
+    def _unscales(self, plan: Plan) -> bool:
+        """Whether the update divides the gradients by a loss scale in the same pass."""
+        one_pass = self._takes_options and not self._per_variable and not self.gradient_accumulation_steps
+        return one_pass and len(plan.groups) == 1
+
+    def _apply_scaled(
+        self, grads: Sequence[Any], variables: list[Variable], scale: torch.Tensor, finite: torch.Tensor
+    ) -> bool:
+        """One step from gradients times `scale`, or none where `finite` is false, without the host learning which.
+
+        Returns False, having done nothing, where that takes more than the update.
+        """
+        if self.use_ema or self.loss_scale_factor is not None:
+            return False
+        plan, gradients = self._selected(grads, variables)
+        if plan.overwritten or plan.constrained or not self._unscales(plan):
+            return False
+        self._update(plan, gradients, Scaling(scale, finite.logical_not()))
+        tensor_of(self._iterations).add_(finite)
+        return True
+
+    def _update(self, plan: Plan, gradients: Tensors, scaling: Scaling | None = None) -> None:
         rate, step = self._current_rate(), self._step()
+        if self._takes_options and not self._per_variable:
+            self._begin_update(step)
+            global_limit = self.global_clipnorm
+            if global_limit and len(plan.groups) > 1:  # a norm over several calls
+                gradients, global_limit = clipping.clip_by_global_norm(gradients, global_limit), None
+            for group in plan.groups:
+                options = self._options_of(group, global_limit, scaling)
+                self._update_tensors(group.parameters, group.chosen(gradients), group.slots, rate, step, options)
+            return
+        gradients = self._clip_gradients(gradients)
         for group in plan.groups:
             decay = self._weight_decay_of(group)
             if decay is not None and group.decayed:
@@ -332,8 +380,17 @@ class Optimizer(OptimizerState):
                 self.update_step(gradient, variable, learning_rate)
             return
         for group in plan.groups:
-            chosen = gradients if group.positions is None else [gradients[i] for i in group.positions]
-            self._update_tensors(group.parameters, chosen, group.slots, rate, step)
+            self._update_tensors(group.parameters, group.chosen(gradients), group.slots, rate, step)
+
+    def _options_of(self, group: Group, global_limit: float | None, scaling: Scaling | None) -> StepOptions | None:
+        """What `_update_tensors` is to do before the update of a group."""
+        decay = (self._weight_decay_of(group) or 0.0) if group.decayed else 0.0
+        if not (decay or self.clipvalue or self.clipnorm or global_limit or scaling):
+            return None
+        scale, found_inf = scaling or (None, None)
+        return StepOptions(
+            decay, group.are_decayed, self.clipvalue, self.clipnorm, global_limit, scale, found_inf
+        )  # fmt: skip
 
     def _clip_gradients(self, grads: Tensors) -> Tensors:
         if self.clipnorm:

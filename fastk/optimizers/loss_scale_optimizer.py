@@ -108,12 +108,11 @@ class LossScaleOptimizer(Optimizer):
         with torch.no_grad():
             gradients = [None if g is None else as_gradient(g, v) for g, v in zip(grads, variables, strict=True)]
             finite = self.check_finite(gradients)
-            gradients = self._unscaled(gradients, variables)
             if finite.is_cpu:
                 if finite:
-                    self.inner_optimizer.apply(gradients, variables)
+                    self.inner_optimizer.apply(self._unscaled(gradients, variables), variables)
             else:
-                self._apply_and_undo(gradients, variables, finite)
+                self._apply_on_device(gradients, variables, finite)
             self._adapt(finite)
 
     def check_finite(self, grads: Sequence[Any]) -> torch.Tensor:
@@ -132,8 +131,13 @@ class LossScaleOptimizer(Optimizer):
                 result[i] = unscaled
         return result
 
+    def _apply_on_device(self, gradients: list[Any], variables: list[Variable], finite: torch.Tensor) -> None:
+        """The inner step, if `finite`, without the host waiting to learn whether it is."""
+        if not self.inner_optimizer._apply_scaled(gradients, variables, tensor_of(self.dynamic_scale), finite):
+            self._apply_and_undo(self._unscaled(gradients, variables), variables, finite)
+
     def _apply_and_undo(self, gradients: list[Any], variables: list[Variable], finite: torch.Tensor) -> None:
-        """The inner step, taken back where `finite` is false, without the host waiting to learn whether it is."""
+        """The inner step, taken back where `finite` is false."""
         changing = tensors([*self.inner_optimizer._trainable_variables, *self.inner_optimizer.variables])
         before = [t.clone() for t in changing]
         self.inner_optimizer.apply(gradients, variables)

@@ -34,9 +34,10 @@ class Group:
         parameters: the variables' values.
         slots: the optimizer's state: for each kind a list as long as `parameters`, or an empty one.
         decayed: the parameters that weight decay shrinks.
+        are_decayed: for each parameter whether it is one of them; None where all are.
     """
 
-    __slots__ = ("decayed", "parameters", "positions", "slots")
+    __slots__ = ("are_decayed", "decayed", "parameters", "positions", "slots")
 
     def __init__(self, optimizer: Optimizer, variables: Sequence[Variable], positions: list[int]):
         chosen = [variables[i] for i in positions]
@@ -44,7 +45,13 @@ class Group:
         self.positions = None if len(chosen) == len(variables) else positions
         self.parameters = tensors(chosen)
         self.slots = [tensors([slot[i] for i in indices]) for slot in slots_of(optimizer)]
-        self.decayed = tensors([v for v in chosen if optimizer._use_weight_decay(v)])
+        are_decayed = [optimizer._use_weight_decay(v) for v in chosen]
+        self.decayed = tensors([v for v, decays in zip(chosen, are_decayed, strict=True) if decays])
+        self.are_decayed = None if all(are_decayed) else are_decayed
+
+    def chosen(self, gradients: Tensors) -> Tensors:
+        """Those of the group among the gradients of the plan."""
+        return gradients if self.positions is None else [gradients[i] for i in self.positions]
 
 
 def slots_of(optimizer: Optimizer) -> list[list[Variable | None]]:

@@ -32,6 +32,7 @@ class RMSprop(Optimizer):
     """
 
     hyperparameters = ("rho", "momentum", "epsilon", "centered")
+    _takes_options = True
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class RMSprop(Optimizer):
         self._momentums = self.add_optimizer_variables(variables, "momentum") if self.momentum > 0 else []
         self._average_gradients = self.add_optimizer_variables(variables, "average_gradient") if self.centered else []
 
-    def _update_tensors(self, parameters, gradients, slots, learning_rate, step):
+    def _update_tensors(self, parameters, gradients, slots, learning_rate, step, options=None):
         momenta = slots[1] if self.momentum > 0 else None
         averages = slots[-1] if self.centered else None
         rmsprop_(
@@ -67,4 +68,5 @@ class RMSprop(Optimizer):
             self.momentum,
             self.epsilon,
             self.centered,
+            options,
         )

@@ -32,6 +32,7 @@ class SGD(Optimizer):
     """
 
     hyperparameters = ("momentum", "nesterov")
+    _takes_options = True
 
     def __init__(
         self,
@@ -49,8 +50,8 @@ class SGD(Optimizer):
     def _create_slots(self, variables):
         self.momentums = self.add_optimizer_variables(variables, "momentum") if self.momentum else []
 
-    def _update_tensors(self, parameters, gradients, slots, learning_rate, step):
+    def _update_tensors(self, parameters, gradients, slots, learning_rate, step, options=None):
         if self.momentum:
-            sgd_(parameters, gradients, slots[0], learning_rate, self.momentum, self.nesterov)
+            sgd_(parameters, gradients, slots[0], learning_rate, self.momentum, self.nesterov, options)
         else:
-            sgd_(parameters, gradients, None, learning_rate)
+            sgd_(parameters, gradients, None, learning_rate, options=options)

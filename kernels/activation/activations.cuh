@@ -23,12 +23,9 @@ enum Activation {
 // Whether the derivative is taken from the activation's input; else it is taken from its result.
 __device__ __forceinline__ bool from_input(int activation) {
     switch (activation) {
-        case RELU6:
         case GELU:
         case GELU_TANH:
         case SILU:
-        case SOFTPLUS:
-        case HARD_SIGMOID:
         case MISH: return true;
         default: return false;
     }
@@ -40,8 +37,9 @@ struct Constants {
     static constexpr A selu_scale = A(1.0507009873554804934193349852946);
     static constexpr A selu_negative = A(1.7580993408473768599402175208123);  // scale * alpha
     static constexpr A sqrt_half = A(0.70710678118654752440084436210485);
-    static constexpr A sqrt_2_over_pi = A(0.79788456080286535587989211986876);
-    static constexpr A cubic = A(0.044715);
+    static constexpr A density = A(0.39894228040143267793994605993438);  // 1 / sqrt(2 pi)
+    static constexpr A linear = A(1.5957691216057307117597842397375);    // 2 sqrt(2 / pi)
+    static constexpr A cubic = A(0.044715 * 1.5957691216057307117597842397375);
     static constexpr A sixth = A(1) / A(6);
 };
 
@@ -58,6 +56,18 @@ __device__ __forceinline__ double reciprocal(double x) { return 1.0 / x; }
 template <typename A>
 __device__ __forceinline__ A sigmoid(A x) {
     return reciprocal(A(1) + exp(-x));  // exp may be infinite
+}
+
+// The normal distribution's, without the cancellation of 1 + erf(x) far below 0.
+template <typename A>
+__device__ __forceinline__ A cumulative(A x) {
+    return A(0.5) * erfc(-x * Constants<A>::sqrt_half);
+}
+
+// gelu_tanh is x sigmoid(u), as (1 + tanh(u / 2)) / 2 = sigmoid(u).
+template <typename A>
+__device__ __forceinline__ A cubic_argument(A x) {
+    return x * (Constants<A>::linear + Constants<A>::cubic * x * x);
 }
 
 template <typename A>
@@ -81,8 +91,8 @@ __device__ __forceinline__ A activate(int activation, A x) {
         case LEAKY_RELU: return x < 0 ? K::leak * x : x;
         case ELU: return x < 0 ? expm1(x) : x;
         case SELU: return x < 0 ? K::selu_negative * expm1(x) : K::selu_scale * x;
-        case GELU: return A(0.5) * x * (A(1) + erf(x * K::sqrt_half));
-        case GELU_TANH: return A(0.5) * x * (A(1) + tanh(K::sqrt_2_over_pi * (x + K::cubic * x * x * x)));
+        case GELU: return x * cumulative(x);
+        case GELU_TANH: return x * sigmoid(cubic_argument(x));
         case SILU: return x * sigmoid(x);
         case SIGMOID: return sigmoid(x);
         case TANH: return tanh(x);
@@ -100,26 +110,25 @@ __device__ __forceinline__ A derivative(int activation, A v) {
     switch (activation) {
         case RELU: return v <= 0 ? A(0) : A(1);
         case RELU6: return v <= 0 || v >= 6 ? A(0) : A(1);
-        case LEAKY_RELU: return v > 0 ? A(1) : K::leak;
-        case ELU: return v > 0 ? A(1) : v + A(1);
-        case SELU: return v > 0 ? K::selu_scale : v + K::selu_negative;
+        case LEAKY_RELU: return v <= 0 ? K::leak : A(1);
+        case ELU: return v <= 0 ? v + A(1) : A(1);
+        case SELU: return v <= 0 ? v + K::selu_negative : K::selu_scale;
         case GELU: {
-            const A t = tail(v);
-            return A(0.5) * (A(1) + erf(v * K::sqrt_half)) + A(0.5) * K::sqrt_2_over_pi * t * exp(A(-0.5) * t * t);
+            const A x = tail(v);
+            return cumulative(v) + K::density * x * exp(A(-0.5) * x * x);
         }
         case GELU_TANH: {
-            const A x = tail(v), y = tanh(K::sqrt_2_over_pi * (x + K::cubic * x * x * x));
-            return A(0.5) * (A(1) + y) +
-                   A(0.5) * x * (A(1) - y * y) * K::sqrt_2_over_pi * (A(1) + 3 * K::cubic * x * x);
+            const A x = tail(v), u = cubic_argument(x), y = sigmoid(u);
+            return y + x * y * sigmoid(-u) * (K::linear + 3 * K::cubic * x * x);
         }
         case SILU: {
             const A y = sigmoid(v);
-            return y * (A(1) + tail(v) * (A(1) - y));
+            return y + tail(v) * y * sigmoid(-v);
         }
         case SIGMOID: return v * (A(1) - v);
         case TANH: return A(1) - v * v;
-        case SOFTPLUS: return v > 20 ? A(1) : sigmoid(v);
-        case HARD_SIGMOID: return v > -3 && v < 3 ? K::sixth : A(0);
+        case SOFTPLUS: return -expm1(-v);
+        case HARD_SIGMOID: return v <= 0 || v >= 1 ? A(0) : K::sixth;
         case MISH: {
             const A y = tanh(softplus(v));
             return y + tail(v) * sigmoid(v) * (A(1) - y * y);

@@ -20,11 +20,13 @@ class StepConfiguration:
         if self.BLOCK & (self.BLOCK - 1):
             return f"BLOCK must be a power of two, and {self.BLOCK} is not"
         if not 8 <= elements <= 16:
-            return f"{elements} elements a thread: below 8 a half-precision access is no 16 bytes, above 16 values spill"
+            return (
+                f"{elements} elements a thread: below 8 a half-precision access is no 16 bytes, above 16 values spill"
+            )
         return None
 
 
-SHIPPED = (StepConfiguration(4096, 8), StepConfiguration(1024, 4))
+SHIPPED = (StepConfiguration(2048, 4), StepConfiguration(1024, 4))
 
 
 def choose_configuration(params: list[Tensor], processors: int) -> StepConfiguration:

@@ -29,7 +29,7 @@ from fastk.kernels.conv2d.configurations import (
 )
 from fastk.kernels.conv2d.triton_correlation import is_inside
 from fastk.kernels.triton_reduction import sum_partials
-from fastk.kernels.triton_runtime import architecture, float32_precision, sm_count
+from fastk.kernels.triton_runtime import architecture, sm_count
 from fastk.kernels.window import Padding, Pair
 
 
@@ -53,28 +53,40 @@ def kernel_gradient_kernel(
     shift = (r * IN_W + s) * (C * G) + c + group * C
     offs_n = pid_n * BLOCK_N + tl.arange(0, BLOCK_N)
     mask_n = offs_n < N
-    p = split * steps * BLOCK_K + tl.arange(0, BLOCK_K)
-    b, i, j = p // OUT_W // OUT_H, p // OUT_W % OUT_H, p % OUT_W
-    g_ptrs = g_ptr + p.to(tl.int64)[:, None] * (N * G) + (group * N + offs_n)[None, :]
+    # Pixels, their windows' corners (h, w), and the corners' offsets from the first pixel's image.
+    start = split * steps * BLOCK_K
+    offs_k = tl.arange(0, BLOCK_K)
+    b, i, j = (start + offs_k) // OUT_W // OUT_H, (start + offs_k) // OUT_W % OUT_H, (start + offs_k) % OUT_W
+    h, w = i * stride_h - top, j * stride_w - left
+    row_size, image_size = IN_W * (C * G), IN_H * IN_W * (C * G)
+    first = start // OUT_W // OUT_H
+    x_ptr += first.to(tl.int64) * image_size
+    corner = (b - first) * image_size + h * row_size + w * (C * G)
+    end_h, end_w = OUT_H * stride_h, OUT_W * stride_w
+    step_h, step_w = step_i * stride_h, step_j * stride_w
+    step_corner = step_b * image_size + step_h * row_size + step_w * (C * G)
+    carry_w, carry_h = stride_h * row_size - end_w * (C * G), image_size - end_h * row_size
+    g_ptrs = g_ptr + (start + offs_k).to(tl.int64)[:, None] * (N * G) + (group * N + offs_n)[None, :]
+    left_over = B * OUT_H * OUT_W - start
 
     acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32)
     for _ in range(steps):
-        h, w = i * stride_h - top, j * stride_w - left
-        x_rows = x_ptr + b.to(tl.int64) * (IN_H * IN_W * C * G) + (h * IN_W + w) * (C * G)
+        mask_k = offs_k < left_over
         inside = is_inside(h[:, None] + r[None, :], w[:, None] + s[None, :], IN_H, IN_W)
-        mask_k = b < B
         mask_x = inside & mask_m[None, :] & mask_k[:, None]
-        x = tl.load(x_rows[:, None] + shift[None, :], mask=mask_x, other=0.0)  # [BLOCK_K, BLOCK_M]
+        x = tl.load(x_ptr + (corner[:, None] + shift[None, :]), mask=mask_x, other=0.0)  # [BLOCK_K, BLOCK_M]
         g = tl.load(g_ptrs, mask=mask_k[:, None] & mask_n[None, :], other=0.0)  # [BLOCK_K, BLOCK_N]
         acc = tl.dot(tl.trans(x), g, acc, input_precision=INPUT_PRECISION, out_dtype=acc.dtype)
         g_ptrs += BLOCK_K * (N * G)
-        j += step_j
-        i += step_i
-        b += step_b
-        i = tl.where(j >= OUT_W, i + 1, i)
-        j = tl.where(j >= OUT_W, j - OUT_W, j)
-        b = tl.where(i >= OUT_H, b + 1, b)
-        i = tl.where(i >= OUT_H, i - OUT_H, i)
+        left_over -= BLOCK_K
+        w += step_w
+        over = w >= end_w - left
+        w -= tl.where(over, end_w, 0)
+        h += step_h + tl.where(over, stride_h, 0)
+        corner += step_corner + tl.where(over, carry_w, 0)
+        over = h >= end_h - top
+        h -= tl.where(over, end_h, 0)
+        corner += tl.where(over, carry_h, 0)
     rows = (split * R * S * C + offs_m).to(tl.int64)
     partial_ptrs = partial_ptr + rows[:, None] * (N * G) + (group * N + offs_n)[None, :]
     tl.store(partial_ptrs, acc.to(partial_ptr.dtype.element_ty), mask=mask_m[:, None] & mask_n[None, :])
@@ -88,6 +100,7 @@ def kernel_gradient(
     padding: Padding,
     dilation: Pair,
     groups: int,
+    precision: str,
     configuration: TileConfiguration | None = None,
 ) -> Tensor:
     """[kh, kw, C / groups, F]: the gradient by the kernel, g being that by the result; both contiguous."""
@@ -97,11 +110,13 @@ def kernel_gradient(
     pixels, patch = batch * rows * columns, math.prod(window) * inner
     if not pixels or not patch * filters:
         return x.new_zeros(shape)
-    precision = float32_precision() if x.dtype == torch.float32 else "ieee"
-    chosen = configuration or choose_gradient_configuration(patch, outer, kind_of(x.dtype, precision), architecture())
+    chosen = configuration or choose_gradient_configuration(
+        patch, outer, kind_of(x.dtype, precision), architecture()
+    )
     tiles = triton.cdiv(patch, chosen.block_m) * triton.cdiv(outer, chosen.block_n)
     blocks = triton.cdiv(pixels, chosen.block_k)
-    splits, steps = splits_of(tiles * groups, blocks, sm_count())
+    # Offsets from a program's first image are 32 bits wide: no program goes through more than 2^29 elements.
+    splits, steps = splits_of(tiles * groups, blocks, sm_count(), triton.cdiv(x.numel(), 1 << 29))
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     partial = x.new_empty((splits, *shape), dtype=x.dtype if splits == 1 else wide)
     item = x.element_size()

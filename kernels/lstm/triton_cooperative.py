@@ -55,25 +55,42 @@ def lstm_cooperative_forward_kernel(
     BLOCK_B: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    CHUNK: tl.constexpr,
+    PARTS: tl.constexpr,
 ):
     """previous [B, slots, H]: T slots in the order of x, or two used in turns; BLOCK_K >= H; counter: zeros."""
     programs = tl.num_programs(1)
     counter_ptr += tl.program_id(0)
     offs_b = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
     offs_n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    offs_k = tl.arange(0, BLOCK_K)
-    mask_b, mask_n, mask_k = offs_b < B, offs_n < H, offs_k < H
-    inside, inside_k = mask_b[:, None] & mask_n[None, :], mask_b[:, None] & mask_k[None, :]
+    mask_b, mask_n = offs_b < B, offs_n < H
+    inside = mask_b[:, None] & mask_n[None, :]
     state = offs_b.to(tl.int64)[:, None] * H + offs_n[None, :]
-    state_k = offs_b.to(tl.int64)[:, None] * H + offs_k[None, :]
     rows = offs_b.to(tl.int64) * T
     tile, gate_tile = rows[:, None] * H + offs_n[None, :], rows[:, None] * (4 * H) + offs_n[None, :]
     exchange = previous_ptr + offs_b.to(tl.int64)[:, None] * (slots * H)
     dtype: tl.constexpr = gates_ptr.dtype.element_ty
 
-    column, unit = gate_columns(tl.program_id(1) * BLOCK_N, H, BLOCK_N)
-    columns = recurrent_kernel_ptr + offs_k[:, None] * (4 * H) + column[None, :]
-    r = tl.load(columns, mask=mask_k[:, None] & (unit < H)[None, :], other=0.0)  # [BLOCK_K, 4 BLOCK_N]
+    if FACTORS == 4:
+        gate, offs_p = parts_of_gates(BLOCK_K, CHUNK, PARTS)
+        state_p = offs_b.to(tl.int64)[None, :, None] * H + offs_p[:, None, :]
+        factors = factors_ptr + gate[:, :, None] * (tl.cast(B, tl.int64) * H) + state_p
+        slices = ()
+        for k in tl.static_range(0, BLOCK_K * 4 // PARTS, CHUNK):
+            part = (
+                recurrent_kernel_ptr + (offs_p + k)[:, :, None] * (4 * H) + gate[:, :, None] * H + offs_n[None, None, :]
+            )
+            mask_p = (offs_p + k < H)[:, :, None] & mask_n[None, None, :]
+            slices += (tl.load(part, mask=mask_p, other=0.0),)  # [PARTS, CHUNK, BLOCK_N]
+    else:
+        column, unit = gate_columns(tl.program_id(1) * BLOCK_N, H, BLOCK_N)
+        wide: tl.constexpr = PARTS * CHUNK if PARTS * CHUNK < BLOCK_K else BLOCK_K
+        offs_k = tl.arange(0, wide)
+        slices = ()
+        for k in tl.static_range(0, BLOCK_K, wide):
+            columns = recurrent_kernel_ptr + (offs_k + k)[:, None] * (4 * H) + column[None, :]
+            inside_r = (offs_k + k < H)[:, None] & (unit < H)[None, :]
+            slices += (tl.load(columns, mask=inside_r, other=0.0),)  # [wide, 4 BLOCK_N]
     h = load_state(h_0_ptr, state, inside, dtype)
     c = load_state(c_0_ptr, state, inside, ACCUMULATOR)
     if FACTORS == 1:
@@ -92,8 +109,22 @@ def lstm_cooperative_forward_kernel(
         z_i, z_f, z_c, z_o = load_four(gates_ptr + step * (4 * H) + gate_tile, H, inside)  # [BLOCK_B, BLOCK_N]
         keep = load_keep(mask_ptr, rows, mask_b, step)
         wait(counter_ptr, (t + 1) * programs)
-        a = tl.load(exchange + slot * H + offs_k[None, :], mask=inside_k, other=0.0, cache_modifier=".cg")
-        p = tl.dot(a, r, input_precision=PRECISION, out_dtype=ACCUMULATOR)  # [BLOCK_B, 4 BLOCK_N]
+        if FACTORS == 4:
+            p = tl.zeros([PARTS, BLOCK_B, BLOCK_N], ACCUMULATOR)
+            for chunk in tl.static_range(BLOCK_K * 4 // PARTS // CHUNK):
+                inside_p = mask_b[None, :, None] & (offs_p + chunk * CHUNK < H)[:, None, :]
+                arrived = exchange[None, :, :] + slot * H + (offs_p + chunk * CHUNK)[:, None, :]
+                a = tl.load(arrived, mask=inside_p, other=0.0, cache_modifier=".cg")  # [PARTS, BLOCK_B, CHUNK]
+                a = (a * tl.load(factors + chunk * CHUNK, mask=inside_p, other=0.0)).to(dtype)
+                p = tl.dot(a, slices[chunk], p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+            p = sums_of_parts(p, BLOCK_B, BLOCK_N, PARTS)
+        else:
+            p = tl.zeros([BLOCK_B, 4 * BLOCK_N], ACCUMULATOR)
+            for chunk in tl.static_range(BLOCK_K // wide):
+                inside_k = mask_b[:, None] & (offs_k + chunk * wide < H)[None, :]
+                arrived = exchange + slot * H + (offs_k + chunk * wide)[None, :]
+                a = tl.load(arrived, mask=inside_k, other=0.0, cache_modifier=".cg")  # [BLOCK_B, wide]
+                p = tl.dot(a, slices[chunk], p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
         p_i, p_f, p_c, p_o = split_gates(p, BLOCK_B, BLOCK_N)
         z_i, z_f, z_c, z_o = z_i + p_i, z_f + p_f, z_c + p_c, z_o + p_o
         new, c_new, i, f, g, o = cell(z_i, z_f, z_c, z_o, c, ACTIVATION, RECURRENT_ACTIVATION, dtype == tl.bfloat16)
@@ -117,6 +148,21 @@ def lstm_cooperative_forward_kernel(
             tl.store(outputs_ptr + tl.cast(t, tl.int64) * H + tile, shown.to(dtype), mask=inside)
     tl.store(h_ptr + state, h, mask=inside)
     tl.store(c_ptr + state, c.to(dtype), mask=inside)
+
+
+@triton.jit
+def parts_of_gates(BLOCK_K: tl.constexpr, CHUNK: tl.constexpr, PARTS: tl.constexpr):
+    """The sum over 4 gates of BLOCK_K units in PARTS, one for each warp: (gate, first CHUNK units) of each part."""
+    part = tl.arange(0, PARTS)
+    share: tl.constexpr = PARTS // 4
+    return (part // share)[:, None], (part % share * (BLOCK_K // share))[:, None] + tl.arange(0, CHUNK)[None, :]
+
+
+@triton.jit
+def sums_of_parts(p, BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr, PARTS: tl.constexpr):
+    """p [PARTS, BLOCK_B, BLOCK_N] summed up gate by gate, the gates side by side."""
+    p = tl.sum(p.reshape(4, PARTS // 4, BLOCK_B, BLOCK_N), axis=1)
+    return p.permute(1, 0, 2).reshape(BLOCK_B, 4 * BLOCK_N)
 
 
 @triton.jit
@@ -153,23 +199,28 @@ def lstm_cooperative_backward_kernel(
     BLOCK_B: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    CHUNK: tl.constexpr,
+    PARTS: tl.constexpr,
 ):
     """dz [B, T, 4 H] of every step, and dh and dc of the initial state where their pointers are given."""
     programs = tl.num_programs(1)
     counter_ptr += tl.program_id(0)
     offs_b = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
     offs_n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    offs_k = tl.arange(0, BLOCK_K)
-    mask_b, mask_n, mask_k = offs_b < B, offs_n < H, offs_k < H
-    inside, inside_k = mask_b[:, None] & mask_n[None, :], mask_b[:, None] & mask_k[None, :]
+    gate, offs_k = parts_of_gates(BLOCK_K, CHUNK, PARTS)
+    mask_b, mask_n = offs_b < B, offs_n < H
+    inside = mask_b[:, None] & mask_n[None, :]
     state = offs_b.to(tl.int64)[:, None] * H + offs_n[None, :]
     rows = offs_b.to(tl.int64) * T
     tile, gate_tile = rows[:, None] * H + offs_n[None, :], rows[:, None] * (4 * H) + offs_n[None, :]
-    exchange = dz_ptr + rows[:, None] * (4 * H) + offs_k[None, :]
+    exchange = dz_ptr + rows[None, :, None] * (4 * H) + (gate * H + offs_k)[:, None, :]
     dtype: tl.constexpr = gates_ptr.dtype.element_ty
 
-    r_rows = recurrent_kernel_ptr + offs_n[None, :] * (4 * H) + offs_k[:, None]  # transposed
-    r_i, r_f, r_c, r_o = load_four(r_rows, H, mask_k[:, None] & mask_n[None, :])  # [BLOCK_K, BLOCK_N]
+    slices = ()
+    for k in tl.static_range(0, BLOCK_K * 4 // PARTS, CHUNK):
+        r_rows = recurrent_kernel_ptr + (gate * H + offs_k + k)[:, :, None] + offs_n[None, None, :] * (4 * H)
+        mask_k = (offs_k + k < H)[:, :, None] & mask_n[None, None, :]
+        slices += (tl.load(r_rows, mask=mask_k, other=0.0),)  # transposed, [PARTS, CHUNK, BLOCK_N]
     dh = load_state(g_h_ptr, state, inside, ACCUMULATOR)
     dc = load_state(g_c_ptr, state, inside, ACCUMULATOR)
     c_0 = load_state(c_0_ptr, state, inside, dtype)
@@ -218,24 +269,17 @@ def lstm_cooperative_backward_kernel(
         s_i, s_f, s_c, s_o = load_four(gates_ptr + ahead * (4 * H) + gate_tile, H, there)
         keep_ahead = load_keep(mask_ptr, rows, mask_b & (t > 0), ahead)
         wait(counter_ptr, (taken + 1) * programs)
-        arrived = exchange + step * (4 * H)
-        a = tl.load(arrived, mask=inside_k, other=0.0, cache_modifier=".cg")  # [BLOCK_B, BLOCK_K]
-        p = tl.dot(a, r_i, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+        p = tl.zeros([PARTS, BLOCK_B, BLOCK_N], ACCUMULATOR)
+        for chunk in tl.static_range(BLOCK_K * 4 // PARTS // CHUNK):
+            inside_k = mask_b[None, :, None] & (offs_k + chunk * CHUNK < H)[:, None, :]
+            arrived = exchange + step * (4 * H) + chunk * CHUNK
+            a = tl.load(arrived, mask=inside_k, other=0.0, cache_modifier=".cg")  # [PARTS, BLOCK_B, CHUNK]
+            p = tl.dot(a, slices[chunk], p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+        p_i, p_f, p_c, p_o = split_gates(sums_of_parts(p, BLOCK_B, BLOCK_N, PARTS), BLOCK_B, BLOCK_N)
         if FACTORS == 4:
-            p = p * m_i
-            a = tl.load(arrived + H, mask=inside_k, other=0.0, cache_modifier=".cg")
-            p += tl.dot(a, r_f, input_precision=PRECISION, out_dtype=ACCUMULATOR) * m_f
-            a = tl.load(arrived + 2 * H, mask=inside_k, other=0.0, cache_modifier=".cg")
-            p += tl.dot(a, r_c, input_precision=PRECISION, out_dtype=ACCUMULATOR) * m_c
-            a = tl.load(arrived + 3 * H, mask=inside_k, other=0.0, cache_modifier=".cg")
-            p += tl.dot(a, r_o, input_precision=PRECISION, out_dtype=ACCUMULATOR) * m_o
+            p = p_i * m_i + p_f * m_f + p_c * m_c + p_o * m_o
         else:
-            a = tl.load(arrived + H, mask=inside_k, other=0.0, cache_modifier=".cg")
-            p = tl.dot(a, r_f, p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
-            a = tl.load(arrived + 2 * H, mask=inside_k, other=0.0, cache_modifier=".cg")
-            p = tl.dot(a, r_c, p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
-            a = tl.load(arrived + 3 * H, mask=inside_k, other=0.0, cache_modifier=".cg")
-            p = tl.dot(a, r_o, p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+            p = p_i + p_f + p_c + p_o
             if FACTORS == 1:
                 p = p * factor
         if mask_ptr is not None:

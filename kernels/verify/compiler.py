@@ -42,11 +42,7 @@ class _Loaded:
 
     cubin: bytes
     ptx: str = ""
-
-
-def _read_ptx(module: object, function: Any, name: str, metadata_group: dict[str, str], hash: str) -> None:
-    """Triton's hook after loading a kernel, the one place that is told of all its files."""
-    function.ptx = Path(metadata_group[f"{name}.ptx"]).read_text()
+    ttgir: str = ""
 
 
 class _Launcher:
@@ -62,6 +58,7 @@ class _Launcher:
             architecture=data.target.arch,
             cubin=function.cubin,
             ptx=function.ptx,
+            ttgir=function.ttgir,
             warps=data.num_warps,
             stages=data.num_stages,
             shared_bytes=data.shared,
@@ -124,6 +121,10 @@ class _StandIn(DriverBase):
     def get_benchmarker(self) -> Callable[..., Any]:
         raise NotImplementedError("Nothing runs, so nothing can be timed: choose the configuration by hand.")
 
+    def loaded(self, module: object, function: Any, name: str, metadata_group: dict[str, str], hash: str) -> None:
+        """Triton's hook after loading a kernel, the one place that is told of all its files."""
+        function.ptx, function.ttgir = (Path(metadata_group[f"{name}.{end}"]).read_text() for end in ("ptx", "ttgir"))
+
 
 @contextlib.contextmanager
 def compiling_for(architecture: int) -> Iterator[list[Launch]]:
@@ -143,9 +144,9 @@ def compiling_for(architecture: int) -> Iterator[list[Launch]]:
     stand_in = _StandIn(architecture)
     before = driver._active  # None as long as nothing was launched: reading `active` would look for a GPU
     driver.set_active(stand_in)
-    knobs.runtime.kernel_load_end_hook.add(_read_ptx)
+    knobs.runtime.kernel_load_end_hook.add(stand_in.loaded)
     try:
         yield stand_in.launches
     finally:
-        knobs.runtime.kernel_load_end_hook.remove(_read_ptx)
+        knobs.runtime.kernel_load_end_hook.remove(stand_in.loaded)
         driver._active = before

@@ -18,7 +18,7 @@
 #define __device__
 #define __forceinline__ inline
 
-using std::erf;
+using std::erfc;
 using std::exp;
 using std::expm1;
 using std::log1p;
@@ -81,34 +81,64 @@ static unsigned long long pick(unsigned long long k, unsigned long long n, unsig
     }
 }
 
+static const std::size_t page = sysconf(_SC_PAGESIZE);
+
+static std::size_t pages(std::size_t bytes) { return (bytes + page - 1) / page * page; }
+static std::size_t aligned(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
+
+struct Spare {
+    char* start;
+    std::size_t body;
+};
+static Spare spares[32];
+
 }  // namespace emulation
 
 extern "C" {
 
-// Memory whose last byte is followed by a page that must not be touched, and whose page is preceded by one.
+// Memory whose last byte is followed by a page that must not be touched, and whose page is preceded by one. What has
+// been freed is used again, as asking the system for pages takes longer than running a small kernel.
 char* guarded_allocate(std::size_t bytes) {
-    const std::size_t page = sysconf(_SC_PAGESIZE), body = (bytes + page - 1) / page * page;
-    char* const start = static_cast<char*>(
-        mmap(nullptr, body + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (start == MAP_FAILED) return nullptr;
-    mprotect(start, page, PROT_NONE);
-    mprotect(start + page + body, page, PROT_NONE);
-    memset(start + page, 0xff, body);  // NaN in every float type
-    return start + page + (body - (bytes + 15) / 16 * 16);
+    using namespace emulation;
+    const std::size_t body = pages(bytes);
+    char* start = nullptr;
+    for (Spare& spare : spares)
+        if (spare.start && spare.body == body) {
+            start = spare.start;
+            spare.start = nullptr;
+            break;
+        }
+    if (!start) {
+        char* const whole = static_cast<char*>(
+            mmap(nullptr, body + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        if (whole == MAP_FAILED) return nullptr;
+        mprotect(whole, page, PROT_NONE);
+        mprotect(whole + page + body, page, PROT_NONE);
+        start = whole + page;
+    }
+    memset(start, 0xff, body);  // NaN in every float type
+    return start + (body - aligned(bytes));
 }
 
 // Whether everything around `bytes` of guarded memory is as it was.
 int guarded_intact(const char* memory, std::size_t bytes) {
-    const std::size_t page = sysconf(_SC_PAGESIZE), body = (bytes + page - 1) / page * page;
-    const char* const start = memory - (body - (bytes + 15) / 16 * 16);
-    for (const char* p = start; p < start + body; ++p)
+    using namespace emulation;
+    const char* const start = memory - (pages(bytes) - aligned(bytes));
+    for (const char* p = start; p < start + pages(bytes); ++p)
         if ((p < memory || p >= memory + bytes) && *p != static_cast<char>(0xff)) return 0;
     return 1;
 }
 
 void guarded_free(char* memory, std::size_t bytes) {
-    const std::size_t page = sysconf(_SC_PAGESIZE), body = (bytes + page - 1) / page * page;
-    munmap(memory - (body - (bytes + 15) / 16 * 16) - page, body + 2 * page);
+    using namespace emulation;
+    const std::size_t body = pages(bytes);
+    char* const start = memory - (body - aligned(bytes));
+    for (Spare& spare : spares)
+        if (!spare.start) {
+            spare = {start, body};
+            return;
+        }
+    munmap(start - page, body + 2 * page);
 }
 
 // 0, or the signal that ended it, the address in question then in *fault. grid: blocks in x and y; block: threads.

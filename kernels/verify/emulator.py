@@ -87,7 +87,9 @@ class Emulator:
             signal = library.emulate(table, pointers, *sizes, next(self._orders), ctypes.byref(fault))
         if signal:
             what = _FAULTS.get(signal, f"an access out of bounds, at {fault.value or 0:#x}")
-            raise EmulationError(f"{expression} with grid {grid}, block {block}: {what}. Arguments: {_words(arguments)}")
+            raise EmulationError(
+                f"{expression} with grid {grid}, block {block}: {what}. Arguments: {_words(arguments)}"
+            )
 
     def cublas(self) -> ctypes.CDLL:
         """cuBLAS's functions on the CPU."""
@@ -114,7 +116,9 @@ class Emulator:
                 'extern "C" const emulation::Kernel* kernel(int i) { return kernels + i; }\n'
                 'extern "C" int argument_count(int i) { return kernels[i].arguments; }\n'
             )
-            library = ctypes.CDLL(str(self._compile(Path(file).stem, _text("emulation.h") + source(file) + table + access)))
+            library = ctypes.CDLL(
+                str(self._compile(Path(file).stem, _text("emulation.h") + source(file) + table + access))
+            )
             library.kernel.restype = ctypes.c_void_p
             library.guarded_allocate.restype = ctypes.c_void_p
             library.guarded_allocate.argtypes = [ctypes.c_size_t]
@@ -138,9 +142,9 @@ class Emulator:
                 partial, code = library.with_suffix(".partial"), library.with_suffix(".cpp")
                 code.write_text(text, encoding="utf-8")
                 result = subprocess.run([command, *_FLAGS, "-o", partial, code], capture_output=True, text=True)
-                if result.returncode:
-                    raise EmulationError(f"{command} refused {code}:\n{result.stderr}")
                 code.unlink()
+                if result.returncode:
+                    raise EmulationError(f"{command} refused {name}:\n{result.stderr}")
                 os.replace(partial, library)
         return library
 

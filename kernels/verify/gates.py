@@ -1,6 +1,6 @@
 """What compiled code has to be like. A gate answers None, or a sentence that says what is wrong, with the numbers.
 
-    problems(case, 90, analyse(binary))      # {"no_spills": "A thread keeps 96 bytes in local memory."}
+    problems(case, 90, analyse(binary))      # {"no_calls": "Calls __cuda_sm20_div_s64 (2 times)."}
 
 Limits that a launch must keep (shared memory, threads, tensor memory) are not here: past them Triton itself refuses,
 and the report shows its message under `compiles`.
@@ -16,10 +16,6 @@ from fastk.kernels.verify.machine_code import MachineCode
 
 # What Triton makes of tl.dot on each architecture at its best: mma.sync, wgmma, tcgen05.
 _TENSOR_CORES = {80: ("HMMA",), 90: ("HGMMA",), 100: ("UTCHMMA", "UTCOMMA")}
-# A few narrow accesses are a row's mean or a seed; one bf16 vector loaded by elements makes eight, a float32 one four.
-_FEW = 3
-# Beyond a few they may carry this part of the bytes: a bias, where the rest is two matrices.
-_NARROW_PART = 0.2
 
 
 def no_spills(case: Case, architecture: int, code: MachineCode) -> str | None:
@@ -50,25 +46,25 @@ def tensor_cores(case: Case, architecture: int, code: MachineCode) -> str | None
 
 
 def one_wait(case: Case, architecture: int, code: MachineCode) -> str | None:
-    """The main loop waits for wgmma once a k-step: more waits leave the tensor cores idle between the products."""
-    if not case.tensor_cores or architecture != 90 or code.loop_waits <= 1:
+    """The main loop waits for wgmma once a k-step: more waits leave the tensor cores idle between the products.
+
+    tf32x3 is three products a k-step, and Triton waits for each.
+    """
+    most = 3 if case.dtype == "tf32x3" else 1
+    if not case.tensor_cores or architecture != 90 or code.loop_waits <= most:
         return None
     products = code.loop_tensor_cores.get("HGMMA", 0)
-    return f"The main loop waits {code.loop_waits} times for its {products} HGMMA; once would do."
+    return f"The main loop waits {code.loop_waits} times for its {products} HGMMA; {most} would do."
 
 
 def wide_loads(case: Case, architecture: int, code: MachineCode) -> str | None:
-    """Bulk loads are 128-bit: those of the main loop if there is one that loads, else those of the whole kernel."""
-    if not case.wide:
-        return None
-    loop = code.loop_traffic
-    traffic = loop if loop.loads or loop.copies or loop.tma_loads else code.traffic
-    return _narrow_copies(traffic.copies) or _mostly_narrow(traffic.loads, traffic.copies, traffic.tma_loads, "load")
+    """Blocks are loaded 128 bits at a time: those of the main loop, or all where that loads none."""
+    return _narrow(code, "load") if case.wide else None
 
 
 def wide_stores(case: Case, architecture: int, code: MachineCode) -> str | None:
-    """Bulk stores are 128-bit."""
-    return _mostly_narrow(code.traffic.stores, {}, code.traffic.tma_stores, "store") if case.wide else None
+    """Blocks are stored 128 bits at a time."""
+    return _narrow(code, "store") if case.wide else None
 
 
 GATES: dict[str, Callable[[Case, int, MachineCode], str | None]] = {
@@ -82,21 +78,18 @@ def problems(case: Case, architecture: int, code: MachineCode) -> dict[str, str]
     return {name: answer for name, answer in answers.items() if answer is not None}
 
 
-def _narrow_copies(copies: dict[int, int]) -> str | None:
-    """Copies to shared memory are tiles of a matrix, never a few scalars."""
-    narrow = sum(count for bits, count in copies.items() if bits < 128)
-    return f"Copies to shared memory are narrow: {by_width(copies)}." if narrow else None
-
-
-def _mostly_narrow(plain: dict[int, int], copies: dict[int, int], tma: int, verb: str) -> str | None:
-    counts = Counter(plain) + Counter(copies)
-    total = sum(bits * count for bits, count in counts.items())
-    wide = sum(bits * count for bits, count in counts.items() if bits >= 128)
-    narrow = {bits: count for bits, count in counts.items() if bits < 64}
-    narrow_part = sum(bits * count for bits, count in narrow.items()) / max(1, total)
-    if tma or ((sum(narrow.values()) <= _FEW or narrow_part <= _NARROW_PART) and wide >= total / 2):
-        return None
-    return f"Of the bytes that a thread's {verb}s move, {wide / total:.0%} are in 128-bit ones: {by_width(counts)}."
+def _narrow(code: MachineCode, kind: str) -> str | None:
+    """What is wrong with the loads or with the stores."""
+    places = [place for place in code.places if place.kind == kind]
+    slow = [place for place in places if place.narrow_bits >= 128]
+    if slow:
+        listed = ", ".join(f"{place.where} ({by_width(place.widths)})" for place in slow)
+        return f"A thread {kind}s in pieces what 128-bit accesses could take: {listed}."
+    widest = max((bits for place in code.places for bits in place.widths), default=128)
+    tma = code.traffic.tma_loads + code.traffic.tma_stores
+    if widest >= 128 or tma or not places or (kind == "store" and len(places) < len(code.places)):
+        return None  # stores alone may be the few results of a reduction
+    return f"Nothing moves 128 bits at a time: a thread has {widest} at most."
 
 
 def by_width(counts: dict[int, int]) -> str:

@@ -3,9 +3,8 @@
 The cubin is read with the tools that come in the Triton wheel: `cuobjdump` (registers, stack), `nvdisasm`
 (instructions) and `ptxas`, which is run once more on the PTX because Triton throws its warnings away.
 
-Two things that instruction counts alone do not show are looked for here. wgmma instructions that the assembler had to
-serialise look like any others, but each is followed by a wait, and ptxas says so (C7510, C7515). And a load in the
-main loop matters more than one in the epilogue, so the loop is taken apart from the rest.
+wgmma instructions that the assembler had to serialise look like any others in a count of instructions, but each is
+followed by a wait, and ptxas says so (C7510, C7511, C7515): the main loop's waits are counted, and the warnings kept.
 """
 
 from __future__ import annotations
@@ -22,6 +21,9 @@ from typing import Any, NamedTuple
 
 from triton import knobs
 from triton.backends.nvidia import compiler as backend
+
+from fastk.kernels.verify import accesses
+from fastk.kernels.verify.accesses import Place
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Binary:
     architecture: int
     cubin: bytes = field(repr=False)
     ptx: str = field(repr=False)
+    ttgir: str = field(repr=False)
     warps: int
     stages: int
     shared_bytes: int
@@ -111,8 +114,8 @@ class MachineCode:
     traffic: Traffic
     loop_instructions: int  # of the innermost loop with tensor-core instructions; 0 without one
     loop_tensor_cores: dict[str, int]
-    loop_traffic: Traffic
     loop_waits: int  # for wgmma, on sm_90
+    places: tuple[Place, ...]  # where blocks are loaded and stored
     calls: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -123,7 +126,7 @@ class MachineCode:
             **{
                 **data,
                 "traffic": Traffic.from_json(data["traffic"]),
-                "loop_traffic": Traffic.from_json(data["loop_traffic"]),
+                "places": tuple(map(Place.from_json, data["places"])),
                 "calls": tuple(data["calls"]),
                 "warnings": tuple(data["warnings"]),
             }
@@ -149,8 +152,8 @@ def analyse(binary: Binary) -> MachineCode:
         traffic=traffic(program.instructions),
         loop_instructions=len(loop),
         loop_tensor_cores=tensor_core_instructions(loop),
-        loop_traffic=traffic(loop),
         loop_waits=sum(instruction.opcode.startswith("WARPGROUP.DEPBAR") for instruction in loop),
+        places=accesses.places(binary.ptx, binary.ttgir),
         calls=calls(program.instructions),
         warnings=assembler_warnings(binary),
     )
@@ -207,9 +210,14 @@ _INSTRUCTION = re.compile(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0
 
 def disassemble(cubin: bytes) -> Program:
     """The instructions of a cubin, in order."""
+    return parse(run_on_cubin("nvdisasm", cubin, "-c"))
+
+
+def parse(listing: str) -> Program:
+    """The instructions that nvdisasm listed, in order."""
     instructions: list[Instruction] = []
     labels: dict[str, int] = {}
-    for line in run_on_cubin("nvdisasm", cubin, "-c").splitlines():
+    for line in listing.splitlines():
         if found := _INSTRUCTION.match(line):
             instructions.append(Instruction(*found.groups()))
         elif found := _LABEL.match(line):

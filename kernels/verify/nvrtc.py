@@ -13,21 +13,21 @@ import functools
 import importlib.metadata
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from fastk.kernels.cupy_runtime import Kernel, source
-from fastk.kernels.verify.machine_code import Instruction, disassemble, run_on_cubin
+from fastk.kernels.verify.machine_code import Instruction, parse, run_on_cubin
 
 _WHEELS = ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")
 _FUNCTION = re.compile(r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
+_SECTION = re.compile(r"^\s*\.section\s+\.text\.(\w+),.*$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Instance:
-    """A kernel's instance as compiled: of a thread the registers, and the bytes of stack and local memory."""
+class Resources(NamedTuple):
+    """What a thread takes: registers, and bytes of stack and local memory; and what its block takes."""
 
-    expression: str
     registers: int
     spill_bytes: int
     shared_bytes: int
@@ -35,13 +35,18 @@ class Instance:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A `.cu` file for an architecture, all instances of its kernels in one cubin."""
+    """A `.cu` file for an architecture, the resources of each kernel's instances by expression."""
 
-    file: str
-    architecture: int
-    instances: tuple[Instance, ...]
-    instructions: tuple[Instruction, ...]
+    instances: dict[str, Resources]
     log: str
+    _cubin: bytes = field(repr=False)
+    _symbols: dict[str, str] = field(repr=False)
+
+    def code(self) -> dict[str, list[Instruction]]:
+        """The instructions of each instance."""
+        _, *parts = _SECTION.split(run_on_cubin("nvdisasm", self._cubin, "-c"))
+        sections = dict(zip(parts[::2], parts[1::2], strict=True))
+        return {expression: parse(sections[name]).instructions for expression, name in self._symbols.items()}
 
 
 class CompilationError(RuntimeError):
@@ -53,25 +58,24 @@ def why_not() -> str | None:
     return None if _path() else f"compiling CuPy's kernels needs the wheel {_WHEELS[0]}"
 
 
+@functools.cache
 def compile_file(file: str, architecture: int) -> Compiled:
     """All instances of all kernels of a file of `kernels/`, for `sm_<architecture>`."""
     expressions = [name for kernel in Kernel.all if kernel.file == file for name in kernel.expressions.values()]
     cubin, names, log = _compile(file, source(file), expressions, architecture)
-    found = {name: tuple(map(int, numbers)) for name, *numbers in _FUNCTION.findall(_resources(cubin))}
-    instances = []
+    found = {
+        name: map(int, numbers) for name, *numbers in _FUNCTION.findall(run_on_cubin("cuobjdump", cubin, "-res-usage"))
+    }
+    instances = {}
     for expression, name in zip(expressions, names, strict=True):
         registers, stack, shared, local = found[name]
-        instances.append(Instance(expression, registers, stack + local, shared))
-    return Compiled(file, architecture, tuple(instances), tuple(disassemble(cubin).instructions), log)
+        instances[expression] = Resources(registers, stack + local, shared)
+    return Compiled(instances, log, cubin, dict(zip(expressions, names, strict=True)))
 
 
 def files() -> list[str]:
     """The files with kernels, of the launchers imported so far."""
     return sorted({kernel.file for kernel in Kernel.all})
-
-
-def _resources(cubin: bytes) -> str:
-    return run_on_cubin("cuobjdump", cubin, "-res-usage")
 
 
 def _compile(file: str, text: str, expressions: Iterable[str], architecture: int) -> tuple[bytes, list[str], str]:

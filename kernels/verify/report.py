@@ -15,9 +15,11 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import inspect
 import json
 import multiprocessing
 import os
+import pickle
 import sys
 import time
 from collections import Counter
@@ -30,7 +32,7 @@ import triton
 from triton.runtime.cache import get_cache_manager
 
 from fastk.kernels import triton_runtime
-from fastk.kernels.verify import machine_code
+from fastk.kernels.verify import accesses, machine_code
 from fastk.kernels.verify.case import Case, cases_of, collect, ops_with_cases
 from fastk.kernels.verify.compiler import compiling_for
 from fastk.kernels.verify.gates import problems
@@ -88,15 +90,21 @@ def cases_in(source: str) -> dict[tuple[str, str, str], Case]:
 
 
 def tasks_for(sources: Iterable[str], architectures: Sequence[int], quick: bool) -> list[Task]:
-    """What is to be compiled."""
-    return [
-        Task(source, case.key, architecture)
-        for source in sources
-        for case in cases_in(source).values()
-        if case.quick or not quick
-        for architecture in case.architectures
-        if architecture in architectures
-    ]
+    """What is to be compiled: all cases for all their architectures, or with `quick` what the tests have time for.
+
+    Those are the quick cases for sm_90, and the first of each kernel for its other architectures too.
+    """
+    tasks = []
+    for source in sources:
+        kernels: set[str] = set()
+        for case in cases_in(source).values():
+            if quick and not case.quick:
+                continue
+            everywhere = not quick or case.kernel not in kernels or 90 not in case.architectures
+            wanted = case.architectures if everywhere else (90,)
+            tasks += [Task(source, case.key, architecture) for architecture in wanted if architecture in architectures]
+            kernels.add(case.kernel)
+    return tasks
 
 
 def compile_rows(task: Task) -> list[Row]:
@@ -122,10 +130,8 @@ def compile_rows(task: Task) -> list[Row]:
 
 def analyse_once(binary: Binary) -> MachineCode:
     """`analyse(binary)`, kept in Triton's cache beside the kernel itself."""
-    digest = hashlib.sha256(_analysis_source())
-    for part in (binary.cubin, binary.ptx.encode(), f"{binary.warps} {binary.stages} {binary.shared_bytes}".encode()):
-        digest.update(part)
-    cache = get_cache_manager(digest.hexdigest())
+    digest = hashlib.sha256(_analysis_source() + pickle.dumps(binary)).hexdigest()
+    cache = get_cache_manager(digest)
     if path := cache.get_file("machine_code.json"):
         return MachineCode.from_json(json.loads(Path(path).read_text()))
     code = machine_code.analyse(binary)
@@ -135,7 +141,7 @@ def analyse_once(binary: Binary) -> MachineCode:
 
 @functools.cache
 def _analysis_source() -> bytes:
-    return Path(machine_code.__file__).read_bytes()
+    return "".join(map(inspect.getsource, (accesses, machine_code))).encode()
 
 
 def all_rows(tasks: Sequence[Task], jobs: int) -> Iterator[Row]:

@@ -95,7 +95,7 @@ def cases():
     yield faulty("divide", "no_calls", "fp32", lambda: streaming(divide, 1 << 40, dtype=torch.int64))
 
     def multiply_ieee():
-        multiply(torch.float32, "ieee", block=(64, 64, 32))
+        multiply(torch.float32, "ieee", block=(64, 64, 16), warps=4)
 
     def multiply_transposed():  # tf32 is transposed on its way to shared memory, four bytes at a time
         multiply(torch.float32, block=(128, 64, 32), transposed=True)

@@ -7,6 +7,7 @@ import torch
 import fastk
 from fastk import optimizers
 from fastk.optimizers import LossScaleOptimizer
+from fastk.optimizers.plan import tensor_of
 
 INFINITE = [torch.tensor([np.inf, 1.0])]
 
@@ -152,3 +153,44 @@ def test_bad_arguments():
         LossScaleOptimizer(inner, clipnorm=1.0)
     with pytest.raises(ValueError, match="arguments: `foo`, `bar`"):
         LossScaleOptimizer(inner, foo=1, bar=2)
+
+
+@pytest.mark.parametrize(
+    ("inner", "options"),
+    [
+        ("SGD", {"momentum": 0.9}),
+        ("Adam", {"weight_decay": 0.1, "clipnorm": 1.0}),
+        ("AdamW", {"global_clipnorm": 1.0}),
+        ("RMSprop", {"clipvalue": 0.1}),
+    ],
+)
+def test_leaving_out_a_step_in_the_pass_that_makes_it(inner, options):
+    """Where the update divides by the scale and looks at `finite` itself, it ends in the same place."""
+    results = []
+    for in_one_pass in (False, True):
+        fastk.utils.clear_session(free_memory=False)
+        optimizer, variables = made(getattr(optimizers, inner)(learning_rate=0.5, **options), initial_scale=4.0)
+        for gradients in ([torch.tensor([2.0, 3.0])], INFINITE, [torch.tensor([-1.0, 1.0])]):
+            if in_one_pass:
+                with torch.no_grad():
+                    finite = optimizer.check_finite(gradients)
+                    scale = tensor_of(optimizer.dynamic_scale)
+                    assert optimizer.inner_optimizer._apply_scaled(gradients, variables, scale, finite)
+                    optimizer._adapt(finite)
+            else:
+                optimizer.apply(gradients, variables)
+        results.append([v.numpy() for v in [*variables, *optimizer.variables]])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("inner", [optimizers.Nadam(), optimizers.SGD(use_ema=True), optimizers.SGD(weight_decay=0.1)])
+def test_what_takes_more_than_one_pass(inner):
+    """A step that does more than the update is undone instead; nothing has happened before that is known."""
+    optimizer, variables = made(inner)
+    if inner.weight_decay:
+        variables[0].constraint = fastk.constraints.NonNeg()
+    before = variables[0].numpy()
+    finite = torch.tensor(True)
+    assert not inner._apply_scaled([torch.ones(2)], variables, tensor_of(optimizer.dynamic_scale), finite)
+    np.testing.assert_array_equal(variables[0].numpy(), before)
