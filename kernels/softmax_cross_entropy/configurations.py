@@ -31,4 +31,4 @@ def choose_configuration(classes: int) -> RowConfiguration:
     >>> choose_configuration(10).BLOCK_C, choose_configuration(1000).BLOCK_C, choose_configuration(32000).BLOCK_C
     (16, 1024, 4096)
     """
-    return next((shipped for shipped in SHIPPED if shipped.BLOCK_C >= classes), SHIPPED[-1])
+    return next((shipped for shipped in SHIPPED if classes <= shipped.BLOCK_C), SHIPPED[-1])
