@@ -12,5 +12,6 @@ a read by the host, ATen stops the device and the other implementations give NaN
 `softmax_cross_entropy_with_gradient` also takes weights [...] and returns (loss, dlogits for dloss = weights).
 
 dtypes: float32, float64, bfloat16, float16; sums are in float32 for the half types.
-Backward: dlogits = (softmax(logits) sum(q) - q) dloss; dlabels = -(1 - s) log softmax(logits) dloss. It needs softmax(logits), or logits and log sum exp.
+Backward: dlogits = (softmax(logits) sum(q) - q) dloss; dlabels = -(1 - s) log softmax(logits) dloss. It needs
+softmax(logits), or logits and log sum exp.
 """

@@ -11,8 +11,8 @@ Long rows are walked in blocks, with the running maximum m and the sums that bel
     loss = -(1 - s) (P - m - log T) - (A - W log T), the first term for sparse labels only
 
 Saved are m, log T and Q, up to 12 bytes a row; probabilities are computed again. Kept apart, m and log T lose nothing
-where logits are large. Bytes, with e an element: forward e M C, backward 2 e M C. To store p - q in forward and scale it
-in backward would move 4 e M C instead of these 3; where dloss is known beforehand, `with_gradient` moves 2 e M C.
+where logits are large. Bytes, with e an element: forward e M C, backward 2 e M C. To store p - q in forward and scale
+it in backward would move 4 e M C instead of these 3; where dloss is known beforehand, `with_gradient` moves 2 e M C.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ def softmax_cross_entropy_backward(
     dlabels = labels.new_empty(labels.shape if needed[1] else 0)
     if not rows:
         return dlogits, dlabels
-    blocks, chosen = _blocks(classes, sparse, label_smoothing, ignore_class, configuration)
+    blocks, chosen = _blocks(classes, logits.itemsize, sparse, label_smoothing, ignore_class, configuration)
     g = g.reshape(-1)
     softmax_cross_entropy_backward_kernel[triton.cdiv(rows, chosen.BLOCK_M), triton.cdiv(classes, chosen.BLOCK_C)](
         dlogits, dlabels if needed[1] else None, g, logits.contiguous(), _addressable(labels), statistics,
@@ -285,7 +285,7 @@ def _forward(
     rows = logits.numel() // classes
     if not rows:
         return
-    blocks, chosen = _blocks(classes, sparse, label_smoothing, ignore_class, configuration)
+    blocks, chosen = _blocks(classes, logits.itemsize, sparse, label_smoothing, ignore_class, configuration)
     g = None if g is None else g.reshape(-1)
     softmax_cross_entropy_forward_kernel[(triton.cdiv(rows, chosen.BLOCK_M),)](
         loss, statistics, dlogits, logits.contiguous(), _addressable(labels), g,
@@ -296,12 +296,13 @@ def _forward(
 
 def _blocks(
     classes: int,
+    itemsize: int,
     sparse: bool,
     label_smoothing: float,
     ignore_class: int | None,
     configuration: RowConfiguration | None,
 ) -> tuple[dict[str, Any], RowConfiguration]:
-    chosen = configuration or choose_configuration(classes)
+    chosen = configuration or choose_configuration(classes, itemsize)
     flags = {"SPARSE": sparse, "SMOOTHING": float(label_smoothing), "IGNORES": ignore_class is not None}
     sizes = {"VEC": vector(classes), "BLOCK_M": chosen.BLOCK_M, "BLOCK_C": chosen.BLOCK_C}
     return {**flags, **sizes, "num_warps": chosen.num_warps}, chosen
