@@ -124,8 +124,7 @@ def whole_forward_kernel(
     tl.store(y_ptr + offs, y.to(y_ptr.dtype.element_ty), mask=mask)
     tl.store(mean_ptr + offs_c[None, :], mean, mask=mask_c[None, :])
     tl.store(variance_ptr + offs_c[None, :], variance, mask=mask_c[None, :])
-    if mask_ptr is not None:
-        tl.store(count_ptr, tl.sum(counted.to(x.dtype), 0), mask=tl.program_id(0) == 0)
+    tl.store(count_ptr, tl.sum(counted.to(x.dtype), 0), mask=tl.program_id(0) == 0)
 
 
 @triton.jit
@@ -329,7 +328,7 @@ def batch_norm_forward(
     activation: str | None,
     configuration: TileConfiguration | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(y, mean, variance, how many rows are counted under a mask); what is not computed is empty."""
+    """(y, mean, variance, how many rows were counted [1]); what is not computed is empty."""
     x = x.contiguous()
     R, C, tile, shape = _plan(x, configuration)
     y = torch.empty_like(x)

@@ -163,7 +163,7 @@ def supports(op: str, x: Tensor, gamma, beta, axes: Sequence[int], epsilon: floa
     rank = x.dim()
     if tuple(axes) != tuple(range(rank - len(axes), rank)):
         return f"the kernel normalises the last axes, and axes {tuple(axes)} of {rank} are others"
-    N = math.prod(x.size(axis) for axis in axes)
+    N = math.prod([x.size(axis) for axis in axes])
     if N > LONGEST_ROW:
         return f"the kernel holds up to {LONGEST_ROW} elements that are normalised together, and these are {N}"
     return None
