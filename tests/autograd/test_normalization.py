@@ -1,3 +1,5 @@
+# pyright: reportCallIssue=false
+# (a list of tensors, of a length that the checker does not know, is unpacked into the first arguments)
 import numpy as np
 import pytest
 import torch
