@@ -1,7 +1,7 @@
 """Sums over rows in Triton that give the same bits in every run: the gradients of biases, and of what is split over K.
 
     sum_partials(p)[l]      = sum over s of p[s, l]
-    bias_gradient(g, v, f)  : gz[m, n] = g[m, n] f'(v[m, n]) and db[n] = sum over m of gz[m, n]
+    bias_gradient(g, v, f)  : gz[m, n] = g[m, n] mask[m, n] f'(v[m, n]) and db[n] = sum over m of gz[m, n]
 
 A program sums a stretch of rows into one row of partial sums in float32 (float64 for float64), kept in memory, and
 `sum_partials` adds those in a fixed order.
@@ -17,6 +17,8 @@ import triton.language as tl
 from torch import Tensor
 
 from fastk.kernels.activation.triton_kernels import activation_gradient, compute_type
+from fastk.kernels.dropout.philox import threshold
+from fastk.kernels.dropout.triton_kernels import keep_tile
 from fastk.kernels.triton_runtime import sm_count
 
 
@@ -38,10 +40,10 @@ def sum_partials_kernel(
 
 @triton.jit
 def bias_gradient_kernel(
-    gz_ptr, partial_ptr, g_ptr, value_ptr, M, N_UNITS, steps,
-    ACTIVATION: tl.constexpr, WRITES: tl.constexpr, N_UNIT: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    gz_ptr, partial_ptr, g_ptr, value_ptr, seed_ptr, M, N_UNITS, steps, threshold, scale, value_scale,
+    ACTIVATION: tl.constexpr, WRITES: tl.constexpr, DROPS: tl.constexpr, N_UNIT: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """gz = g f'(value) where WRITES, and its sums over `steps` blocks of rows."""
+    """gz = g mask f'(value) where WRITES, and its sums over `steps` blocks of rows."""
     N = N_UNITS * N_UNIT
     offs_n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     acc = tl.zeros((BLOCK_M, BLOCK_N), partial_ptr.dtype.element_ty)
@@ -50,9 +52,15 @@ def bias_gradient_kernel(
         offs = offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
         mask = (offs_m < M)[:, None] & (offs_n < N)[None, :]
         gz = compute_type(tl.load(g_ptr + offs, mask=mask, other=0.0))  # [BLOCK_M, BLOCK_N]
+        if DROPS:
+            kept = keep_tile(
+                offs_m.to(tl.int64), tl.program_id(0) * (BLOCK_N // 8), N // 8, seed_ptr, threshold, BLOCK_M, BLOCK_N
+            )
+            gz = tl.where(kept, gz * scale, 0.0)
         if WRITES:
-            value = compute_type(tl.load(value_ptr + offs, mask=mask, other=0.0))  # [BLOCK_M, BLOCK_N]
-            gz = activation_gradient(gz, value, ACTIVATION)
+            if ACTIVATION is not None:
+                value = compute_type(tl.load(value_ptr + offs, mask=mask, other=0.0))  # [BLOCK_M, BLOCK_N]
+                gz = activation_gradient(gz, value * value_scale, ACTIVATION)
             tl.store(gz_ptr + offs, gz.to(gz_ptr.dtype.element_ty), mask=mask)
         acc += tl.where(mask, gz, 0.0)
     tl.store(partial_ptr + tl.program_id(1) * N + offs_n, tl.sum(acc, 0), mask=offs_n < N)
@@ -73,13 +81,22 @@ def sum_partials(partial: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def bias_gradient(g: Tensor, value: Tensor | None, activation: str | None) -> tuple[Tensor, Tensor]:
+def bias_gradient(
+    g: Tensor,
+    value: Tensor | None,
+    activation: str | None,
+    seed: Tensor | None = None,
+    rate: float = 0.0,
+    value_scale: float = 1.0,
+) -> tuple[Tensor, Tensor]:
     """(gz, db) for g [M, N] and what `activation_gradient` takes, of the same shape; both contiguous.
 
-    Without an activation gz is g itself and value is not read.
+    With a seed, g is that of what dropout made of the activation's result, and N is a multiple of 8. value_scale:
+    what value is multiplied by first. Without activation and dropout gz is g itself and value is not read.
     """
     rows, columns = g.shape
-    writes = activation not in (None, "linear")
+    activation = None if activation == "linear" else activation
+    writes = activation is not None or seed is not None
     gz = torch.empty_like(g) if writes else g
     if not g.numel():
         return gz, g.new_zeros(columns)
@@ -91,7 +108,7 @@ def bias_gradient(g: Tensor, value: Tensor | None, activation: str | None) -> tu
     wide = torch.float64 if g.dtype == torch.float64 else torch.float32
     partial = g.new_empty((chunks, columns), dtype=wide)
     bias_gradient_kernel[(tiles_n, chunks)](
-        gz, partial, g, value, rows, columns // unit, steps,
-        ACTIVATION=activation, WRITES=writes, N_UNIT=unit, BLOCK_M=block_m, BLOCK_N=block_n, num_warps=4,
+        gz, partial, g, value, seed, rows, columns // unit, steps, threshold(rate), 1.0 / (1.0 - rate), value_scale,
+        ACTIVATION=activation, WRITES=writes, DROPS=seed is not None, N_UNIT=unit, BLOCK_M=block_m, BLOCK_N=block_n, num_warps=4,
     )  # fmt: skip
     return gz, sum_partials(partial, g.dtype)

@@ -1,8 +1,8 @@
 """Tiles of the convolution kernels, which of them are shipped, and which one a call takes.
 
-A program computes BLOCK_M x BLOCK_N of the product and steps through K by BLOCK_K. Every tile below was compiled for
-sm_80, sm_90 and sm_100 without spills and with wgmma that are not serialised; what fails is named where it would be
-expected: 128 x 128 on 4 warps spills on sm_80 (80 bytes), tf32x3 on 128 x 128 too (504 bytes).
+A program computes BLOCK_M x BLOCK_N of the product and steps through K by BLOCK_K. Every tile was compiled for every
+architecture that it is shipped for, without spills and with wgmma that are not serialised. Where ptxas fails on one
+architecture another one stands in, with what failed beside it.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ class TileConfiguration:
 
 
 T = TileConfiguration
+ARCHITECTURES = (80, 90, 100)
+
 # By kind of arithmetic, from the largest tile to the smallest.
-SHIPPED = {
+_CORRELATION = {
     "half": (
         T(128, 256, 64, 8, 3),
         T(128, 128, 64, 8, 3),
@@ -54,35 +56,46 @@ SHIPPED = {
         T(128, 64, 32, 4, 4),
         T(128, 32, 32, 4, 4),
     ),
-    "tf32": (T(128, 128, 32, 8, 3), T(128, 64, 32, 8, 3), T(64, 64, 32, 4, 3), T(128, 32, 32, 4, 3)),
-    "tf32x3": (T(128, 64, 32, 8, 3), T(64, 64, 32, 4, 3), T(64, 32, 32, 4, 3)),
+    "tf32": (T(128, 128, 32, 8, 3), T(128, 64, 32, 4, 3), T(64, 64, 32, 8, 3), T(128, 32, 32, 4, 3)),
+    "tf32x3": (T(128, 64, 32, 8, 3), T(64, 64, 32, 4, 3), T(64, 32, 32, 4, 3)),  # 128 x 128: 504 bytes on sm_80
     "ieee": (T(128, 64, 16, 8, 2), T(64, 64, 16, 4, 2), T(64, 32, 16, 4, 2)),
 }
-# For the gradient by the kernel. 128 x 128 takes 4 warps on sm_90: on 8, ptxas serialises the wgmma (C7515).
-SHIPPED_GRADIENT = {
-    "half": (T(128, 128, 64, 4, 3), T(128, 64, 64, 4, 3), T(64, 64, 64, 4, 4), T(64, 32, 64, 4, 4)),
+_CORRELATION_INSTEAD = {
+    (100, "tf32x3", T(128, 64, 32, 8, 3)): T(128, 64, 32, 4, 3),  # 16 bytes, and 48 in place of those on sm_90
+}
+_GRADIENT = {
+    "half": (
+        T(128, 256, 64, 8, 3),
+        T(128, 128, 64, 8, 3),
+        T(128, 64, 64, 8, 3),
+        T(64, 64, 64, 4, 4),
+        T(64, 32, 64, 4, 4),
+    ),
     "tf32": (T(128, 128, 32, 8, 3), T(64, 64, 32, 4, 3), T(64, 32, 32, 4, 3)),
     "tf32x3": (T(64, 64, 32, 4, 3), T(64, 32, 32, 4, 3)),
-    "ieee": (T(64, 64, 16, 4, 2), T(64, 32, 16, 4, 2)),
+    "ieee": (T(64, 64, 16, 8, 2), T(64, 32, 16, 4, 2)),
 }
-SHIPPED_GRADIENT_80 = SHIPPED_GRADIENT | {
-    "half": (T(128, 128, 64, 8, 3), *SHIPPED_GRADIENT["half"][1:]),
+_GRADIENT_INSTEAD = {
+    (90, "half", T(128, 128, 64, 8, 3)): T(128, 128, 64, 4, 3),  # C7515: wgmma serialised; 136 bytes on sm_80
 }
+
+
+@functools.cache
+def shipped(kind: str, architecture: int, by_kernel: bool = False) -> tuple[TileConfiguration, ...]:
+    """The tiles of a kind of arithmetic, for the correlation or (by_kernel) the gradient by the kernel."""
+    table, instead = (_GRADIENT, _GRADIENT_INSTEAD) if by_kernel else (_CORRELATION, _CORRELATION_INSTEAD)
+    nearest = max(a for a in ARCHITECTURES if a <= architecture or a == ARCHITECTURES[0])
+    return tuple(instead.get((nearest, kind, t), t) for t in table[kind])
 
 
 def kind_of(dtype: torch.dtype, precision: str) -> str:
-    """The key of `SHIPPED`: "half" for 16-bit types, else how float32 is multiplied (float64 as "ieee")."""
+    """The kind of arithmetic: "half" for 16-bit types, else how float32 is multiplied (float64 as "ieee")."""
     return "half" if dtype.itemsize == 2 else precision
-
-
-def shipped_gradient(kind: str, architecture: int) -> tuple[TileConfiguration, ...]:
-    """The tiles of the gradient by the kernel."""
-    return (SHIPPED_GRADIENT_80 if architecture < 90 else SHIPPED_GRADIENT)[kind]
 
 
 @functools.cache
 def choose_configuration(
-    M: int, N: int, K: int, copies: int, packable: bool, kind: str, sm_count: int
+    M: int, N: int, K: int, copies: int, packable: bool, saves: bool, kind: str, architecture: int, sm_count: int
 ) -> TileConfiguration:
     """The largest tile that N fills and that leaves a tile for every SM, else the one with the most tiles.
 
@@ -92,12 +105,14 @@ def choose_configuration(
         K: input channels of a group.
         copies: how often the grid holds such a product (groups x phases).
         packable: whether the loop can go over all columns of a patch at once, so that BLOCK_K need not divide K.
+        saves: whether the epilogue writes two results: with 128 accumulators a thread it spills (gelu: 328 bytes).
         kind: of `kind_of`.
+        architecture: of the device, as 10 major + minor.
         sm_count: of the device.
     """
-    width = max(32, min(256, 1 << (N - 1).bit_length()))
+    width = max(32, min(128 if saves else 256, 1 << (N - 1).bit_length()))
     depth = 64 if packable or K % 64 == 0 or K % 64 > 32 else 32
-    fitting = [t for t in SHIPPED[kind] if t.block_n <= width and t.block_k <= depth]
+    fitting = [t for t in shipped(kind, architecture) if t.block_n <= width and t.block_k <= depth]
     fitting = [t for t in fitting if t.block_k == fitting[0].block_k] if kind == "half" else fitting
     filling = [t for t in fitting if _tiles(t, M, N) * copies >= sm_count]
     return filling[0] if filling else max(fitting, key=lambda t: _tiles(t, M, N))
@@ -107,17 +122,17 @@ def choose_configuration(
 def choose_gradient_configuration(M: int, N: int, kind: str, architecture: int) -> TileConfiguration:
     """The largest tile that the patch (M = R S C) and the filters (N) of a group fill: K makes up for the rest."""
     width, height = max(32, 1 << (N - 1).bit_length()), max(64, 1 << (M - 1).bit_length())
-    tiles = shipped_gradient(kind, architecture)
+    tiles = shipped(kind, architecture, by_kernel=True)
     return next((t for t in tiles if t.block_n <= width and t.block_m <= height), tiles[-1])
 
 
 @functools.cache
-def splits_of(tiles: int, blocks: int, sm_count: int) -> tuple[int, int]:
-    """(programs a tile, blocks of K each): two programs for each SM, but not less than 8 blocks each.
+def splits_of(tiles: int, blocks: int, sm_count: int, least: int) -> tuple[int, int]:
+    """(programs a tile, blocks of K each): two programs for each SM, but not less than 8 blocks each; at least `least`.
 
     A split costs a write and a read of its partial sum: with fewer blocks than that these outweigh the product.
     """
-    splits = max(1, min(2 * sm_count // tiles, blocks // 8))
+    splits = min(blocks, max(1, least, min(2 * sm_count // tiles, blocks // 8)))
     steps = math.ceil(blocks / splits)
     return math.ceil(blocks / steps), steps
 

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from fastk.kernels.activation.triton_kernels import activate
 from fastk.kernels.conv2d.configurations import TileConfiguration, choose_configuration, kind_of
-from fastk.kernels.triton_runtime import float32_precision, sm_count
+from fastk.kernels.triton_runtime import architecture, sm_count
 from fastk.kernels.window import Padding, Pair
 
 
@@ -185,13 +185,16 @@ def correlate(
     dilation: Pair,
     groups: int,
     activation: str | None,
+    precision: str,
     configuration: TileConfiguration | None = None,
 ) -> None:
-    """y = activation(x correlated with kernel + bias), and z what the activation was taken of; all contiguous."""
+    """y = activation(x correlated with kernel + bias), and z what the activation was taken of; all contiguous.
+
+    precision: how float32 is multiplied; "ieee" for other types.
+    """
     if not y.numel():
         return
     kh, kw, inner, filters = kernel.shape
-    precision = float32_precision() if x.dtype == torch.float32 else "ieee"
     # Tensor cores take 32-bit weights with K innermost alone: turned here once, they are copied 16 bytes at a time.
     transposed = x.dtype == torch.float32 and precision != "ieee"
     weights = kernel.permute(3, 0, 1, 2).contiguous() if transposed else kernel
@@ -209,6 +212,7 @@ def input_gradient(
     padding: Padding,
     dilation: Pair,
     groups: int,
+    precision: str,
     configuration: TileConfiguration | None = None,
 ) -> None:
     """dx = the gradient of `correlate` by x, g being the gradient by z; all contiguous."""
@@ -217,7 +221,6 @@ def input_gradient(
     batch, height, width, _ = dx.shape
     kh, kw, inner, filters = kernel.shape
     pixels = batch * math.ceil(height / strides[0]) * math.ceil(width / strides[1])  # of the largest phase
-    precision = float32_precision() if dx.dtype == torch.float32 else "ieee"
     _launch(
         dx, None, g, kernel, None, pixels, filters // groups, inner, groups, (kh, kw),
         strides, padding, dilation, None, precision, True, False, configuration,
@@ -232,8 +235,9 @@ def _launch(
     phases = strides[0] * strides[1] if gradient else 1
     packable = not gradient and window != (1, 1)
     chosen = configuration or choose_configuration(
-        pixels, columns, depth, groups * phases, packable, kind_of(x.dtype, precision), sm_count()
-    )
+        pixels, columns, depth, groups * phases, packable, z is not None,
+        kind_of(x.dtype, precision), architecture(), sm_count(),
+    )  # fmt: skip
     item = x.element_size()
     k_unit, n_unit = math.gcd(depth, 16 // item), math.gcd(columns, 16 // item)
     packed = packable and depth % chosen.block_k != 0

@@ -29,7 +29,7 @@ from fastk.kernels.conv2d.configurations import (
 )
 from fastk.kernels.conv2d.triton_correlation import is_inside
 from fastk.kernels.triton_reduction import sum_partials
-from fastk.kernels.triton_runtime import architecture, float32_precision, sm_count
+from fastk.kernels.triton_runtime import architecture, sm_count
 from fastk.kernels.window import Padding, Pair
 
 
@@ -100,6 +100,7 @@ def kernel_gradient(
     padding: Padding,
     dilation: Pair,
     groups: int,
+    precision: str,
     configuration: TileConfiguration | None = None,
 ) -> Tensor:
     """[kh, kw, C / groups, F]: the gradient by the kernel, g being that by the result; both contiguous."""
@@ -109,11 +110,13 @@ def kernel_gradient(
     pixels, patch = batch * rows * columns, math.prod(window) * inner
     if not pixels or not patch * filters:
         return x.new_zeros(shape)
-    precision = float32_precision() if x.dtype == torch.float32 else "ieee"
-    chosen = configuration or choose_gradient_configuration(patch, outer, kind_of(x.dtype, precision), architecture())
+    chosen = configuration or choose_gradient_configuration(
+        patch, outer, kind_of(x.dtype, precision), architecture()
+    )
     tiles = triton.cdiv(patch, chosen.block_m) * triton.cdiv(outer, chosen.block_n)
     blocks = triton.cdiv(pixels, chosen.block_k)
-    splits, steps = splits_of(tiles * groups, blocks, sm_count())
+    # Offsets from a program's first image are 32 bits wide: no program goes through more than 2^29 elements.
+    splits, steps = splits_of(tiles * groups, blocks, sm_count(), triton.cdiv(x.numel(), 1 << 29))
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     partial = x.new_empty((splits, *shape), dtype=x.dtype if splits == 1 else wide)
     item = x.element_size()

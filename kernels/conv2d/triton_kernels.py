@@ -24,10 +24,10 @@ from fastk.kernels.activation.triton_kernels import activation_backward
 from fastk.kernels.conv2d.triton_correlation import correlate, input_gradient
 from fastk.kernels.conv2d.triton_kernel_gradient import kernel_gradient
 from fastk.kernels.triton_reduction import bias_gradient
-from fastk.kernels.triton_runtime import INTERPRETED
+from fastk.kernels.triton_runtime import INTERPRETED, float32_precision
 from fastk.kernels.window import Padding, Pair, output_size
 
-_LARGEST = 1 << 30  # elements whose number, and that of the padding around them, 32 bits hold
+_LARGEST = 1 << 29  # elements: two images and the padding around them have offsets of 32 bits
 
 
 def supports(
@@ -47,7 +47,7 @@ def supports(
     (top, bottom), (left, right) = padding
     area = (x.size(1) + top + bottom) * (x.size(2) + left + right)
     if max(area * x.size(3), area * x.size(0), kernel.numel()) >= _LARGEST:
-        return f"one image, the kernel or the pixels of the batch are 2^30 elements or more (x: {tuple(x.shape)})"
+        return f"one image, the kernel or the pixels of the batch are 2^29 elements or more (x: {tuple(x.shape)})"
     if max(groups, strides[0] * strides[1]) > 65535:
         return f"a launch has room for 65535 groups and strides, not for groups={groups}, strides={strides}"
     return None
@@ -69,7 +69,7 @@ def conv2d_forward(
     size = output_size(x.shape[1:3], kernel.shape[:2], steps, reach, pads)
     y = x.new_empty((x.size(0), *size, kernel.size(3)))
     z = torch.empty_like(y) if saves_input(activation) else None
-    correlate(y, z, x, kernel, bias, steps, pads, reach, groups, activation)
+    correlate(y, z, x, kernel, bias, steps, pads, reach, groups, activation, _precision(x))
     return y, x.new_empty(0) if z is None else z
 
 
@@ -92,9 +92,9 @@ def conv2d_backward(
     dx, dW = x.new_empty(0), x.new_empty(0)
     if needed[0]:
         dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        input_gradient(dx, gz, kernel.contiguous(), *windows, groups)
+        input_gradient(dx, gz, kernel.contiguous(), *windows, groups, _precision(x))
     if needed[1]:
-        dW = kernel_gradient(x.contiguous(), gz, (kernel.size(0), kernel.size(1)), *windows, groups)
+        dW = kernel_gradient(x.contiguous(), gz, (kernel.size(0), kernel.size(1)), *windows, groups, _precision(x))
     return dx, dW, db
 
 
@@ -107,6 +107,11 @@ def epilogue_gradient(g: Tensor, value: Tensor, activation: str | None, needs_bi
         return gz.view(g.shape), db
     gz = g if activation in (None, "linear") else activation_backward(g, value, activation)
     return gz, g.new_empty(0)
+
+
+def _precision(x: Tensor) -> str:
+    """How `tl.dot` multiplies tensors of x's dtype."""
+    return float32_precision() if x.dtype == torch.float32 else "ieee"
 
 
 def _pairs(strides, padding, dilation) -> tuple[Pair, Padding, Pair]:

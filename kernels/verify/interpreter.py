@@ -38,7 +38,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import triton
 import triton.language as tl
 from triton.backends.nvidia.compiler import CUDAOptions
 from triton.language.extra import libdevice
@@ -146,8 +145,8 @@ def check_program_order(function: Callable[[], Any], seeds: Iterable[int] = (0, 
         for position, (one, other) in enumerate(zip(_tensors(expected), _tensors(result), strict=True)):
             if not torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8)):
                 raise OrderDependenceError(
-                    f"Result {position} changes with the order of the programs: shuffled with seed {seed} it differs in "
-                    f"{int((one != other).sum())} of {one.numel()} elements."
+                    f"Result {position} changes with the order of the programs: shuffled with seed {seed}, "
+                    f"{int((one != other).sum())} of {one.numel()} elements differ."
                 )
     return expected
 
@@ -161,15 +160,12 @@ def poison() -> Iterator[None]:
     ...     torch.empty(2), torch.empty_like(torch.ones(1, dtype=torch.int8))
     (tensor([nan, nan]), tensor([127], dtype=torch.int8))
     """
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")  # of which filling new memory is a part
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        torch.set_deterministic_debug_mode(before)
 
 
 def _tensors(result: Any) -> list[torch.Tensor]:
@@ -193,11 +189,11 @@ class _Executor:
             hook(*args, **kwargs)
         cooperative = bool(kwargs.get("launch_cooperative_grid", False))
         arguments = _bind(self._fn, args, kwargs)
-        grid = self._grid(arguments) if callable(self._grid) else self._grid
-        grid = (*(int(size) for size in grid), 1, 1)[:3]
-        if 0 in grid:
+        sizes: Any = self._grid(arguments) if callable(self._grid) else self._grid
+        x, y, z = (*map(int, sizes), 1, 1)[:3]
+        if 0 in (x, y, z):
             return
-        launch = _launch(self._fn, arguments, grid, cooperative)
+        launch = _launch(self._fn, arguments, (x, y, z), cooperative)
         if _trace is not None:
             _trace.launches.append(launch)
 
@@ -291,7 +287,7 @@ class _Converter:
             descriptor.handle.base.data = self._tagged(descriptor.handle.base.data)
             return descriptor
         if hasattr(value, "data_ptr"):
-            dtype = tl.str_to_ty(mangle_type(value), None)
+            dtype: Any = tl.str_to_ty(mangle_type(value), None)
             address = np.array([value.data_ptr()], np.uint64)
             return tl.tensor(TensorHandle(self._tagged(address), dtype), dtype)
         return stock._implicit_cvt(value)

@@ -20,11 +20,28 @@ be split into single elements.
 
 from __future__ import annotations
 
+import math
+
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
+from fastk.kernels.activation import saves_input
 from fastk.kernels.activation.triton_kernels import activate
+from fastk.kernels.dense.configurations import (
+    GROUP_M,
+    GemmConfiguration,
+    choose_configuration,
+    kind_of,
+    splits_of,
+    tiles,
+)
+from fastk.kernels.dropout.philox import threshold
 from fastk.kernels.dropout.triton_kernels import keep_tile
+from fastk.kernels.triton_reduction import sum_partials
+from fastk.kernels.triton_runtime import architecture, float32_precision, sm_count
 
 
 @triton.jit
@@ -38,14 +55,13 @@ def tile_of(pid, grid_m, grid_n, GROUP_M: tl.constexpr):
 
 @triton.jit
 def epilogue(
-    acc, start_m, start_n, N, bias_ptr, seed_ptr, threshold, scale,
+    acc, bias, start_m, start_n, N, seed_ptr, threshold, scale,
     HAS_BIAS: tl.constexpr, ACTIVATION: tl.constexpr, SAVES: tl.constexpr, DROPS: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """(the output, the pre-activation) of a tile of products that starts at (start_m, start_n)."""
     if HAS_BIAS:
-        offs_n = start_n + tl.arange(0, BLOCK_N)
-        acc += tl.load(bias_ptr + offs_n, mask=offs_n < N, other=0.0).to(acc.dtype)[None, :]  # [1, BLOCK_N]
+        acc += bias.to(acc.dtype)[None, :]
     y = activate(acc, ACTIVATION)
     if DROPS:
         offs_m = start_m.to(tl.int64) + tl.arange(0, BLOCK_M)
@@ -55,9 +71,26 @@ def epilogue(
 
 
 @triton.jit
-def halves(tile, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
-    """The left and the right half of a tile; an epilogue on one after the other needs half the registers."""
-    return tl.split(tl.permute(tl.reshape(tile, (BLOCK_M, 2, BLOCK_N // 2)), (0, 2, 1)))
+def halves(tile):
+    """The left and the right half of a tile."""
+    half: tl.constexpr = tile.shape[1] // 2
+    return tl.split(tl.permute(tl.reshape(tile, (tile.shape[0], 2, half)), (0, 2, 1)))
+
+
+@triton.jit
+def columns(tile, PARTS: tl.constexpr):
+    """The tile cut into PARTS (1, 2, 4) tiles side by side: an epilogue on one after the other needs fewer registers."""
+    if PARTS == 1:
+        parts = (tile,)
+    else:
+        left, right = halves(tile)
+        if PARTS == 2:
+            parts = (left, right)
+        else:
+            a, b = halves(left)
+            c, d = halves(right)
+            parts = (a, b, c, d)
+    return parts
 
 
 @triton.jit
@@ -107,8 +140,9 @@ def gemm_kernel(
         a_ptrs += step_a
         b_ptrs += step_b
 
+    bias = tl.load(bias_ptr + offs_n, mask=offs_n < N, other=0.0) if HAS_BIAS else None  # [BLOCK_N]
     y, z = epilogue(
-        acc, pid_m * BLOCK_M, pid_n * BLOCK_N, N, bias_ptr, seed_ptr, threshold, scale,
+        acc, bias, pid_m * BLOCK_M, pid_n * BLOCK_N, N, seed_ptr, threshold, scale,
         HAS_BIAS, ACTIVATION, SAVES, DROPS, BLOCK_M, BLOCK_N,
     )  # fmt: skip
     offs = (split.to(tl.int64) * M + rows_m)[:, None] * N + offs_n[None, :]
@@ -120,7 +154,7 @@ def gemm_kernel(
 
 @triton.jit
 def gemm_descriptor_kernel(
-    c_desc, saved_desc, a_desc, b_desc, bias_ptr, seed_ptr, m_units, n_units, k_units, threshold, scale,
+    c_desc, saved_desc, a_desc, b_desc, bias_desc, seed_ptr, m_units, n_units, k_units, threshold, scale,
     UNIT_M: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, TRANS_A: tl.constexpr, TRANS_B: tl.constexpr,
     HAS_BIAS: tl.constexpr, ACTIVATION: tl.constexpr, SAVES: tl.constexpr, DROPS: tl.constexpr, SPLITS: tl.constexpr,
     PRECISION: tl.constexpr, PARTS: tl.constexpr,
@@ -131,7 +165,8 @@ def gemm_descriptor_kernel(
     grid_m, grid_n = tl.cdiv(M, BLOCK_M), tl.cdiv(N, BLOCK_N)
     tiles = grid_m * grid_n
     steps = tl.cdiv(tl.cdiv(K, BLOCK_K), SPLITS)
-    for tile in tl.range(tl.program_id(0), tiles * SPLITS, tl.num_programs(0), flatten=True):
+    tl.assume(steps > 0)  # or the epilogue is compiled twice, for tiles without a step
+    for tile in tl.range(tl.program_id(0), tiles * SPLITS, tl.num_programs(0)):
         split = tile // tiles
         pid_m, pid_n = tile_of(tile % tiles, grid_m, grid_n, GROUP_M)
         start_m, start_n = pid_m * BLOCK_M, pid_n * BLOCK_N
@@ -147,11 +182,12 @@ def gemm_descriptor_kernel(
             else:
                 b = b_desc.load([k, start_n])
             acc = tl.dot(a, b, acc, input_precision=PRECISION)
-        parts = halves(acc, BLOCK_M, BLOCK_N) if PARTS == 2 else (acc,)
+        parts = columns(acc, PARTS)
         for part in tl.static_range(PARTS):
             column = start_n + part * (BLOCK_N // PARTS)
+            bias = bias_desc.load([column]) if HAS_BIAS else None  # [BLOCK_N // PARTS]
             y, z = epilogue(
-                parts[part], start_m, column, N, bias_ptr, seed_ptr, threshold, scale,
+                parts[part], bias, start_m, column, N, seed_ptr, threshold, scale,
                 HAS_BIAS, ACTIVATION, SAVES, DROPS, BLOCK_M, BLOCK_N // PARTS,
             )  # fmt: skip
             if SPLITS > 1:
@@ -162,13 +198,86 @@ def gemm_descriptor_kernel(
                 saved_desc.store([start_m, column], z.to(saved_desc.dtype))
 
 
-@triton.jit
-def sum_partials_kernel(out_ptr, parts_ptr, units, P, UNIT: tl.constexpr, BLOCK: tl.constexpr):
-    """out [L] = the sum over P of parts [P, L], always in the same order; L = units * UNIT."""
-    offs_u = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    offs = offs_u[:, None] * UNIT + tl.arange(0, UNIT)[None, :]
-    mask = offs_u[:, None] < units
-    total = tl.zeros((BLOCK, UNIT), dtype=parts_ptr.dtype.element_ty)
-    for p in range(P):
-        total += tl.load(parts_ptr + p * (units.to(tl.int64) * UNIT) + offs, mask=mask, other=0.0)  # [BLOCK, UNIT]
-    tl.store(out_ptr + offs, total.to(out_ptr.dtype.element_ty), mask=mask)
+def gemm(
+    a: Tensor,
+    b: Tensor,
+    trans_a: bool = False,
+    trans_b: bool = False,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    seed: Tensor | None = None,
+    rate: float = 0.0,
+    configuration: GemmConfiguration | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """(epilogue(A B), the product with bias where the activation's derivative needs it).
+
+    Args:
+        a: A [M, K], or [K, M] with `trans_a`; contiguous, as all others.
+        b: B [K, N], or [N, K] with `trans_b`.
+        trans_a: whether A is given transposed.
+        trans_b: whether B is.
+        bias: [N], or None.
+        activation: a name of `kernels.activation`, or None. Without one, and without bias, K may be split.
+        seed: int64 [2], with which `rate` of the elements are dropped; None drops none. N is then a multiple of 8.
+        rate: less than 1.
+        configuration: None for the one that fits the sizes.
+    """
+    M, K = (a.size(1), a.size(0)) if trans_a else a.shape
+    N = b.size(0) if trans_b else b.size(1)
+    precision = float32_precision() if a.dtype == torch.float32 else "ieee"
+    if a.dtype == torch.float32 and precision != "ieee" and not trans_b:
+        # Tensor cores take 32-bit operands with K innermost alone: turned here once, they are copied 16 bytes at a time.
+        b, trans_b = b.t().contiguous(), True
+    c = torch.empty((M, N), dtype=a.dtype, device=a.device)
+    saved = torch.empty_like(c) if saves_input(activation) else None
+    if not c.numel():
+        return c, saved
+    aligned = all(t.size(1) % 8 == 0 and t.data_ptr() % 16 == 0 for t in (a, b, c))
+    chosen = configuration or choose_configuration(
+        M, N, kind_of(a.dtype, precision), aligned, architecture(), sm_count()
+    )
+    plain = bias is None and activation in (None, "linear") and seed is None
+    count = tiles(chosen, M, N)
+    splits = splits_of(count, triton.cdiv(K, chosen.block_k), sm_count()) if plain else 1
+    out = torch.empty((splits, M, N), dtype=torch.float32, device=a.device) if splits > 1 else c
+    flags = {
+        "TRANS_A": trans_a,
+        "TRANS_B": trans_b,
+        "HAS_BIAS": bias is not None,
+        "ACTIVATION": activation,
+        "SAVES": saved is not None,
+        "DROPS": seed is not None,
+        "SPLITS": splits,
+        "PRECISION": precision,
+        "BLOCK_M": chosen.block_m,
+        "BLOCK_N": chosen.block_n,
+        "BLOCK_K": chosen.block_k,
+        "GROUP_M": GROUP_M,
+        "num_warps": chosen.num_warps,
+        "num_stages": chosen.num_stages,
+    }
+    wide = 16 // a.element_size()
+    units = [math.gcd(size, wide) for size in (M, N, K)]
+    counts = [size // unit for size, unit in zip((M, N, K), units, strict=True)]
+    scalars = (seed, *counts, threshold(rate), 1.0 / (1.0 - rate), *units)
+    if chosen.descriptors:
+        width = chosen.block_n // chosen.parts
+        stored = [1, chosen.block_m, width] if splits > 1 else [chosen.block_m, width]
+        gemm_descriptor_kernel[(min(count * splits, sm_count()),)](
+            _described(out, stored),
+            None if saved is None else _described(saved, stored),
+            _described(a, [chosen.block_k, chosen.block_m] if trans_a else [chosen.block_m, chosen.block_k]),
+            _described(b, [chosen.block_n, chosen.block_k] if trans_b else [chosen.block_k, chosen.block_n]),
+            None if bias is None else _described(bias, [width]),
+            *scalars, **flags, PARTS=chosen.parts,
+        )  # fmt: skip
+    else:
+        gemm_kernel[(count, splits)](
+            out, saved, a, b, bias, *scalars, **flags, EVEN_K=K % chosen.block_k == 0,
+            ACC=tl.float64 if a.dtype == torch.float64 else tl.float32,
+        )  # fmt: skip
+    return (sum_partials(out, c.dtype) if splits > 1 else c), saved
+
+
+def _described(tensor: Tensor, block: list[int]) -> TensorDescriptor:
+    return TensorDescriptor(tensor, list(tensor.shape), list(tensor.stride()), block)
