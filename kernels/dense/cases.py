@@ -73,7 +73,6 @@ def cases() -> Iterator[Case]:
                     dtype,
                     partial(launch, dtype, tile, **flags),
                     tensor_cores=kind != "ieee",
-                    waits=3 if kind == "tf32x3" else 1,
                     # Both operands of dW have K outermost, which 32-bit tensor cores do not take: they are turned on
                     # the way to shared memory, an element at a time.
                     wide=not (name == "dW" and kind in ("tf32", "tf32x3")),
