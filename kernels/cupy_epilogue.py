@@ -10,7 +10,7 @@ from fastk.kernels.cupy_runtime import FLOATS, WIDTHS, Kernel, activation_number
 
 _FORWARD = Kernel("epilogue.cu", "epilogue_forward", FLOATS, WIDTHS)
 _BACKWARD = Kernel("epilogue.cu", "epilogue_backward", FLOATS, WIDTHS)
-_SUMS = Kernel("epilogue.cu", "column_sums", FLOATS, (torch.float32, torch.float64))
+_SUMS = Kernel("epilogue.cu", "column_sums", FLOATS)
 
 
 def dropout_numbers(rate: float) -> tuple[int, float]:
@@ -80,7 +80,7 @@ def add_rows(sums: Tensor, dtype: torch.dtype) -> Tensor:
         parts = -(-rows // 32)
         out = sums.new_empty((parts, columns), dtype=dtype if parts == 1 else sums.dtype)
         across = min(256, max(32, columns))
-        _SUMS((out.dtype, sums.dtype), (-(-columns // across), parts), (across, 1), out, sums, rows, columns)
+        _SUMS((out.dtype,), (-(-columns // across), parts), (across, 1), out, sums, rows, columns)
         if parts == 1:
             return out[0]
         sums, rows = out, parts

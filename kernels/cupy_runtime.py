@@ -53,6 +53,8 @@ _INCLUDE = re.compile(r'^#include "(.+)"\n', re.MULTILINE)
 _THREADS = 256
 _BLOCKS = 2048  # two blocks at least for each multiprocessor of the largest GPUs; threads loop over what is left
 
+_MOST = 2**31 - 2**20  # elements: an index of 32 bits may pass the end by as many as a grid has threads
+
 Argument = Tensor | int | float | None
 Size = tuple[int, int]
 
@@ -161,8 +163,11 @@ def why_not(device_type: str) -> str | None:
     return driver.why_not(device_type)
 
 
-def why_not_these(first: Tensor, *others: Tensor | None) -> str | None:
-    """None, or why the kernels cannot take these tensors together, the first of which gives the type."""
+def why_not_these(result: int, first: Tensor, *others: Tensor | None) -> str | None:
+    """None, or why the kernels cannot take these tensors together, the first of which gives the type.
+
+    result: how many elements the largest result has.
+    """
     for tensor in (first, *others):
         if tensor is None:
             continue
@@ -170,9 +175,8 @@ def why_not_these(first: Tensor, *others: Tensor | None) -> str | None:
             return f"CuPy kernels take floats of 16, 32 or 64 bits, not {tensor.dtype}"
         if tensor.dtype != first.dtype and not torch.is_autocast_enabled(first.device.type):  # which makes them one
             return f"CuPy kernels take tensors of one type, not {tensor.dtype} beside {first.dtype}"
-        if tensor.numel() >= 2**31:
-            return f"CuPy kernels count elements in 32 bits, and a tensor has {tensor.numel()}"
-    return None
+        result = max(result, tensor.numel())
+    return f"CuPy kernels count elements in 32 bits, and there are {result}" if result > _MOST else None
 
 
 class Kernel:

@@ -69,13 +69,13 @@ __global__ void epilogue_backward(T* dz_ptr, wide<T>* sums_ptr, const T* g_ptr, 
 }
 
 // out[p, n] = the sum of rows 32 p .. 32 p + 31 of in [P, N].
-template <typename T, typename A>
-__global__ void column_sums(T* out_ptr, const A* in_ptr, long long P, long long N) {
+template <typename T>
+__global__ void column_sums(T* out_ptr, const wide<T>* in_ptr, long long P, long long N) {
     const int n = blockIdx.x * blockDim.x + threadIdx.x, columns = N, rows = P, first = blockIdx.y * 32;
     if (n >= columns) return;
     const int last = first + 32 < rows ? first + 32 : rows;
-    A sum = 0;
+    wide<T> sum = 0;
 #pragma unroll 8
     for (int p = first; p < last; ++p) sum += in_ptr[p * columns + n];
-    store(out_ptr + blockIdx.y * columns + n, static_cast<wide<T>>(sum));
+    store(out_ptr + blockIdx.y * columns + n, sum);
 }

@@ -99,20 +99,20 @@ def project(x: Tensor, kernel: Tensor, bias: Tensor | None, factors: Tensor | No
 
     x: [B, T, I]; factors: [B, I], or [G, B, I] with one for each gate, or None.
     """
-    batch, steps, inputs = x.shape
+    batch, steps, _ = x.shape
     if factors is None or factors.dim() == 2:
-        rows = (x if factors is None else x * factors.unsqueeze(1)).reshape(-1, inputs)
+        rows = (x if factors is None else x * factors.unsqueeze(1)).flatten(0, 1)
         z = rows @ kernel if bias is None else torch.addmm(bias, rows, kernel)
-        return z.view(batch, steps, -1)
+        return z.view(batch, steps, kernel.size(1))
     z = x.new_empty(batch * steps, kernel.size(1))
     columns = zip(z.chunk(len(factors), 1), kernel.chunk(len(factors), 1), factors, strict=True)
     for gate, (out, weights, factor) in enumerate(columns):
-        rows = (x * factor.unsqueeze(1)).view(-1, inputs)
+        rows = (x * factor.unsqueeze(1)).flatten(0, 1)
         if bias is None:
             torch.mm(rows, weights, out=out)
         else:
             torch.addmm(bias.chunk(len(factors))[gate], rows, weights, out=out)
-    return z.view(batch, steps, -1)
+    return z.view(batch, steps, kernel.size(1))
 
 
 def shown_outputs(mask: Tensor | None, has_state: bool, zero_output_for_mask: bool) -> int:
@@ -149,7 +149,7 @@ def projection_gradients(
     """
     dbias = dz.sum((0, 1)) if needed[2] else dz.new_empty(0)
     each = [None] if factors is None else [factors.unsqueeze(1)] if factors.dim() == 2 else list(factors.unsqueeze(2))
-    columns, weights = dz.view(-1, dz.size(2)).chunk(len(each), 1), kernel.chunk(len(each), 1)
+    columns, weights = dz.flatten(0, 1).chunk(len(each), 1), kernel.chunk(len(each), 1)
     dx, dkernel = dz.new_empty(0), dz.new_empty(0)
     if needed[0]:
         parts = [(d @ w.t()).view(x.shape) for d, w in zip(columns, weights, strict=True)]
@@ -160,20 +160,20 @@ def projection_gradients(
         dkernel = torch.empty_like(kernel, memory_format=torch.contiguous_format)
         for out, d, factor in zip(dkernel.chunk(len(each), 1), columns, each, strict=True):
             rows = x if factor is None else x * factor
-            torch.mm(rows.reshape(-1, x.size(2)).t(), d, out=out)
+            torch.mm(rows.flatten(0, 1).t(), d, out=out)
     return dx, dkernel, dbias
 
 
 def recurrent_gradient(dz: Tensor, previous: Tensor, factors: Tensor | None) -> Tensor:
     """dR [H, G H] of previous R; factors [G, B, H] are not yet in `previous`, those of [B, H] are."""
     units = previous.size(2)
-    rows, columns = previous.view(-1, units), dz.view(-1, dz.size(2))
+    rows, columns = previous.flatten(0, 1), dz.flatten(0, 1)
     if factors is None or factors.dim() == 2:
         return rows.t() @ columns
     gradient = dz.new_empty(units, dz.size(2))
     gates = zip(gradient.chunk(len(factors), 1), columns.chunk(len(factors), 1), factors, strict=True)
     for out, d, factor in gates:
-        torch.mm((previous * factor.unsqueeze(1)).view(-1, units).t(), d, out=out)
+        torch.mm((previous * factor.unsqueeze(1)).flatten(0, 1).t(), d, out=out)
     return gradient
 
 

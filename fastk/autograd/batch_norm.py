@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from fastk.autograd.checks import check_vector
+from fastk.autograd.checks import check_activation, check_vector
+from fastk.autograd.layer_norm import gradients_of, wide_type
+from fastk.autograd.library import Call, define, differentiate
 from fastk.dispatch import choose
+from fastk.kernels.batch_norm import aten
 
 
 def batch_norm(
@@ -19,9 +24,10 @@ def batch_norm(
     epsilon: float = 1e-3,
     training: bool = False,
     mask: Tensor | None = None,
+    activation: str | None = None,
     implementation: str = "auto",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta, for each channel (Ioffe & Szegedy 2015).
+    """activation(gamma (x - mean) / sqrt(variance + epsilon) + beta), for each channel (Ioffe & Szegedy 2015).
 
     Args:
         x: of rank 2 or more, with C channels on `axis`.
@@ -34,6 +40,7 @@ def batch_norm(
         training: whether to normalise with the statistics of this batch.
         mask: bool, the shape of x without its last axis: the positions that count for the statistics of this batch.
             The channels must be last.
+        activation: a name of `kernels.activation`, applied to the result; or None.
         implementation: `"auto"`, `"triton"`, `"cupy"` or `"aten"`.
 
     Returns:
@@ -41,7 +48,7 @@ def batch_norm(
         biased one. They are float32 where x is of a half type.
 
     Raises:
-        ValueError: shapes that do not fit, or no statistics and not training.
+        ValueError: shapes that do not fit, an unknown activation, or no statistics and not training.
 
     >>> import torch
     >>> y, mean, variance = batch_norm(torch.tensor([[1.0], [3.0]]), None, None, None, None, training=True)
@@ -65,5 +72,48 @@ def batch_norm(
             f"Received a mask of shape {tuple(mask.shape)} and dtype {mask.dtype}, {axis=}, x of "
             f"shape {tuple(x.shape)}."
         )
-    arguments = (x, gamma, beta, mean, variance, axis, epsilon, training, mask)
-    return choose("batch_norm", implementation, x, arguments).function(*arguments)
+    check_activation(activation, "batch_norm")
+    arguments = (x, gamma, beta, mean, variance, axis, epsilon, training, mask, activation)
+    choice = choose("batch_norm", implementation, x, arguments)
+    if choice.implementation == "aten":
+        return choice.function(*arguments)
+    y, batch_mean, batch_variance = _batch_norm(*arguments, choice.implementation)
+    if training:
+        return y, batch_mean, batch_variance
+    wide = wide_type(x)
+    return y, mean.to(wide), variance.to(wide)  # type: ignore[union-attr]
+
+
+def _forward_shapes(x, gamma, beta, mean, variance, axis, epsilon, training, mask, activation):
+    statistics = [x.new_empty(x.size(axis) if training else 0, dtype=wide_type(x)) for _ in range(2)]
+    return x.new_empty(x.shape), *statistics, x.new_empty(1 if training else 0, dtype=wide_type(x))
+
+
+def _backward_shapes(g, x, gamma, beta, mean, variance, count, epsilon, training, mask, activation, needed):
+    sums = x.new_empty((2, x.size(-1)) if needed[1] else 0, dtype=wide_type(x))
+    return x.new_empty(x.shape if needed[0] else 0), sums
+
+
+def _gradients(call: Call, g: Tensor) -> Sequence[Tensor | None]:
+    x, gamma, beta, mean, variance, _, epsilon, training, mask, activation, implementation = call.arguments
+    _, batch_mean, batch_variance, count = call.outputs
+    if training:
+        mean, variance = batch_mean, batch_variance
+    needed = [call.needed[0], any(call.needed[1:3])]
+    dx, sums = _backward(
+        g, x, gamma, beta, mean, variance, count, epsilon, training, mask, activation, needed, implementation
+    )
+    return gradients_of(call, dx, sums)
+
+
+_forward = define(
+    "batch_norm_forward(Tensor x, Tensor? gamma, Tensor? beta, Tensor? mean, Tensor? variance, int axis, float epsilon,"
+    " bool training, Tensor? mask, str? activation) -> (Tensor, Tensor, Tensor, Tensor)",
+    _forward_shapes,
+)
+_backward = define(
+    "batch_norm_backward(Tensor g, Tensor x, Tensor? gamma, Tensor? beta, Tensor mean, Tensor variance, Tensor count,"
+    " float epsilon, bool training, Tensor? mask, str? activation, bool[] needed) -> (Tensor, Tensor)",
+    _backward_shapes,
+)
+_batch_norm = differentiate(_forward, _gradients, aten.batch_norm, constants=2)

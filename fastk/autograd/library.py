@@ -37,6 +37,7 @@ class Op:
     run: Callable[..., Any]
 
     def __call__(self, *arguments: Any) -> Any:
+        """The op of these arguments."""
         return self.overload(*arguments) if _traced(arguments[0]) else self.run(*arguments)
 
 
@@ -80,8 +81,10 @@ class Call:
 Gradients = Callable[..., Sequence[Tensor | None]]
 
 
-def differentiate(forward: Op, gradients: Gradients, aten: Callable[..., Any], results: int = 1) -> Callable[..., Any]:
-    """`forward` made differentiable; only its first `results` outputs are returned, the others are kept for backward.
+def differentiate(
+    forward: Op, gradients: Gradients, aten: Callable[..., Any], results: int = 1, constants: int = 0
+) -> Callable[..., Any]:
+    """`forward` made differentiable; only its first outputs are returned, the others are kept for backward.
 
     Args:
         forward: an op from `define`.
@@ -89,7 +92,9 @@ def differentiate(forward: Op, gradients: Gradients, aten: Callable[..., Any], r
             one gradient for each of the first arguments, None where there is none.
         aten: the same function in ATen, of the arguments but the last; for second derivatives.
         results: how many of the outputs are results.
+        constants: how many after those are returned too, without gradient.
     """
+    returned = results + constants
     count = len(forward.overload._schema.arguments)
 
     def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
@@ -121,7 +126,7 @@ def differentiate(forward: Op, gradients: Gradients, aten: Callable[..., Any], r
 
     def differentiable(*arguments: Any) -> Any:
         outputs = forward.overload(*arguments) if _traced(arguments[0]) else function.apply(*arguments)
-        return outputs if isinstance(outputs, Tensor) else outputs[0] if results == 1 else outputs[:results]
+        return outputs if isinstance(outputs, Tensor) else outputs[0] if returned == 1 else outputs[:returned]
 
     return differentiable
 

@@ -188,28 +188,11 @@ def _backward_shapes(g_outputs, g_h, g_c, x, kernel, recurrent_kernel, *others):
     return tuple(x.new_empty(shape if need else 0) for shape, need in zip(shapes, others[-1], strict=True))
 
 
-def _gradients(call: Call, *grads: Tensor | None) -> Sequence[Tensor | None]:
-    x, kernel, recurrent_kernel, _, _, c_0, mask, *names, dropout, recurrent_dropout, reverse, _, zero, _ = (
-        call.arguments[:-1]
-    )
-    saved = call.outputs[3:]
+def _gradients(call: Call, g_outputs: Tensor | None, g_h: Tensor | None, g_c: Tensor | None) -> Sequence[Tensor | None]:
+    x, kernel, recurrent_kernel, _, _, c_0, mask, *options, reverse, sequences, zero, _, implementation = call.arguments
+    tensors = g_outputs if sequences else None, g_h, g_c, x, kernel, recurrent_kernel, c_0, mask, *call.outputs[3:]
     needed = call.needed[:6]
-    found = _backward(
-        *grads,
-        x,
-        kernel,
-        recurrent_kernel,
-        c_0,
-        mask,
-        *saved,
-        *names,
-        dropout,
-        recurrent_dropout,
-        reverse,
-        zero,
-        needed,
-        call.arguments[-1],
-    )
+    found = _backward(*tensors, *options, reverse, zero, needed, implementation)
     return [gradient if need else None for gradient, need in zip(found, needed, strict=True)]
 
 
@@ -222,7 +205,8 @@ def _by_aten(x, kernel, recurrent_kernel, bias, h_0, c_0, *others):
 _forward = define(
     "lstm_forward(Tensor x, Tensor kernel, Tensor recurrent_kernel, Tensor? bias, Tensor? h_0, Tensor? c_0,"
     " Tensor? mask, str activation, str recurrent_activation, Tensor? dropout_mask, Tensor? recurrent_dropout_mask,"
-    " bool reverse, bool return_sequences, bool zero_output_for_mask, bool save) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    " bool reverse, bool return_sequences, bool zero_output_for_mask, bool save)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _forward_shapes,
 )
 _backward = define(

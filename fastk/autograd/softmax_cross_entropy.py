@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from fastk.autograd.library import Call, define, differentiate
 from fastk.dispatch import choose
+from fastk.kernels.softmax_cross_entropy import aten
 
 
 def softmax_cross_entropy(
@@ -48,4 +51,39 @@ def softmax_cross_entropy(
     if ignore_class is not None and not sparse:
         raise ValueError("`ignore_class` is the index of a class: it goes with sparse labels alone.")
     arguments = (logits, labels, sparse, label_smoothing, ignore_class)
-    return choose("softmax_cross_entropy", implementation, logits, arguments).function(*arguments)
+    choice = choose("softmax_cross_entropy", implementation, logits, arguments)
+    if choice.implementation == "aten":
+        return choice.function(*arguments)
+    if torch.is_autocast_enabled(logits.device.type) and logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()  # as torch does
+    return _loss(logits, labels, sparse, label_smoothing, ignore_class, choice.implementation)
+
+
+def _gradients(call: Call, g: Tensor) -> list[Tensor | None]:
+    logits, labels, *options, implementation = call.arguments
+    needed = call.needed[:2]
+    found = _backward(g, logits, labels, call.outputs[1], *options, needed, implementation)
+    return [gradient if need else None for gradient, need in zip(found, needed, strict=True)]
+
+
+def _forward_shapes(logits, labels, sparse, label_smoothing, ignore_class):
+    wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    rows = logits.numel() // logits.size(-1)
+    return logits.new_empty(logits.shape[:-1]), logits.new_empty((2 if sparse else 3, rows), dtype=wide)
+
+
+def _backward_shapes(g, logits, labels, statistics, sparse, label_smoothing, ignore_class, needed):
+    return logits.new_empty(logits.shape), labels.new_empty(labels.shape if needed[1] else 0)
+
+
+_forward = define(
+    "softmax_cross_entropy_forward(Tensor logits, Tensor labels, bool sparse, float label_smoothing, int? ignore_class)"
+    " -> (Tensor, Tensor)",
+    _forward_shapes,
+)
+_backward = define(
+    "softmax_cross_entropy_backward(Tensor g, Tensor logits, Tensor labels, Tensor statistics, bool sparse,"
+    " float label_smoothing, int? ignore_class, bool[] needed) -> (Tensor, Tensor)",
+    _backward_shapes,
+)
+_loss = differentiate(_forward, _gradients, aten.softmax_cross_entropy)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastk.autograd.library import Op, define
+from fastk.autograd.library import Op, _traced, define
 from fastk.dispatch import Choice, kernel_function
 from fastk.kernels.step_options import StepOptions
 
@@ -36,14 +36,14 @@ def define_step(schema: str, nested: Callable[..., tuple]) -> Op:
 
 
 def take_step(
-    choice: Choice, arguments: tuple, changing: tuple[list[Tensor] | None, ...], op: Callable, flat: Callable
+    choice: Choice, arguments: tuple, changing: tuple[list[Tensor] | None, ...], op: Op, flat: Callable[..., tuple]
 ) -> None:
-    """Calls what `choice` names: while torch.compile traces as `op`, with the arguments that `flat` makes of those."""
+    """Calls what `choice` names; under a trace as `op`, with the arguments that `flat` makes of `arguments`."""
     if choice.implementation == "aten":
         choice.function(*arguments)
-    elif torch.compiler.is_compiling():
+    elif _traced(arguments[0][0]):
         with torch.no_grad():
-            op(*flat(*arguments), choice.implementation)
+            op.overload(*flat(*arguments), choice.implementation)
     else:
         choice.function(*arguments)
         count_writes(changing)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fastk import config
+from fastk.kernels.activation.aten import epilogue
 
 Result = tuple[Tensor, Tensor, Tensor]
 
@@ -23,6 +24,7 @@ def batch_norm(
     epsilon: float,
     training: bool,
     mask: Tensor | None,
+    activation: str | None,
 ) -> Result:
     """(y, mean, variance); see the contract in `kernels.batch_norm`."""
     last = axis == x.dim() - 1
@@ -35,10 +37,11 @@ def batch_norm(
     )
     if training and mask is not None:
         y, mean, variance = _masked(moved, gamma, beta, epsilon, mask, wide)
+        y = epilogue(y, activation)
         return (y if last else y.movedim(-1, axis)), mean, variance
     rows = moved.reshape(-1, moved.size(-1))
     y, batch_mean, deviation = torch.native_batch_norm(rows, gamma, beta, mean, variance, training, 0.0, epsilon)
-    y = y.view(moved.shape)
+    y = epilogue(y, activation).view(moved.shape)
     if training:
         mean, variance = batch_mean, deviation.pow(-2).sub_(epsilon).clamp_min_(0.0)
     return (y if last else y.movedim(-1, axis)), mean, variance  # type: ignore[return-value]

@@ -39,9 +39,7 @@ def supports(
 ) -> str | None:
     """None, or why not."""
     rows, columns = output_size((x.size(1), x.size(2)), (kernel.size(0), kernel.size(1)), strides, dilation, padding)
-    if x.size(0) * rows * columns * kernel.size(3) >= 2**31:
-        return "CuPy kernels count elements in 32 bits, and the result has more"
-    return why_not_these(x, kernel, bias)
+    return why_not_these(x.size(0) * rows * columns * kernel.size(3), x, kernel, bias)
 
 
 def conv2d_forward(

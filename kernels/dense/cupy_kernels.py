@@ -30,9 +30,7 @@ def supports(
     seed: Tensor | tuple[int, int] | None,
 ) -> str | None:
     """None, or why not."""
-    if x.numel() // max(1, kernel.size(0)) * kernel.size(1) >= 2**31:
-        return "CuPy kernels count elements in 32 bits, and the result has more"
-    return why_not_these(x, kernel, bias)
+    return why_not_these(x.numel() // max(1, kernel.size(0)) * kernel.size(1), x, kernel, bias)
 
 
 def dense_forward(

@@ -13,7 +13,7 @@ of SPLITS partial products over a part of K, which `sum_partials` adds up in a f
 of GROUP_M tiles, so that the programs that run at once share rows of A and columns of B in L2.
 
 Two kernels: `gemm_kernel` reads through pointers, `gemm_descriptor_kernel` (sm_90 on) through TMA and is persistent:
-as many programs as the GPU runs at once, each of which prefetches its next tile during the epilogue of the last.
+as many programs as the GPU runs at once, each making one tile after the other.
 Sizes come as a count of units: a size divisible by 8 and not by 16 would be taken for any number, and its copies
 be split into single elements.
 """
@@ -55,14 +55,13 @@ def tile_of(pid, grid_m, grid_n, GROUP_M: tl.constexpr):
 
 @triton.jit
 def epilogue(
-    acc, start_m, start_n, N, bias_ptr, seed_ptr, threshold, scale,
+    acc, bias, start_m, start_n, N, seed_ptr, threshold, scale,
     HAS_BIAS: tl.constexpr, ACTIVATION: tl.constexpr, SAVES: tl.constexpr, DROPS: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """(the output, the pre-activation) of a tile of products that starts at (start_m, start_n)."""
     if HAS_BIAS:
-        offs_n = start_n + tl.arange(0, BLOCK_N)
-        acc += tl.load(bias_ptr + offs_n, mask=offs_n < N, other=0.0).to(acc.dtype)[None, :]  # [1, BLOCK_N]
+        acc += bias.to(acc.dtype)[None, :]
     y = activate(acc, ACTIVATION)
     if DROPS:
         offs_m = start_m.to(tl.int64) + tl.arange(0, BLOCK_M)
@@ -80,7 +79,7 @@ def halves(tile):
 
 @triton.jit
 def columns(tile, PARTS: tl.constexpr):
-    """The tile cut into PARTS (1, 2, 4) tiles side by side: an epilogue on one after the other needs fewer registers."""
+    """The tile cut into PARTS (1, 2, 4) side by side: an epilogue on one after the other needs fewer registers."""
     if PARTS == 1:
         parts = (tile,)
     else:
@@ -141,8 +140,9 @@ def gemm_kernel(
         a_ptrs += step_a
         b_ptrs += step_b
 
+    bias = tl.load(bias_ptr + offs_n, mask=offs_n < N, other=0.0) if HAS_BIAS else None  # [BLOCK_N]
     y, z = epilogue(
-        acc, pid_m * BLOCK_M, pid_n * BLOCK_N, N, bias_ptr, seed_ptr, threshold, scale,
+        acc, bias, pid_m * BLOCK_M, pid_n * BLOCK_N, N, seed_ptr, threshold, scale,
         HAS_BIAS, ACTIVATION, SAVES, DROPS, BLOCK_M, BLOCK_N,
     )  # fmt: skip
     offs = (split.to(tl.int64) * M + rows_m)[:, None] * N + offs_n[None, :]
@@ -154,7 +154,7 @@ def gemm_kernel(
 
 @triton.jit
 def gemm_descriptor_kernel(
-    c_desc, saved_desc, a_desc, b_desc, bias_ptr, seed_ptr, m_units, n_units, k_units, threshold, scale,
+    c_desc, saved_desc, a_desc, b_desc, bias_desc, seed_ptr, m_units, n_units, k_units, threshold, scale,
     UNIT_M: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, TRANS_A: tl.constexpr, TRANS_B: tl.constexpr,
     HAS_BIAS: tl.constexpr, ACTIVATION: tl.constexpr, SAVES: tl.constexpr, DROPS: tl.constexpr, SPLITS: tl.constexpr,
     PRECISION: tl.constexpr, PARTS: tl.constexpr,
@@ -166,27 +166,22 @@ def gemm_descriptor_kernel(
     tiles = grid_m * grid_n
     steps = tl.cdiv(tl.cdiv(K, BLOCK_K), SPLITS)
     tl.assume(steps > 0)  # or the epilogue is compiled twice, for tiles without a step
-    for tile in tl.range(tl.program_id(0), tiles * SPLITS, tl.num_programs(0), flatten=True):
+    for tile in tl.range(tl.program_id(0), tiles * SPLITS, tl.num_programs(0)):
         split = tile // tiles
         pid_m, pid_n = tile_of(tile % tiles, grid_m, grid_n, GROUP_M)
         start_m, start_n = pid_m * BLOCK_M, pid_n * BLOCK_N
         acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
         for step in range(steps):
             k = (split * steps + step) * BLOCK_K
-            if TRANS_A:
-                a = a_desc.load([k, start_m]).T  # [BLOCK_M, BLOCK_K]
-            else:
-                a = a_desc.load([start_m, k])
-            if TRANS_B:
-                b = b_desc.load([start_n, k]).T  # [BLOCK_K, BLOCK_N]
-            else:
-                b = b_desc.load([k, start_n])
+            a = a_desc.load([k, start_m]).T if TRANS_A else a_desc.load([start_m, k])  # [BLOCK_M, BLOCK_K]
+            b = b_desc.load([start_n, k]).T if TRANS_B else b_desc.load([k, start_n])  # [BLOCK_K, BLOCK_N]
             acc = tl.dot(a, b, acc, input_precision=PRECISION)
         parts = columns(acc, PARTS)
         for part in tl.static_range(PARTS):
             column = start_n + part * (BLOCK_N // PARTS)
+            bias = bias_desc.load([column]) if HAS_BIAS else None  # [BLOCK_N // PARTS]
             y, z = epilogue(
-                parts[part], start_m, column, N, bias_ptr, seed_ptr, threshold, scale,
+                parts[part], bias, start_m, column, N, seed_ptr, threshold, scale,
                 HAS_BIAS, ACTIVATION, SAVES, DROPS, BLOCK_M, BLOCK_N // PARTS,
             )  # fmt: skip
             if SPLITS > 1:
@@ -225,7 +220,7 @@ def gemm(
     N = b.size(0) if trans_b else b.size(1)
     precision = float32_precision() if a.dtype == torch.float32 else "ieee"
     if a.dtype == torch.float32 and precision != "ieee" and not trans_b:
-        # Tensor cores take 32-bit operands with K innermost alone: turned here once, they are copied 16 bytes at a time.
+        # Tensor cores take 32-bit operands with K innermost alone: turned once, they are copied 16 bytes at a time.
         b, trans_b = b.t().contiguous(), True
     c = torch.empty((M, N), dtype=a.dtype, device=a.device)
     saved = torch.empty_like(c) if saves_input(activation) else None
@@ -258,7 +253,7 @@ def gemm(
     wide = 16 // a.element_size()
     units = [math.gcd(size, wide) for size in (M, N, K)]
     counts = [size // unit for size, unit in zip((M, N, K), units, strict=True)]
-    scalars = (bias, seed, *counts, threshold(rate), 1.0 / (1.0 - rate), *units)
+    scalars = (seed, *counts, threshold(rate), 1.0 / (1.0 - rate), *units)
     if chosen.descriptors:
         width = chosen.block_n // chosen.parts
         stored = [1, chosen.block_m, width] if splits > 1 else [chosen.block_m, width]
@@ -267,11 +262,12 @@ def gemm(
             None if saved is None else _described(saved, stored),
             _described(a, [chosen.block_k, chosen.block_m] if trans_a else [chosen.block_m, chosen.block_k]),
             _described(b, [chosen.block_n, chosen.block_k] if trans_b else [chosen.block_k, chosen.block_n]),
+            None if bias is None else _described(bias, [width]),
             *scalars, **flags, PARTS=chosen.parts,
         )  # fmt: skip
     else:
         gemm_kernel[(count, splits)](
-            out, saved, a, b, *scalars, **flags, EVEN_K=K % chosen.block_k == 0,
+            out, saved, a, b, bias, *scalars, **flags, EVEN_K=K % chosen.block_k == 0,
             ACC=tl.float64 if a.dtype == torch.float64 else tl.float32,
         )  # fmt: skip
     return (sum_partials(out, c.dtype) if splits > 1 else c), saved

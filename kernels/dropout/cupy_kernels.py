@@ -15,7 +15,7 @@ _DROPOUT = Kernel("dropout/dropout.cu", "dropout", FLOATS)
 
 def supports(op: str, x: Tensor, rate: float, seed: object, noise_shape: tuple[int, ...] | None) -> str | None:
     """None, or why not."""
-    return why_not_these(x)
+    return why_not_these(x.numel(), x)
 
 
 def dropout_forward(x: Tensor, rate: float, seed: Tensor, noise_shape: Sequence[int] | None) -> Tensor:

@@ -11,7 +11,7 @@ def layer_norm(x: Tensor, gamma: Tensor | None, beta: Tensor | None, axes: tuple
     gamma, beta = (v if v is None else v.to(x.dtype) for v in (gamma, beta))
     sizes = [x.size(axis) for axis in axes]
     rank = x.dim()
-    if axes == tuple(range(rank - len(axes), rank)):
+    if tuple(axes) == tuple(range(rank - len(axes), rank)):
         return F.layer_norm(x, sizes, gamma, beta, epsilon)
     order = [axis for axis in range(rank) if axis not in axes] + list(axes)
     y = F.layer_norm(x.permute(order), sizes, gamma, beta, epsilon)

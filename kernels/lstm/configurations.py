@@ -11,9 +11,37 @@ import triton
 SHARED_MEMORY = {80: 166912, 86: 101376, 87: 166912, 89: 101376, 90: 232448, 100: 232448, 103: 232448, 120: 101376}
 
 
-def shared_memory(architecture: int) -> int:
-    """The most shared memory of a program, in bytes; for an architecture not listed the least of those that are."""
-    return SHARED_MEMORY.get(architecture, min(SHARED_MEMORY.values()))
+def padded(units: int) -> int:
+    """The side of the tile that holds the rows of R: a power of two that tensor cores take."""
+    return max(16, triton.next_power_of_2(units))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a configuration is chosen for: the sizes, dtype and precision of the products, and the device."""
+
+    batch: int
+    steps: int
+    units: int
+    dtype: torch.dtype
+    precision: str | None
+    architecture: int
+    sm_count: int
+
+    @property
+    def padded(self) -> int:
+        """See `padded`."""
+        return padded(self.units)
+
+    @property
+    def operand_bytes(self) -> int:
+        """Bytes of an element as it lies in shared memory: tf32x3 keeps its leading and its trailing bits apart."""
+        return self.dtype.itemsize * (2 if self.precision == "tf32x3" else 1)
+
+    @property
+    def shared_memory(self) -> int:
+        """The most shared memory of a program; on a device not listed the least of those that are."""
+        return SHARED_MEMORY.get(self.architecture, min(SHARED_MEMORY.values()))
 
 
 @dataclass(frozen=True)
@@ -23,35 +51,43 @@ class SequenceConfiguration:
     block_b: int
     num_warps: int
 
-    def why_invalid(self, units: int, dtype: torch.dtype, architecture: int) -> str | None:
+    def why_invalid(self, problem: Problem) -> str | None:
         """None, or why it cannot be launched."""
-        padded = padded_units(units)
-        resident = 4 * padded * padded * dtype.itemsize
-        exchanged = 4 * self.block_b * padded * dtype.itemsize
-        if resident + exchanged > shared_memory(architecture):
-            return f"R with {units} units in {dtype} takes {resident} bytes of shared memory and the states {exchanged}"
+        if problem.units == 0:
+            return "there are no units"
+        needed = (problem.padded + 2 * self.block_b) * 4 * problem.padded * problem.operand_bytes  # R; a step's gates
+        if needed > problem.shared_memory:
+            return f"R of {problem.units} units and a step take {needed} bytes of shared memory"
         return None
 
 
 @dataclass(frozen=True)
 class CooperativeConfiguration:
-    """All steps in one launch of programs that run at once, `block_b` sequences by `block_n` units each."""
+    """All steps in one launch of programs that run at once, `block_b` sequences by `block_n` units each.
+
+    A product is split into one part for each warp, and each part into chunks of `chunk` units: fewer registers.
+    """
 
     block_b: int
     block_n: int
+    chunk: int
     num_warps: int
-    chunk: int = 128
 
-    def why_invalid(self, batch: int, units: int, dtype: torch.dtype, architecture: int, sm_count: int) -> str | None:
+    def why_invalid(self, problem: Problem) -> str | None:
         """None, or why it cannot be launched."""
-        programs = triton.cdiv(batch, self.block_b) * triton.cdiv(units, self.block_n)
-        if programs > sm_count:
-            return f"{programs} programs are to run at once on {sm_count} multiprocessors"
-        padded = padded_units(units)
-        resident = 4 * padded * self.block_n * dtype.itemsize
-        exchanged = self.block_b * padded * dtype.itemsize
-        if resident + exchanged > shared_memory(architecture):
-            return f"a slice of R takes {resident} bytes of shared memory and a step's h {exchanged}"
+        if problem.units == 0:
+            return "there are no units"
+        if problem.precision == "ieee":
+            return "products without tensor cores do not fit the registers of a slice"
+        programs = triton.cdiv(problem.batch, self.block_b) * triton.cdiv(problem.units, self.block_n)
+        if programs > problem.sm_count:
+            return f"{programs} programs are to run at once on {problem.sm_count} multiprocessors"
+        if self.chunk * self.num_warps > 4 * problem.padded:
+            return f"{problem.units} units are fewer than chunks of {self.chunk} for {self.num_warps} warps"
+        exchanged = self.block_b * max(self.chunk * self.num_warps, 4 * self.block_n)
+        needed = (4 * problem.padded * self.block_n + exchanged) * problem.operand_bytes
+        if needed > problem.shared_memory:
+            return f"the slices of R and a chunk of h take {needed} bytes of shared memory"
         return None
 
 
@@ -68,17 +104,33 @@ class StepConfiguration:
 
 Configuration = SequenceConfiguration | CooperativeConfiguration | StepConfiguration
 
+SEQUENCE = {32: SequenceConfiguration(16, 4), 128: SequenceConfiguration(16, 8)}  # up to so many units
+COOPERATIVE = {
+    2: (
+        CooperativeConfiguration(16, 16, 32, 8),
+        CooperativeConfiguration(32, 16, 32, 8),
+        CooperativeConfiguration(64, 16, 16, 8),
+    ),
+    4: (CooperativeConfiguration(16, 16, 16, 8), CooperativeConfiguration(32, 16, 16, 8)),
+}  # by the bytes of an element
+STEP = {
+    2: (StepConfiguration(16, 32, 64, 4, 3), StepConfiguration(64, 32, 64, 4, 3)),
+    4: (StepConfiguration(16, 32, 32, 4, 3), StepConfiguration(32, 32, 32, 4, 3)),
+}
 
-def padded_units(units: int) -> int:
-    """The side of the tile that holds R: a power of two that tensor cores take."""
-    return max(16, triton.next_power_of_2(units))
 
+def choose_configuration(problem: Problem) -> Configuration:
+    """All steps in one launch where R fits, in one program or in as many as the device has; else one launch a step.
 
-def choose_configuration(
-    batch: int, steps: int, units: int, dtype: torch.dtype, architecture: int, sm_count: int
-) -> Configuration:
-    """One launch where R fits a program's shared memory, else one a step."""
-    sequence = SequenceConfiguration(16, 8 if units > 64 else 4)
-    if steps > 1 and sequence.why_invalid(units, dtype, architecture) is None:
-        return sequence
-    return StepConfiguration(16, 32, 64, 4, 3)
+    Among programs that wait for each other those are chosen that read the least from shared memory in a step.
+    """
+    size = min(4, problem.dtype.itemsize)
+    if problem.steps > 1:
+        sequence = next((known for units, known in SEQUENCE.items() if problem.units <= units), None)
+        if sequence is not None and sequence.why_invalid(problem) is None:
+            return sequence
+        fitting = [known for known in COOPERATIVE[size] if known.why_invalid(problem) is None]
+        if fitting:
+            return min(fitting, key=lambda known: 4 * known.block_n + known.block_b)
+    small, large = STEP[size]
+    return small if problem.batch <= small.block_b else large

@@ -10,6 +10,7 @@ Saved for backward, [B, T, .] each: z (4 H), c after the step, and h before it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,18 +23,17 @@ _FORWARD = Kernel("lstm/lstm.cu", "lstm_forward_step", FLOATS)
 _BACKWARD = Kernel("lstm/lstm.cu", "lstm_backward_step", FLOATS)
 
 
-def supports(op: str, x: Tensor, *arguments: object) -> str | None:
+def supports(op: str, x: Tensor, *arguments: Any) -> str | None:
     """None, or why not; the arguments are those of `aten.<op>`."""
     if any(callable(a) and not isinstance(a, Tensor) for a in arguments):
         return f"the CuPy kernels of {op} know activations by their names, and one is a function"
     factors = arguments[-5:-3] if op == "lstm" else arguments[-2:]
-    if any(isinstance(f, Tensor) and f.requires_grad for f in factors):
+    if any(f is not None and f.requires_grad for f in factors):
         return f"the CuPy kernels of {op} have no derivative by a dropout mask"
     tensors = [t for a in arguments for t in (a if isinstance(a, tuple) else (a,)) if isinstance(t, Tensor)]
-    recurrent_kernel = arguments[1] if op == "lstm" else arguments[3]
-    if isinstance(recurrent_kernel, Tensor) and x.numel() // max(1, x.size(-1)) * recurrent_kernel.size(1) >= 2**31:
-        return "CuPy kernels count elements in 32 bits, and the gates of all steps are more"
-    return why_not_these(x, *(t for t in tensors if t.dtype != torch.bool))
+    recurrent_kernel: Tensor = arguments[1] if op == "lstm" else arguments[3]
+    gates = x.shape[:-1].numel() * recurrent_kernel.size(1)
+    return why_not_these(gates, x, *(t for t in tensors if t.dtype != torch.bool))
 
 
 def lstm_forward(

@@ -63,9 +63,8 @@ def lstm_cooperative_forward_kernel(
     counter_ptr += tl.program_id(0)
     offs_b = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
     offs_n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    offs_k = tl.arange(0, BLOCK_K)
-    mask_b, mask_n, mask_k = offs_b < B, offs_n < H, offs_k < H
-    inside, inside_k = mask_b[:, None] & mask_n[None, :], mask_b[:, None] & mask_k[None, :]
+    mask_b, mask_n = offs_b < B, offs_n < H
+    inside = mask_b[:, None] & mask_n[None, :]
     state = offs_b.to(tl.int64)[:, None] * H + offs_n[None, :]
     rows = offs_b.to(tl.int64) * T
     tile, gate_tile = rows[:, None] * H + offs_n[None, :], rows[:, None] * (4 * H) + offs_n[None, :]
@@ -82,11 +81,16 @@ def lstm_cooperative_forward_kernel(
                 recurrent_kernel_ptr + (offs_p + k)[:, :, None] * (4 * H) + gate[:, :, None] * H + offs_n[None, None, :]
             )
             mask_p = (offs_p + k < H)[:, :, None] & mask_n[None, None, :]
-            slices = slices + (tl.load(part, mask=mask_p, other=0.0),)  # [PARTS, CHUNK, BLOCK_N]
+            slices += (tl.load(part, mask=mask_p, other=0.0),)  # [PARTS, CHUNK, BLOCK_N]
     else:
         column, unit = gate_columns(tl.program_id(1) * BLOCK_N, H, BLOCK_N)
-        columns = recurrent_kernel_ptr + offs_k[:, None] * (4 * H) + column[None, :]
-        r = tl.load(columns, mask=mask_k[:, None] & (unit < H)[None, :], other=0.0)  # [BLOCK_K, 4 BLOCK_N]
+        wide: tl.constexpr = PARTS * CHUNK if PARTS * CHUNK < BLOCK_K else BLOCK_K
+        offs_k = tl.arange(0, wide)
+        slices = ()
+        for k in tl.static_range(0, BLOCK_K, wide):
+            columns = recurrent_kernel_ptr + (offs_k + k)[:, None] * (4 * H) + column[None, :]
+            inside_r = (offs_k + k < H)[:, None] & (unit < H)[None, :]
+            slices += (tl.load(columns, mask=inside_r, other=0.0),)  # [wide, 4 BLOCK_N]
     h = load_state(h_0_ptr, state, inside, dtype)
     c = load_state(c_0_ptr, state, inside, ACCUMULATOR)
     if FACTORS == 1:
@@ -115,8 +119,12 @@ def lstm_cooperative_forward_kernel(
                 p = tl.dot(a, slices[chunk], p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
             p = sums_of_parts(p, BLOCK_B, BLOCK_N, PARTS)
         else:
-            a = tl.load(exchange + slot * H + offs_k[None, :], mask=inside_k, other=0.0, cache_modifier=".cg")
-            p = tl.dot(a, r, input_precision=PRECISION, out_dtype=ACCUMULATOR)  # [BLOCK_B, 4 BLOCK_N]
+            p = tl.zeros([BLOCK_B, 4 * BLOCK_N], ACCUMULATOR)
+            for chunk in tl.static_range(BLOCK_K // wide):
+                inside_k = mask_b[:, None] & (offs_k + chunk * wide < H)[None, :]
+                arrived = exchange + slot * H + (offs_k + chunk * wide)[None, :]
+                a = tl.load(arrived, mask=inside_k, other=0.0, cache_modifier=".cg")  # [BLOCK_B, wide]
+                p = tl.dot(a, slices[chunk], p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
         p_i, p_f, p_c, p_o = split_gates(p, BLOCK_B, BLOCK_N)
         z_i, z_f, z_c, z_o = z_i + p_i, z_f + p_f, z_c + p_c, z_o + p_o
         new, c_new, i, f, g, o = cell(z_i, z_f, z_c, z_o, c, ACTIVATION, RECURRENT_ACTIVATION, dtype == tl.bfloat16)
@@ -212,7 +220,7 @@ def lstm_cooperative_backward_kernel(
     for k in tl.static_range(0, BLOCK_K * 4 // PARTS, CHUNK):
         r_rows = recurrent_kernel_ptr + (gate * H + offs_k + k)[:, :, None] + offs_n[None, None, :] * (4 * H)
         mask_k = (offs_k + k < H)[:, :, None] & mask_n[None, None, :]
-        slices = slices + (tl.load(r_rows, mask=mask_k, other=0.0),)  # transposed, [PARTS, CHUNK, BLOCK_N]
+        slices += (tl.load(r_rows, mask=mask_k, other=0.0),)  # transposed, [PARTS, CHUNK, BLOCK_N]
     dh = load_state(g_h_ptr, state, inside, ACCUMULATOR)
     dc = load_state(g_c_ptr, state, inside, ACCUMULATOR)
     c_0 = load_state(c_0_ptr, state, inside, dtype)

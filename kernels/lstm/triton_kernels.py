@@ -22,10 +22,11 @@ from torch import Tensor
 from fastk.kernels.lstm.configurations import (
     Configuration,
     CooperativeConfiguration,
+    Problem,
     SequenceConfiguration,
     StepConfiguration,
     choose_configuration,
-    padded_units,
+    padded,
 )
 from fastk.kernels.lstm.triton_cooperative import lstm_cooperative_backward_kernel, lstm_cooperative_forward_kernel
 from fastk.kernels.lstm.triton_sequence import lstm_sequence_backward_kernel, lstm_sequence_forward_kernel
@@ -113,13 +114,14 @@ def lstm_forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(outputs, h, c, gates, cells, previous); outputs empty without return_sequences, the last three without save."""
     batch, steps, _ = x.shape
-    units, dtype = recurrent_kernel.size(0), x.dtype
+    units = recurrent_kernel.size(0)
     gates = project(x, kernel, bias, dropout_mask)
     outputs = x.new_empty((batch, steps, units) if return_sequences else 0)
     cells, previous = (x.new_empty((batch, steps, units) if save else 0) for _ in range(2))
     shown = shown_outputs(mask, h_0 is not None, zero_output_for_mask)
     scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
-    chosen = configuration or choose_configuration(batch, steps, units, dtype, architecture(), sm_count())
+    problem = Problem(batch, steps, units, x.dtype, precision(x.dtype), architecture(), sm_count())
+    chosen = configuration or choose_configuration(problem)
     run = _FORWARD[type(chosen)]
     results = outputs if return_sequences else None, gates, cells if save else None, previous if save else None
     if batch:
@@ -154,7 +156,8 @@ def lstm_backward(
     batch, steps, units = cells.shape
     shown = shown_outputs(mask, c_0 is not None, zero_output_for_mask)
     scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
-    chosen = configuration or choose_configuration(batch, steps, units, x.dtype, architecture(), sm_count())
+    problem = Problem(batch, steps, units, x.dtype, precision(x.dtype), architecture(), sm_count())
+    chosen = configuration or choose_configuration(problem)
     run = _BACKWARD[type(chosen)]
     grads = (None if g is None else g.contiguous() for g in (g_outputs, g_h, g_c))
     dz = torch.empty_like(gates)
@@ -202,7 +205,7 @@ def _sequence_forward(
         steps,
         **scan.flags(gates.dtype),
         BLOCK_B=chosen.block_b,
-        BLOCK_H=padded_units(units),
+        BLOCK_H=padded(units),
         num_warps=chosen.num_warps,
     )
     return h, c
@@ -239,7 +242,7 @@ def _sequence_backward(
         steps,
         **scan.flags(gates.dtype),
         BLOCK_B=chosen.block_b,
-        BLOCK_H=padded_units(units),
+        BLOCK_H=padded(units),
         num_warps=chosen.num_warps,
     )
     return dh_0, dc_0
@@ -281,8 +284,8 @@ def _cooperative_forward(
         **scan.flags(gates.dtype),
         BLOCK_B=chosen.block_b,
         BLOCK_N=chosen.block_n,
-        BLOCK_K=padded_units(units),
-        CHUNK=min(chosen.chunk, 4 * padded_units(units) // chosen.num_warps),
+        BLOCK_K=padded(units),
+        CHUNK=chosen.chunk,
         PARTS=chosen.num_warps,
         num_warps=chosen.num_warps,
         launch_cooperative_grid=True,
@@ -324,8 +327,8 @@ def _cooperative_backward(
         **scan.flags(gates.dtype),
         BLOCK_B=chosen.block_b,
         BLOCK_N=chosen.block_n,
-        BLOCK_K=padded_units(units),
-        CHUNK=min(chosen.chunk, 4 * padded_units(units) // chosen.num_warps),
+        BLOCK_K=padded(units),
+        CHUNK=chosen.chunk,
         PARTS=chosen.num_warps,
         num_warps=chosen.num_warps,
         launch_cooperative_grid=True,

@@ -18,7 +18,7 @@ _BACKWARD = Kernel("max_pool2d/max_pool2d.cu", "max_pool2d_backward", FLOATS, _P
 
 def supports(op: str, x: Tensor, window: Pair, strides: Pair, padding: Padding) -> str | None:
     """None, or why not."""
-    return why_not_these(x)
+    return why_not_these(x.numel(), x)
 
 
 def max_pool2d_forward(

@@ -9,6 +9,8 @@ What differs from `triton.runtime.interpreter.InterpreterBuilder` (3.6 to 3.9):
 - Functions of libdevice and one-instruction inline assembly run; an atomic is a point where programs take turns.
 """
 
+# ruff: noqa: D102 - the methods are Triton's; what is particular to ours is said above
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -23,7 +25,7 @@ from triton.backends.nvidia.compiler import min_dot_size
 from triton.runtime import interpreter as stock
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
-from fastk.kernels.verify import numerics
+from fastk.kernels.verify import numerics, transfer
 from fastk.kernels.verify.memory import ADDRESS_MASK, Monitor
 
 _ACQUIRES = (ir.MEM_SEMANTIC.ACQUIRE, ir.MEM_SEMANTIC.ACQUIRE_RELEASE)
@@ -37,7 +39,7 @@ _stock_numpy_type = stock._get_np_dtype
 
 def numpy_type(dtype: tl.dtype) -> np.dtype:
     """The numpy type that holds elements of a Triton type; bfloat16 is held in uint16, a pointer in uint64."""
-    scalar = dtype.scalar
+    scalar: Any = dtype.scalar
     found = _numpy_types.get(scalar.name)
     if found is None:
         found = _numpy_types[scalar.name] = _stock_numpy_type(scalar)
@@ -93,7 +95,7 @@ class Builder(InterpreterBuilder):
         if self.monitor is not None:
             self.monitor.access("loads", ptrs.data, lanes, np_dtype.itemsize)
         other_data = _undefined(ptrs.data.shape, np_dtype, dtype) if other is None else other.data
-        return TensorHandle(_native.load(ptrs.data & ADDRESS_MASK, lanes, other_data, np_dtype), dtype)
+        return TensorHandle(transfer.read(ptrs.data & ADDRESS_MASK, lanes, other_data), dtype)
 
     def create_masked_store(self, ptrs: TensorHandle, value: TensorHandle, mask: Any, *_: Any) -> None:
         lanes = np.asarray(mask.data)
@@ -101,7 +103,7 @@ class Builder(InterpreterBuilder):
             self.monitor.access("stores", ptrs.data, lanes, numpy_type(ptrs.get_element_ty()).itemsize)
         if self.turns is not None:
             self.turns.progress()
-        _native.store(ptrs.data & ADDRESS_MASK, value.data, lanes)
+        transfer.write(ptrs.data & ADDRESS_MASK, lanes, value.data)
 
     def create_atomic_rmw(
         self, op: Any, ptr: TensorHandle, val: TensorHandle, mask: TensorHandle, sem: Any, scope: Any
@@ -162,7 +164,7 @@ class Builder(InterpreterBuilder):
 
     def create_fp_to_fp(self, src: TensorHandle, dst_type: tl.dtype, rounding_mode: Any) -> TensorHandle:
         nearest = rounding_mode is None or rounding_mode == ir.ROUNDING_MODE.RTNE
-        if nearest and src.dtype.primitive_bitwidth > 8 and dst_type.primitive_bitwidth > 8:
+        if nearest and not src.dtype.scalar.is_fp8() and not dst_type.scalar.is_fp8():
             return _cast(_values(src), dst_type)
         return super().create_fp_to_fp(src, dst_type, rounding_mode)
 

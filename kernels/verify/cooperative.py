@@ -14,8 +14,8 @@ import numpy as np
 
 from fastk.errors import FastkError
 
-_IDLE_ROUNDS = 1_000  # turns of every program without a change to memory
-_IDLE_ATOMICS = 10_000  # of one program that has the machine for itself
+_IDLE_ROUNDS = 200  # turns of every program without a change to memory
+_IDLE_ATOMICS = 2_000  # of one program that has the machine for itself
 
 
 class LivelockError(FastkError, RuntimeError):

@@ -46,11 +46,15 @@ def tensor_cores(case: Case, architecture: int, code: MachineCode) -> str | None
 
 
 def one_wait(case: Case, architecture: int, code: MachineCode) -> str | None:
-    """The main loop waits for wgmma once a k-step: more waits leave the tensor cores idle between the products."""
-    if not case.tensor_cores or architecture != 90 or code.loop_waits <= 1:
+    """The main loop waits for wgmma once a k-step: more waits leave the tensor cores idle between the products.
+
+    tf32x3 is three products a k-step, and Triton waits for each.
+    """
+    most = 3 if case.dtype == "tf32x3" else 1
+    if not case.tensor_cores or architecture != 90 or code.loop_waits <= most:
         return None
     products = code.loop_tensor_cores.get("HGMMA", 0)
-    return f"The main loop waits {code.loop_waits} times for its {products} HGMMA; once would do."
+    return f"The main loop waits {code.loop_waits} times for its {products} HGMMA; {most} would do."
 
 
 def wide_loads(case: Case, architecture: int, code: MachineCode) -> str | None:

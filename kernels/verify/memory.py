@@ -187,7 +187,7 @@ class Monitor:
             spans.append(_span(tensor))
         self._starts = np.array([start for start, _, _ in spans], np.uint64)
         self._stops = np.array([stop for _, stop, _ in spans], np.uint64)
-        self._order = np.argsort(self._starts[1:], kind="stable") + 1
+        self._order = np.argsort(self._starts, kind="stable")
         self._regions = _regions(spans) if counts else []
         self._region_of = [
             next((region for region in self._regions if region.start <= start < region.stop), None)
@@ -258,11 +258,8 @@ class Monitor:
 
     def _owners(self, addresses: np.ndarray) -> np.ndarray:
         """The numbers of the tensors that addresses without a tag lie in; 0 where in none."""
-        starts = self._starts[self._order]
-        nearest = np.searchsorted(starts, addresses, side="right") - 1
-        owners = (
-            np.where(nearest >= 0, self._order[np.maximum(nearest, 0)], 0) if len(starts) else np.zeros_like(nearest)
-        )
+        nearest = np.searchsorted(self._starts[self._order], addresses, side="right") - 1
+        owners = self._order[nearest]  # the first starts at 0, so there always is one
         return np.where(addresses < self._stops[owners], owners, 0)
 
     def _note(self, kind: str, region: Region, granules: np.ndarray) -> None:

@@ -1,7 +1,8 @@
 """`tl.reduce` and `tl.associative_scan` of the interpreter, vectorised.
 
-The stock ones call the combining function for each element. These combine neighbours, halving the axis (a scan: shifted
-by 1, 2, 4, …), so that log2(n) calls do, in the order of the elements, as a warp does. Sums, maxima and minima go to numpy.
+The stock ones call the combining function for each element. These combine neighbours, halving the axis (a scan:
+shifted by 1, 2, 4, …), so that log2(n) calls do, in the order of the elements, as a warp does. Sums, maxima and minima
+go to numpy.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ def associative_scan(input: Any, axis: int, combine_fn: Any, reverse: bool = Fal
         data = [array[::-1] for array in data]
     shift = 1
     while shift < len(data[0]):
-        combined = _combine(combine_fn, dtypes, [x[:-shift] for x in data], [x[shift:] for x in data])
-        data = [np.concatenate([x[:shift], rest]) for x, rest in zip(data, combined, strict=True)]
+        earlier = [np.concatenate([x[:shift], x[:-shift]]) for x in data]  # the extent stays a power of two
+        combined = _combine(combine_fn, dtypes, earlier, data)
+        data = [np.concatenate([x[:shift], new[shift:]]) for x, new in zip(data, combined, strict=True)]
         shift *= 2
     if reverse:
         data = [array[::-1] for array in data]

@@ -90,15 +90,21 @@ def cases_in(source: str) -> dict[tuple[str, str, str], Case]:
 
 
 def tasks_for(sources: Iterable[str], architectures: Sequence[int], quick: bool) -> list[Task]:
-    """What is to be compiled."""
-    return [
-        Task(source, case.key, architecture)
-        for source in sources
-        for case in cases_in(source).values()
-        if case.quick or not quick
-        for architecture in case.architectures
-        if architecture in architectures
-    ]
+    """What is to be compiled: all cases for all their architectures, or with `quick` what the tests have time for.
+
+    Those are the quick cases for sm_90, and the first of each kernel for its other architectures too.
+    """
+    tasks = []
+    for source in sources:
+        kernels: set[str] = set()
+        for case in cases_in(source).values():
+            if quick and not case.quick:
+                continue
+            everywhere = not quick or case.kernel not in kernels or 90 not in case.architectures
+            wanted = case.architectures if everywhere else (90,)
+            tasks += [Task(source, case.key, architecture) for architecture in wanted if architecture in architectures]
+            kernels.add(case.kernel)
+    return tasks
 
 
 def compile_rows(task: Task) -> list[Row]:

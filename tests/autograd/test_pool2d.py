@@ -82,14 +82,14 @@ CASES = {
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_forward_and_gradient(op, pool, expected, case, padding, normal, close):
-    size, *arguments = case
+    size, window, strides = case
     x = normal(2, *size, 3)
     x[:, ::2] = x[:, ::2].round()  # equal maxima
-    y = pool(x.requires_grad_(), *arguments, padding)
-    close(y, expected(x, *arguments, padding), terms=math.prod(arguments[0]))
+    y = pool(x.requires_grad_(), window, strides, padding)
+    close(y, expected(x, window, strides, padding), terms=math.prod(window))
     g = normal(*y.shape)
     (dx,) = torch.autograd.grad(y, x, g.to(y.device))
-    close(dx, gradient_oracle(op, x.detach(), g, *arguments, padding), terms=math.prod(arguments[0]))
+    close(dx, gradient_oracle(op, x.detach(), g, window, strides, padding), terms=math.prod(window))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 8, 13, 24, 40, 65])  # vectors of 1 to 8, blocks with a rest, two blocks

@@ -6,9 +6,41 @@ import numpy as np
 import pytest
 import torch
 
-from fastk import autograd
+from fastk import autograd, config
 
 B, T, I, H = 3, 5, 2, 4  # noqa: E741 - the sizes as the contracts name them
+
+
+@pytest.fixture(autouse=True)
+def chosen(implementation):
+    """Each implementation runs each test."""
+    before = config.kernels()
+    config.set_kernels(implementation)
+    yield
+    config.set_kernels(before)
+
+
+@pytest.fixture
+def normal(normal, implementation, device):
+    """As elsewhere, in float32 where Triton kernels run on a GPU: float64 they take in the interpreter alone."""
+    if implementation != "triton" or device.type == "cpu":
+        return normal
+    return lambda *shape, dtype=torch.float32, **options: normal(*shape, dtype=dtype, **options)
+
+
+@pytest.fixture
+def gradcheck(implementation):
+    """The derivative by every tensor, or along one direction of each where every evaluation takes milliseconds."""
+
+    def check(function, *tensors):
+        if tensors[0].dtype != torch.float64:
+            pytest.skip("central differences need float64")
+        inputs = [tensor.clone().requires_grad_() for tensor in tensors]
+        fast = implementation != "aten"
+        options = {"fast_mode": fast, "check_undefined_grad": not fast}
+        assert torch.autograd.gradcheck(function, inputs, atol=1e-7, rtol=1e-5, **options)
+
+    return check
 
 
 def sigmoid(x):
@@ -83,7 +115,7 @@ MASKS = {
 
 
 def numpy_of(value):
-    return value.detach().double().numpy() if isinstance(value, torch.Tensor) else value
+    return value.detach().double().cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
 def oracle(kind, x, weights, states, mask, options):
@@ -144,10 +176,11 @@ def compare(kind, x, weights, states, mask, options, close):
 @pytest.mark.parametrize("with_states", [False, True])
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_masks_states_and_direction(kind, mask, with_states, dtype, normal, close):
+def test_masks_states_and_direction(kind, mask, with_states, dtype, normal, close, implementation):
     x, weights = normal(B, T, I, dtype=dtype), weights_of(kind, normal, dtype=dtype)
     states = [normal(B, H, dtype=dtype) for _ in range(KINDS[kind][4])] if with_states else None
-    for reverse, zero in itertools.product([False, True], repeat=2):
+    both = itertools.product([False, True], repeat=2)
+    for reverse, zero in both if implementation == "aten" else [(with_states, dtype == torch.float32)]:
         compare(kind, x, weights, states, mask, {"reverse": reverse, "zero_output_for_mask": zero}, close)
 
 
@@ -170,7 +203,9 @@ def test_options(kind, mask, normal, close):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_function_is_as_good_as_a_name(kind, normal):
+def test_a_function_is_as_good_as_a_name(kind, normal, implementation):
+    if implementation != "aten":
+        config.set_kernels("auto")  # kernels know names only
     x, weights = normal(B, T, I), weights_of(kind, normal)
     named = run(kind, x, weights, None, None, {"activation": "tanh"})[0]
     torch.testing.assert_close(run(kind, x, weights, None, None, {"activation": torch.tanh})[0], named)

@@ -15,7 +15,10 @@ pytestmark = pytest.mark.skipif(nvrtc.why_not() is not None, reason=str(nvrtc.wh
 STREAMING = ("epilogue_forward", "epilogue_backward", "im2col", "col2im", "max_pool2d_forward", "max_pool2d_backward")
 
 
-@pytest.mark.parametrize("architecture", [80, 90, pytest.param(100, marks=pytest.mark.slow)])
+ARCHITECTURES = [pytest.param(80, marks=pytest.mark.slow), 90, pytest.param(100, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("file", nvrtc.files())
 def test_resources(file, architecture):
     compiled = nvrtc.compile_file(file, architecture)
@@ -25,7 +28,7 @@ def test_resources(file, architecture):
         assert resources.registers <= (255 if "double" in name else 128), name  # 128: two blocks of 256 threads
 
 
-@pytest.mark.parametrize("architecture", [pytest.param(80, marks=pytest.mark.slow), 90])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("file", nvrtc.files())
 def test_instructions(file, architecture):
     for name, instructions in nvrtc.compile_file(file, architecture).code().items():

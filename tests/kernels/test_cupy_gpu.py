@@ -18,14 +18,15 @@ def layer():
     """(a function of x: a convolution, a pooling and a dense layer; x; the parameters)."""
     generator = torch.Generator("cuda").manual_seed(0)
     sizes = (4, 8, 8, 8), (3, 3, 8, 16), (16,), (256, 32), (32,)
-    x, *parameters = (torch.randn(size, generator=generator, device="cuda", requires_grad=True) for size in sizes)
+    tensors = [torch.randn(size, generator=generator, device="cuda", requires_grad=True) for size in sizes]
+    x, kernel, bias, weights, offsets = tensors
 
     def run(x, implementation="cupy"):
-        image = autograd.conv2d(x, *parameters[:2], padding="same", activation="relu", implementation=implementation)
+        image = autograd.conv2d(x, kernel, bias, padding="same", activation="relu", implementation=implementation)
         flat = autograd.max_pool2d(image, implementation=implementation).flatten(1)
-        return autograd.dense(flat, *parameters[2:], "tanh", implementation=implementation)
+        return autograd.dense(flat, weights, offsets, "tanh", implementation=implementation)
 
-    return run, x, parameters
+    return run, x, tensors[1:]
 
 
 def test_a_captured_step_is_the_step(layer):

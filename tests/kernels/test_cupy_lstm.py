@@ -28,8 +28,8 @@ def run(implementation, inputs, options, seeds, dtype=torch.float64):
     """(outputs, h, c) and the gradients of the inputs."""
     inputs = {name: tensor.to(dtype).requires_grad_() for name, tensor in inputs.items()}
     states = (inputs["h"], inputs["c"]) if "h" in inputs else None
-    weights = [inputs[name] for name in ("x", "kernel", "recurrent_kernel", "bias")]
-    outputs, _, (h, c) = autograd.lstm(*weights, states, **options, implementation=implementation)
+    weights = {name: inputs[name] for name in ("x", "kernel", "recurrent_kernel", "bias")}
+    outputs, _, (h, c) = autograd.lstm(**weights, initial_state=states, **options, implementation=implementation)
     results = [outputs, h, c]
     loss = sum((result * seed.to(dtype)).sum() for result, seed in zip(results, seeds, strict=True))
     gradients = torch.autograd.grad(loss, list(inputs.values()))  # type: ignore[arg-type]
@@ -82,7 +82,9 @@ def test_types(dtype, draw):
 def test_a_step_is_a_product_and_a_kernel(emulated_cupy, draw):
     inputs, _ = arguments(draw, False)
     x, kernel, recurrent_kernel, bias = (tensor.requires_grad_() for tensor in inputs.values())
-    autograd.lstm(x, kernel, recurrent_kernel, bias, implementation="cupy")[0].sum().backward()
+    outputs, last, _ = autograd.lstm(x, kernel, recurrent_kernel, bias, implementation="cupy")
+    assert outputs is not None
+    (outputs.sum() + last.sum()).backward()
     names = [launch.expression.partition("<")[0] for launch in emulated_cupy.launches]
     sums = ["epilogue_backward", "column_sums"]  # of the bias's gradient
     assert names == ["lstm_forward_step"] * T + ["lstm_backward_step"] * T + sums

@@ -89,14 +89,15 @@ def test_packed_is_contiguous_and_aligned():
 
 def test_which_tensors_are_refused():
     x = torch.ones(2)
-    assert why_not_these(x, None, x) is None
-    assert why_not_these(x, x.double()) == (
+    assert why_not_these(2, x, None, x) is None
+    assert why_not_these(2, x, x.double()) == (
         "CuPy kernels take tensors of one type, not torch.float64 beside torch.float32"
     )
-    assert "not torch.int64" in str(why_not_these(torch.ones(2, dtype=torch.int64)))
-    assert "32 bits" in str(why_not_these(torch.empty(2**31, device="meta")))
+    assert "not torch.int64" in str(why_not_these(2, torch.ones(2, dtype=torch.int64)))
+    assert "32 bits, and there are 2147483648" in str(why_not_these(2, torch.empty(2**31, device="meta")))
+    assert "32 bits" in str(why_not_these(2**31, x))
     with torch.autocast("cpu"):
-        assert why_not_these(x, x.bfloat16()) is None
+        assert why_not_these(2, x, x.bfloat16()) is None
 
 
 def test_cupy_is_asked_for_at_first_use_only(monkeypatch):

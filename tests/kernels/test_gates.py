@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("triton")
 
 from fastk.kernels import triton_runtime
-from fastk.kernels.verify import gates, machine_code
+from fastk.kernels.verify import gates, machine_code, report
 from fastk.kernels.verify.accesses import Place, places
 from fastk.kernels.verify.case import Case, collect
 from fastk.kernels.verify.compiler import compiling_for
@@ -71,6 +71,12 @@ def test_gates_that_a_case_does_not_ask_for_do_not_judge():
 
 def test_waits_are_those_of_wgmma_on_sm_90_alone():
     assert failed(dataclasses.replace(CODE, loop_waits=3, tensor_cores={"HMMA": 4}), architecture=80) == set()
+
+
+def test_tf32x3_may_wait_for_each_of_its_three_products():
+    exact = Case("kernel", "variant", "tf32x3", lambda: None, tensor_cores=True)
+    assert gates.problems(exact, 90, dataclasses.replace(CODE, loop_waits=3)) == {}
+    assert gates.problems(exact, 90, dataclasses.replace(CODE, loop_waits=4)).keys() == {"one_wait"}
 
 
 @pytest.mark.parametrize(
@@ -195,6 +201,31 @@ def test_cases_are_checked():
         case(architectures=(70, 80))
     with pytest.raises(ValueError, match="Two cases of dense are kernel / variant / bf16"):
         collect("dense", lambda: iter([case(), case()]))
+
+
+def test_quick_tasks_are_those_for_sm_90_and_one_of_each_kernel_for_the_others(monkeypatch):
+    def quick_case(kernel, dtype, **options):
+        return Case(kernel, "", dtype, lambda: None, quick=True, **options)
+
+    cases = [
+        quick_case("a", "bf16"),
+        quick_case("a", "fp16"),
+        Case("a", "", "fp32", lambda: None),
+        quick_case("b", "bf16", architectures=(90, 100)),
+        quick_case("b", "tf32", architectures=(80,)),
+    ]
+    monkeypatch.setattr(report, "cases_in", lambda source: {case.key: case for case in cases})
+
+    def compiled(architectures, quick):
+        tasks = report.tasks_for(["dense"], architectures, quick)
+        return [(task.key[0], task.key[2], task.architecture) for task in tasks]
+
+    assert compiled((80, 90, 100), quick=True) == [
+        ("a", "bf16", 80), ("a", "bf16", 90), ("a", "bf16", 100), ("a", "fp16", 90),
+        ("b", "bf16", 90), ("b", "bf16", 100), ("b", "tf32", 80),
+    ]  # fmt: skip
+    assert compiled((80,), quick=True) == [("a", "bf16", 80), ("b", "tf32", 80)]
+    assert len(compiled((80, 90, 100), quick=False)) == 12
 
 
 def test_compiling_is_refused_where_it_cannot_be_done():
