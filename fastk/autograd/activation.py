@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from fastk.autograd.checks import check_activation
+from fastk.autograd.library import Call, define, differentiate
 from fastk.dispatch import choose
+from fastk.kernels.activation import aten, saves_input
 
 
 def activation(x: Tensor, name: str, implementation: str = "auto") -> Tensor:
@@ -19,4 +22,17 @@ def activation(x: Tensor, name: str, implementation: str = "auto") -> Tensor:
     tensor([-0.2000,  2.0000])
     """
     check_activation(name, "activation")
-    return choose("activation", implementation, x, (x, name)).function(x, name)
+    choice = choose("activation", implementation, x, (x, name))
+    return choice.function(x, name) if choice.implementation == "aten" else _activation(x, name, choice.implementation)
+
+
+def _gradients(call: Call, g: Tensor) -> tuple[Tensor]:
+    x, name, implementation = call.arguments
+    return (_backward(g, x if saves_input(name) else call.outputs[0], name, implementation),)
+
+
+_forward = define("activation_forward(Tensor x, str name) -> Tensor", lambda x, name: torch.empty_like(x))
+_backward = define(
+    "activation_backward(Tensor g, Tensor value, str name) -> Tensor", lambda g, value, name: torch.empty_like(value)
+)
+_activation = differentiate(_forward, _gradients, aten.activation)

@@ -198,6 +198,11 @@ def activation_gradient(g, value, ACTIVATION: tl.constexpr):
 # ---------------------------------------------------------------- the elementwise op
 
 
+def supports(op: str, x: Tensor, name: str | None) -> str | None:
+    """None, or why not: the kernels take floats."""
+    return None if x.is_floating_point() else f"the Triton kernels of {op} take floats, not {x.dtype}"
+
+
 @triton.jit
 def activation_forward_kernel(y_ptr, x_ptr, units, ACTIVATION: tl.constexpr, UNIT: tl.constexpr, BLOCK: tl.constexpr):
     """y = f(x) over a flat tensor of units * UNIT elements, BLOCK units a program."""
