@@ -13,6 +13,7 @@ from fastk.kernels.lstm.configurations import (
     STEP,
     Configuration,
     CooperativeConfiguration,
+    Problem,
     SequenceConfiguration,
 )
 from fastk.kernels.lstm.triton_kernels import lstm_backward, lstm_forward
@@ -28,7 +29,7 @@ def cases() -> Iterator[Case]:
         name = "fp32" if dtype == "ieee" else dtype
         for form, configuration, units in _configurations(dtype):
             tiles = " ".join(f"{key}={value}" for key, value in vars(configuration).items())
-            for flags in _flags(dtype, configuration):
+            for flags in _flags(dtype, configuration, units):
                 usual = SEQUENCE[128], COOPERATIVE[_size(dtype)][0], STEP[_size(dtype)][-1]
                 quick = dtype in ("bf16", "tf32x3") and not flags and configuration in usual
                 for direction, launch in (("forward", _forward), ("backward", _backward)):
@@ -59,19 +60,27 @@ def _configurations(dtype: str) -> Iterator[tuple[str, Configuration, int]]:
     narrow = dtype in _TYPES
     for limit, configuration in SEQUENCE.items():
         yield "sequence", configuration, limit - 8 if narrow or limit < 64 else 56
-    for configuration in COOPERATIVE[_size(dtype)] if dtype != "ieee" else ():
-        largest = {16: 504, 32: 1000, 64: 504}[configuration.block_b] if narrow else 504
-        units = 248 if dtype == "tf32x3" else largest
-        yield "cooperative", configuration, units
+    for configuration in COOPERATIVE[_size(dtype)]:
+        for units in (1000, 504, 248):  # the most that fit
+            if _fits(configuration, units, dtype, ()):
+                yield "cooperative", configuration, units
+                break
     for configuration in STEP[_size(dtype)]:
         yield "step", configuration, 1000
 
 
-def _flags(dtype: str, configuration: Configuration) -> Iterator[tuple[str, ...]]:
+def _fits(configuration: CooperativeConfiguration, units: int, dtype: str, flags: tuple[str, ...]) -> bool:
+    factors, precision = (4 if "dropout" in flags else 0), (None if dtype in _TYPES else dtype)
+    kind = _TYPES.get(dtype, torch.float32)
+    return configuration.why_invalid(Problem(_BATCH, _STEPS, units, kind, precision, factors, 90, 132)) is None
+
+
+def _flags(dtype: str, configuration: Configuration, units: int) -> Iterator[tuple[str, ...]]:
     yield ()
     if dtype in ("bf16", "tf32x3"):
         yield ("mask", "state", "reverse")
-        if configuration.block_b < 64:  # as `choose_configuration` has it
+        cooperative = isinstance(configuration, CooperativeConfiguration)
+        if _fits(configuration, units, dtype, ("dropout",)) if cooperative else configuration != STEP[2][-1]:
             yield ("dropout",)
     if dtype == "bf16" and configuration in (SEQUENCE[128], STEP[2][-1]):
         yield ("gelu",)

@@ -42,20 +42,27 @@ class CooperativeConfiguration:
         """None, or why it cannot be launched."""
         if problem.units == 0:
             return "there are no units"
-        if problem.precision == "ieee":
-            return "products without tensor cores do not fit the registers of a slice"
         programs = triton.cdiv(problem.batch, self.block_b) * triton.cdiv(problem.units, self.block_n)
         if programs > problem.sm_count:
             return f"{programs} programs are to run at once on {problem.sm_count} multiprocessors"
         if self.chunk * self.num_warps > 4 * problem.padded:
             return f"{problem.units} units are fewer than chunks of {self.chunk} for {self.num_warps} warps"
-        if self.block_b * problem.padded > 2**15 or (self.block_b > 32 and problem.factors == 4):
+        if not self._fits_registers(problem):
             return f"h of {self.block_b} sequences and {problem.units} units does not fit the registers of a program"
         exchanged = self.block_b * max(self.chunk * self.num_warps, 4 * self.block_n)
         needed = (4 * problem.padded * self.block_n + exchanged) * problem.operand_bytes
         if needed > problem.shared_memory:
             return f"the slices of R and a chunk of h take {needed} bytes of shared memory"
         return None
+
+    def _fits_registers(self, problem: Problem) -> bool:
+        """Which of the compiled kernels have no spills."""
+        each_gate = problem.factors == 4
+        if problem.precision == "ieee":  # products without tensor cores are unrolled
+            return False
+        if problem.precision == "tf32x3":  # operands are split in two
+            return self.block_b == 16 and not each_gate
+        return self.block_b * problem.padded <= 2**15 and (self.block_b <= 32 or not each_gate)
 
 
 Configuration = SequenceConfiguration | CooperativeConfiguration | StepConfiguration
