@@ -58,8 +58,7 @@ def _flags(dtype: str, configuration: Configuration) -> Iterator[tuple[str, ...]
     for place in ((), ("before",)):
         yield place
         if dtype in ("bf16", "tf32x3"):
-            yield (*place, "mask", "state", "reverse")
-            yield (*place, "dropout", "biases")
+            yield (*place, "mask", "state", "reverse", "dropout", "biases")
     if dtype == "bf16" and configuration in (SEQUENCE[128], STEP[2][-1]):
         yield ("gelu",)
 
