@@ -29,7 +29,10 @@ from fastk.kernels.step_options import StepOptions
 from fastk.kernels.triton_runtime import INTERPRETED, sm_count
 
 SPANS = 128  # how many partial sums the norm of all gradients is made of; each program of a step reads them: 512 bytes
-SQUARES: dict[str, Any] = {"TILE": 8192, "num_warps": 16}  # 128 programs have to keep as many bytes under way as the memory takes
+SQUARES: dict[str, Any] = {
+    "TILE": 8192,
+    "num_warps": 16,
+}  # 128 programs have to keep as many bytes under way as the memory takes
 TAIL = 8  # elements; a 16-byte vector of the smallest type has as many
 DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 _KEPT = 32  # tables, the latest ones

@@ -18,6 +18,8 @@ in one cooperative launch, each program keeping a slice of R and all of them mee
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import triton
 import triton.language as tl
@@ -92,6 +94,42 @@ def wait(counter_ptr, target):
 
 
 # ---------------------------------------------------------------- before the scan
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the forms of the scan and its derivative are told alike.
+
+    factors: the recurrent dropout factors; shown: see `shown_outputs`.
+    """
+
+    recurrent_kernel: Tensor
+    mask: Tensor | None
+    factors: Tensor | None
+    activation: str
+    recurrent_activation: str
+    reverse: bool
+    shown: int
+
+    @classmethod
+    def of(cls, recurrent_kernel: Tensor, mask: Tensor | None, factors: Tensor | None, *others) -> Scan:
+        """With the tensors laid out as the kernels read them."""
+        mask = None if mask is None else mask.contiguous()
+        factors = None if factors is None else factors.contiguous()
+        return cls(recurrent_kernel.contiguous(), mask, factors, *others)
+
+    def flags(self, dtype: torch.dtype) -> dict:
+        """The kernels' flags that do not depend on the form."""
+        return {
+            "H": self.recurrent_kernel.size(0),
+            "ACTIVATION": self.activation,
+            "RECURRENT_ACTIVATION": self.recurrent_activation,
+            "FACTORS": gate_factors(self.factors),
+            "SHOWN": self.shown,
+            "REVERSE": self.reverse,
+            "PRECISION": precision(dtype),
+            "ACCUMULATOR": accumulator(dtype),
+        }
 
 
 def project(x: Tensor, kernel: Tensor, bias: Tensor | None, factors: Tensor | None) -> Tensor:

@@ -73,8 +73,9 @@ def sum_partials(partial: Tensor, dtype: torch.dtype) -> Tensor:
     if not length:
         return out
     unit = math.gcd(length, 4)
-    # Few programs with many rows each would not fill the device: rows beside each other instead.
-    block_s, block_l = (1, 1024) if length >= 65536 else (16, 64)
+    # Few programs with many rows each would not fill the device: rows beside each other instead, and for many rows more
+    # of them, since each turn of the loop waits for memory once.
+    block_s, block_l = (1, 1024) if length >= 65536 else (16, 64) if count <= 64 else (128, 32)
     sum_partials_kernel[(triton.cdiv(length, block_l),)](
         out, partial, count, length // unit, L_UNIT=unit, BLOCK_S=block_s, BLOCK_L=block_l, num_warps=4
     )

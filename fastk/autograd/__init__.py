@@ -24,7 +24,7 @@ from fastk.autograd.pool2d import average_pool1d, average_pool2d, max_pool1d, ma
 from fastk.autograd.rmsprop import rmsprop_
 from fastk.autograd.sgd import sgd_
 from fastk.autograd.simple_rnn import simple_rnn, simple_rnn_cell
-from fastk.autograd.softmax_cross_entropy import softmax_cross_entropy
+from fastk.autograd.softmax_cross_entropy import softmax_cross_entropy, softmax_cross_entropy_with_gradient
 from fastk.autograd.steps import StepOptions
 
 __all__ = [
@@ -51,4 +51,5 @@ __all__ = [
     "simple_rnn",
     "simple_rnn_cell",
     "softmax_cross_entropy",
+    "softmax_cross_entropy_with_gradient",
 ]

@@ -173,7 +173,7 @@ def _check_padding(padding: str | Padding, op: str) -> str | Padding:
     )
 
 
-# In the schemas padding is (top, bottom, left, right), and what a `Tensor saved` holds is for the implementation to say.
+# In the schemas padding is (top, bottom, left, right); `saved` is what the activation was taken of, where it is needed.
 
 
 def _forward_shapes(x, kernel, bias, strides, padding, dilation, groups, activation):

@@ -66,7 +66,7 @@ def _forward_shapes(x, gamma, beta, axes, epsilon):
 
 
 def _backward_shapes(g, x, gamma, mean, r, axes, needed):
-    sums = mean.new_empty((2, *(x.size(axis) for axis in axes)) if needed[1] else 0)
+    sums = mean.new_empty([2, *[x.size(axis) for axis in axes]] if needed[1] else [0])
     return x.new_empty(x.shape if needed[0] else 0), sums
 
 

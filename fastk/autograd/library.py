@@ -37,6 +37,7 @@ class Op:
     run: Callable[..., Any]
 
     def __call__(self, *arguments: Any) -> Any:
+        """The op of these arguments."""
         return self.overload(*arguments) if _traced(arguments[0]) else self.run(*arguments)
 
 

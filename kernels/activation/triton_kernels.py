@@ -27,8 +27,6 @@ from torch import Tensor
 from fastk.kernels.activation.configurations import ElementwiseConfiguration, choose_configuration, unit
 from fastk.kernels.triton_runtime import sm_count
 
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-
 LEAKY_SLOPE = tl.constexpr(0.2)
 SELU_SCALE = tl.constexpr(1.0507009873554805)
 SELU_SCALE_ALPHA = tl.constexpr(1.7580993408473766)
@@ -200,6 +198,11 @@ def activation_gradient(g, value, ACTIVATION: tl.constexpr):
 # ---------------------------------------------------------------- the elementwise op
 
 
+def supports(op: str, x: Tensor, name: str | None) -> str | None:
+    """None, or why not: the kernels take floats."""
+    return None if x.is_floating_point() else f"the Triton kernels of {op} take floats, not {x.dtype}"
+
+
 @triton.jit
 def activation_forward_kernel(y_ptr, x_ptr, units, ACTIVATION: tl.constexpr, UNIT: tl.constexpr, BLOCK: tl.constexpr):
     """y = f(x) over a flat tensor of units * UNIT elements, BLOCK units a program."""
@@ -229,11 +232,6 @@ def activation_backward_kernel(
 def compute_type(x):
     """x in float32; in float64 where that is its type."""
     return x if x.dtype == tl.float64 else x.to(tl.float32)
-
-
-def supports(op: str, x: Tensor, name: str) -> str | None:
-    """None, or a sentence saying why not."""
-    return None if x.dtype in _DTYPES else f"the Triton kernels of {op} take floats of 16 to 64 bits, not {x.dtype}"
 
 
 def activation_forward(x: Tensor, name: str | None, configuration: ElementwiseConfiguration | None = None) -> Tensor:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 
-from fastk.kernels.batch_norm.configurations import SHIPPED, STREAMED, WHOLE, TileConfiguration
+from fastk.kernels.batch_norm.configurations import STREAMED, WHOLE, TileConfiguration
 from fastk.kernels.batch_norm.triton_kernels import batch_norm_backward, batch_norm_forward
 from fastk.kernels.verify.case import Case
 
+Launch = Callable[[], None]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 QUICK = (WHOLE[3], STREAMED[2])  # 128 rows at once; 64 channels
 
 
-def _launch(tile: TileConfiguration, dtype: str, activation: str | None, masked: bool, backward: bool) -> None:
-    R = tile.BLOCK_R - 3 if tile in WHOLE else 1_000_003
+def _launch(tile: TileConfiguration, R: int, dtype: str, activation: str, masked: bool, backward: bool) -> None:
     C = tile.BLOCK_C * 2 + 8 if tile.BLOCK_C > 16 else 24  # divisible by 8 and by no higher power of two
     x = torch.empty(R, C, dtype=DTYPES[dtype], device="meta")
     gamma, beta, mean, variance = (torch.empty(C, device="meta") for _ in range(4))
@@ -29,24 +29,29 @@ def _launch(tile: TileConfiguration, dtype: str, activation: str | None, masked:
         batch_norm_forward(x, gamma, beta, None, None, 1, 1e-3, True, mask, activation, tile)
 
 
+def _launches(tile: TileConfiguration, R: int) -> Iterator[tuple[str, str, bool, Launch, Launch]]:
+    """(variant, dtype, whether quick, forward, backward): with ReLU, and with GELU and a mask, which take the most."""
+    for dtype in DTYPES:
+        if dtype == "fp16" and tile not in QUICK:  # the same code as bf16 but for the conversions
+            continue
+        for activation, masked in (("relu", False), ("gelu", True)):
+            words = f"{tile.BLOCK_R}x{tile.BLOCK_C} w{tile.num_warps} {activation}{' masked' if masked else ''}"
+            launch = partial(_launch, tile, R, dtype, activation, masked)
+            yield words, dtype, tile in QUICK and not masked, partial(launch, False), partial(launch, True)
+
+
 def cases() -> Iterator[Case]:
-    """Every shipped tile: with ReLU, and with GELU and a mask, which take the most registers."""
-    for tile in SHIPPED:
-        for dtype in DTYPES:
-            if dtype == "fp16" and tile not in QUICK:  # the same code as bf16 but for the conversions
-                continue
-            for activation, masked in (("relu", False), ("gelu", True)):
-                words = f"{tile.BLOCK_R}x{tile.BLOCK_C} w{tile.num_warps} {activation}{' masked' if masked else ''}"
-                launches = [partial(_launch, tile, dtype, activation, masked, backward) for backward in (False, True)]
-                quick = tile in QUICK and not masked
-                if tile in WHOLE:
-                    yield Case("whole_forward_kernel", words, dtype, launches[0], quick=quick)
-                    yield Case("whole_backward_kernel", words, dtype, launches[1], quick=quick)
-                    continue
-                yield Case("normalise_kernel", words, dtype, launches[0], quick=quick)
-                yield Case("input_gradient_kernel", words, dtype, launches[1], quick=quick)
-                # What these two store is a row of sums for each program, beside megabytes that they read.
-                yield Case("moments_kernel", words, dtype, launches[0], wide=False, quick=quick)
-                yield Case("gradient_sums_kernel", words, dtype, launches[1], wide=False, quick=quick)
-                if tile is STREAMED[0] and dtype == "fp32":  # it sees sums alone, in float32
-                    yield Case("combine_moments_kernel", words, dtype, launches[0], wide=False, quick=quick)
+    """Every shipped tile."""
+    for tile in WHOLE:
+        for words, dtype, quick, forward, backward in _launches(tile, tile.BLOCK_R - 3):
+            yield Case("whole_forward_kernel", words, dtype, forward, quick=quick)
+            yield Case("whole_backward_kernel", words, dtype, backward, quick=quick)
+    for tile in STREAMED:
+        for words, dtype, quick, forward, backward in _launches(tile, 1_000_003):
+            yield Case("normalise_kernel", words, dtype, forward, quick=quick)
+            yield Case("input_gradient_kernel", words, dtype, backward, quick=quick)
+            # What these two store is a row of sums for each program, beside the megabytes that they read.
+            yield Case("moments_kernel", words, dtype, forward, wide=False, quick=quick)
+            yield Case("gradient_sums_kernel", words, dtype, backward, wide=False, quick=quick)
+            if tile is QUICK[1] and dtype == "fp32":  # it sees statistics alone, in float32
+                yield Case("combine_moments_kernel", words, dtype, forward, wide=False, quick=quick)

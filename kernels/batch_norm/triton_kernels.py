@@ -16,8 +16,8 @@ Statistics take one pass over x. Each lane of a tile keeps a count, a mean and a
 numbers: data of mean 1e4 and deviation 1 keep their variance in float32. No atomics, and one order: the same bits in
 every run. Up to 512 rows fit in a tile: then forward is one launch, and so is backward.
 
-Saved are x, mean and variance; the activation's input is computed again. Least bytes: forward x twice and y once (x once
-at given statistics or up to 512 rows), backward x and g twice and dx once (once each up to 512 rows).
+Saved are x, mean and variance; the activation's input is computed again. Least bytes: forward x twice and y once (x
+once at given statistics, or up to 512 rows), backward x and g twice and dx once (once each up to 512 rows).
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ def whole_forward_kernel(
     y_ptr, mean_ptr, variance_ptr, count_ptr, x_ptr, gamma_ptr, beta_ptr, mask_ptr, epsilon, fuzz, R, C_UNITS,
     ACTIVATION: tl.constexpr, C_UNIT: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
+    """y and the statistics of BLOCK_C channels."""
     C = C_UNITS * C_UNIT
     offs_r = tl.arange(0, BLOCK_R)
     offs_c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -124,8 +125,7 @@ def whole_forward_kernel(
     tl.store(y_ptr + offs, y.to(y_ptr.dtype.element_ty), mask=mask)
     tl.store(mean_ptr + offs_c[None, :], mean, mask=mask_c[None, :])
     tl.store(variance_ptr + offs_c[None, :], variance, mask=mask_c[None, :])
-    if mask_ptr is not None:
-        tl.store(count_ptr, tl.sum(counted.to(x.dtype), 0), mask=tl.program_id(0) == 0)
+    tl.store(count_ptr, tl.sum(counted.to(x.dtype), 0), mask=tl.program_id(0) == 0)
 
 
 @triton.jit
@@ -134,6 +134,7 @@ def whole_backward_kernel(
     C_UNITS, HAS_DX: tl.constexpr, ACTIVATION: tl.constexpr, FROM_INPUT: tl.constexpr,
     C_UNIT: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
+    """dx of BLOCK_C channels, and sums[0 and 1, :] = dgamma and dbeta."""
     C = C_UNITS * C_UNIT
     offs_r = tl.arange(0, BLOCK_R)
     offs_c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -329,7 +330,7 @@ def batch_norm_forward(
     activation: str | None,
     configuration: TileConfiguration | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(y, mean, variance, how many rows are counted under a mask); what is not computed is empty."""
+    """(y, mean, variance, how many rows were counted [1]); what is not computed is empty."""
     x = x.contiguous()
     R, C, tile, shape = _plan(x, configuration)
     y = torch.empty_like(x)

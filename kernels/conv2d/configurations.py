@@ -60,7 +60,7 @@ _CORRELATION = {
     "tf32x3": (T(128, 64, 32, 8, 3), T(64, 64, 32, 4, 3), T(64, 32, 32, 4, 3)),  # 128 x 128: 504 bytes on sm_80
     "ieee": (T(128, 64, 16, 8, 2), T(64, 64, 16, 4, 2), T(64, 32, 16, 4, 2)),
 }
-_CORRELATION_INSTEAD = {
+_CORRELATION_INSTEAD: dict[tuple[int, str, TileConfiguration], TileConfiguration] = {
     (100, "tf32x3", T(128, 64, 32, 8, 3)): T(128, 64, 32, 4, 3),  # 16 bytes, and 48 in place of those on sm_90
 }
 _GRADIENT = {
@@ -75,7 +75,7 @@ _GRADIENT = {
     "tf32x3": (T(64, 64, 32, 4, 3), T(64, 32, 32, 4, 3)),
     "ieee": (T(64, 64, 16, 8, 2), T(64, 32, 16, 4, 2)),
 }
-_GRADIENT_INSTEAD = {
+_GRADIENT_INSTEAD: dict[tuple[int, str, TileConfiguration], TileConfiguration] = {
     (90, "half", T(128, 128, 64, 8, 3)): T(128, 128, 64, 4, 3),  # C7515: wgmma serialised; 136 bytes on sm_80
 }
 
@@ -85,7 +85,7 @@ def shipped(kind: str, architecture: int, by_kernel: bool = False) -> tuple[Tile
     """The tiles of a kind of arithmetic, for the correlation or (by_kernel) the gradient by the kernel."""
     table, instead = (_GRADIENT, _GRADIENT_INSTEAD) if by_kernel else (_CORRELATION, _CORRELATION_INSTEAD)
     nearest = max(a for a in ARCHITECTURES if a <= architecture or a == ARCHITECTURES[0])
-    return tuple(instead.get((nearest, kind, t), t) for t in table[kind])
+    return tuple(instead.get((nearest, kind, t)) or t for t in table[kind])
 
 
 def kind_of(dtype: torch.dtype, precision: str) -> str:

@@ -110,9 +110,7 @@ def kernel_gradient(
     pixels, patch = batch * rows * columns, math.prod(window) * inner
     if not pixels or not patch * filters:
         return x.new_zeros(shape)
-    chosen = configuration or choose_gradient_configuration(
-        patch, outer, kind_of(x.dtype, precision), architecture()
-    )
+    chosen = configuration or choose_gradient_configuration(patch, outer, kind_of(x.dtype, precision), architecture())
     tiles = triton.cdiv(patch, chosen.block_m) * triton.cdiv(outer, chosen.block_n)
     blocks = triton.cdiv(pixels, chosen.block_k)
     # Offsets from a program's first image are 32 bits wide: no program goes through more than 2^29 elements.

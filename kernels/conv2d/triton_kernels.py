@@ -9,6 +9,8 @@ the result, from which most activations know their derivative; for the others z,
     dx = gz correlated backwards with W               the same implicit GEMM (`triton_correlation`)
     dW = patches of x times gz                        split over the pixels (`triton_kernel_gradient`)
 
+A window of one pixel is a matrix product over all of them, and goes to `dense`.
+
 Nothing is recomputed, no patch is stored, and no sum depends on the order in which programs run.
 """
 
@@ -23,6 +25,7 @@ from fastk.kernels.activation import saves_input
 from fastk.kernels.activation.triton_kernels import activation_backward
 from fastk.kernels.conv2d.triton_correlation import correlate, input_gradient
 from fastk.kernels.conv2d.triton_kernel_gradient import kernel_gradient
+from fastk.kernels.dense.triton_kernels import dense_backward, dense_forward
 from fastk.kernels.triton_reduction import bias_gradient
 from fastk.kernels.triton_runtime import INTERPRETED, float32_precision
 from fastk.kernels.window import Padding, Pair, output_size
@@ -64,6 +67,8 @@ def conv2d_forward(
     activation: str | None,
 ) -> tuple[Tensor, Tensor]:
     """(y, z); padding is (top, bottom, left, right), and z is empty where the activation's derivative needs none."""
+    if _is_dense(kernel, strides, padding, groups):
+        return dense_forward(x, kernel[0, 0], bias, activation, 0.0, None)
     x, kernel = x.contiguous(), kernel.contiguous()
     steps, pads, reach = _pairs(strides, padding, dilation)
     size = output_size(x.shape[1:3], kernel.shape[:2], steps, reach, pads)
@@ -87,6 +92,9 @@ def conv2d_backward(
     needed: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(dx, dW, db) for those of x, kernel and bias that are `needed`; the others are empty."""
+    if _is_dense(kernel, strides, padding, groups):
+        dx, dW, db = dense_backward(g, x, kernel[0, 0], y, saved, activation, 0.0, None, needed)
+        return dx, dW.view(kernel.shape) if needed[1] else dW, db
     gz, db = epilogue_gradient(g, saved if saves_input(activation) else y, activation, needed[2])
     windows = _pairs(strides, padding, dilation)
     dx, dW = x.new_empty(0), x.new_empty(0)
@@ -102,11 +110,15 @@ def epilogue_gradient(g: Tensor, value: Tensor, activation: str | None, needs_bi
     """(gz, db) of y = activation(z + bias), db empty unless needed; value is what `activation_gradient` takes."""
     g = g.contiguous()
     if needs_bias:
-        channels = g.size(-1)
-        gz, db = bias_gradient(g.view(-1, channels), value.view(-1, channels), activation)
+        gz, db = bias_gradient(g.flatten(0, -2), value.flatten(0, -2), activation)
         return gz.view(g.shape), db
     gz = g if activation in (None, "linear") else activation_backward(g, value, activation)
     return gz, g.new_empty(0)
+
+
+def _is_dense(kernel: Tensor, strides: Sequence[int], padding: Sequence[int], groups: int) -> bool:
+    """Whether every pixel is multiplied by one matrix, which `dense` does with copies of whole tiles."""
+    return groups == 1 and kernel.size(0) == kernel.size(1) == 1 and max(strides) == 1 and not any(padding)
 
 
 def _precision(x: Tensor) -> str:

@@ -8,21 +8,20 @@ from functools import partial
 import torch
 
 from fastk import config
-from fastk.kernels.dense.configurations import DESCRIPTORS, POINTERS, GemmConfiguration
+from fastk.kernels.dense.configurations import ARCHITECTURES, GemmConfiguration, shipped
 from fastk.kernels.dense.triton_gemm import gemm
 from fastk.kernels.verify.case import Case
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "tf32": torch.float32}
 DTYPES["tf32x3"] = torch.float32
-FORWARD = {"activation": "relu"}
+FORWARD = {"relu": {"activation": "relu"}}
 EPILOGUES = {
     "linear": {"bias": False},
     "gelu": {"activation": "gelu"},
     "relu dropout": {"activation": "relu", "rate": 0.1},
     "gelu dropout": {"activation": "gelu", "rate": 0.1},
 }
-# The three products of a step: y = x W, dx = g W^T, dW = x^T g.
-PRODUCTS = {"": {}, "dx": {"trans_b": True, "bias": False}, "dW": {"trans_a": True, "bias": False}}
+GRADIENTS = {"dx": {"trans_b": True, "bias": False}, "dW": {"trans_a": True, "bias": False}}
 SIZE = 1000  # divisible by 8 and not by 16
 
 
@@ -60,24 +59,23 @@ def launch(
 
 
 def cases() -> Iterator[Case]:
-    """Every shipped tile with each dtype and product; the epilogues at the largest tiles."""
+    """Every shipped tile with each dtype and product; the epilogues at the largest tiles of their kernel."""
     for dtype in DTYPES:
         kind = "half" if dtype in ("bf16", "fp16") else "ieee" if dtype == "fp32" else dtype
-        for tile in POINTERS[kind] + (DESCRIPTORS if kind == "half" else ()):
-            largest = tile in (POINTERS[kind][0], DESCRIPTORS[0])
-            for product, options in PRODUCTS.items():
-                variants = {"relu": FORWARD} | (EPILOGUES if largest else {}) if product == "" else {product: options}
-                for name, flags in variants.items():
-                    yield Case(
-                        "gemm_descriptor_kernel" if tile.descriptors else "gemm_kernel",
-                        f"{tile} {name}",
-                        dtype,
-                        partial(launch, dtype, tile, **flags),
-                        tensor_cores=kind != "ieee",
-                        waits=3 if kind == "tf32x3" else 1,
-                        # Both operands of dW have K outermost, which 32-bit tensor cores do not take: they are turned
-                        # on the way to shared memory, an element at a time.
-                        wide=not (product == "dW" and kind in ("tf32", "tf32x3")),
-                        architectures=(90, 100) if tile.descriptors else (80, 90, 100),
-                        quick=name == "relu" and largest,
-                    )
+        tables = {architecture: shipped(kind, architecture) for architecture in ARCHITECTURES}
+        first = [next(t for t in tables[90] if t.descriptors == how) for how in {t.descriptors for t in tables[90]}]
+        for tile in dict.fromkeys(tile for table in tables.values() for tile in table):
+            largest = tile in first or tile == tables[80][0]
+            for name, flags in (FORWARD | EPILOGUES | GRADIENTS if largest else FORWARD | GRADIENTS).items():
+                yield Case(
+                    "gemm_descriptor_kernel" if tile.descriptors else "gemm_kernel",
+                    f"{tile} {name}",
+                    dtype,
+                    partial(launch, dtype, tile, **flags),
+                    tensor_cores=kind != "ieee",
+                    # Both operands of dW have K outermost, which 32-bit tensor cores do not take: they are turned on
+                    # the way to shared memory, an element at a time.
+                    wide=not (name == "dW" and kind in ("tf32", "tf32x3")),
+                    architectures=tuple(a for a in ARCHITECTURES if tile in tables[a]),
+                    quick=name == "relu" and tile in first,
+                )

@@ -55,17 +55,27 @@ class GemmConfiguration:
 
 G = GemmConfiguration
 # By kind of arithmetic, from the largest tile to the smallest.
-POINTERS = {
-    "half": (G(128, 128, 64, 8, 3), G(128, 64, 64, 4, 4), G(64, 64, 64, 4, 4), G(64, 32, 64, 4, 4)),
-    "tf32": (G(128, 128, 32, 8, 3), G(64, 64, 32, 4, 3), G(64, 32, 32, 4, 3)),
+_POINTERS = {
+    "half": (G(128, 64, 64, 8, 4), G(64, 64, 64, 4, 4), G(64, 32, 64, 4, 4)),
+    "tf32": (G(128, 64, 32, 8, 3), G(64, 64, 32, 4, 3), G(64, 32, 32, 4, 3)),
     "tf32x3": (G(64, 64, 32, 4, 3), G(64, 32, 32, 4, 3)),
     "ieee": (G(64, 64, 16, 4, 2), G(64, 32, 16, 4, 2)),
 }
-DESCRIPTORS = (G(128, 256, 64, 8, 3, True, 2), G(128, 128, 64, 8, 4, True, 1))
+_WITHOUT_TMA = G(128, 128, 64, 8, 3)  # on sm_90 ptxas serialises its wgmma (C7515); on 4 warps dropout spills 64 bytes
+_DESCRIPTORS = (G(128, 256, 64, 8, 3, True, 4), G(128, 128, 64, 8, 4, True, 2))
+ARCHITECTURES = (80, 90, 100)
+
+
+@functools.cache
+def shipped(kind: str, architecture: int) -> tuple[G, ...]:
+    """The tiles for a kind of arithmetic, largest first; descriptors are for 16-bit types on sm_90 and later."""
+    if kind != "half":
+        return _POINTERS[kind]
+    return (*_DESCRIPTORS, *_POINTERS[kind]) if architecture >= 90 else (_WITHOUT_TMA, *_POINTERS[kind])
 
 
 def kind_of(dtype: torch.dtype, precision: str) -> str:
-    """The key of `POINTERS`: "half" for 16-bit types, else how float32 is multiplied (float64 as "ieee")."""
+    """The kind of arithmetic: "half" for 16-bit types, else how float32 is multiplied (float64 as "ieee")."""
     return "half" if dtype.itemsize == 2 else precision
 
 
@@ -81,9 +91,7 @@ def choose_configuration(M: int, N: int, kind: str, aligned: bool, architecture:
         architecture: 10 major + minor of the compute capability.
         sm_count: of the device.
     """
-    fitting = POINTERS[kind]
-    if kind == "half" and aligned and architecture >= 90:
-        fitting = DESCRIPTORS + fitting[1:]
+    fitting = [tile for tile in shipped(kind, architecture) if aligned or not tile.descriptors]
     filling = [tile for tile in fitting if tiles(tile, M, N) >= sm_count]
     return filling[0] if filling else max(fitting, key=lambda tile: tiles(tile, M, N))
 

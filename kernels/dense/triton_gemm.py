@@ -13,7 +13,7 @@ of SPLITS partial products over a part of K, which `sum_partials` adds up in a f
 of GROUP_M tiles, so that the programs that run at once share rows of A and columns of B in L2.
 
 Two kernels: `gemm_kernel` reads through pointers, `gemm_descriptor_kernel` (sm_90 on) through TMA and is persistent:
-as many programs as the GPU runs at once, each of which prefetches its next tile during the epilogue of the last.
+as many programs as the GPU runs at once, each making one tile after the other.
 Sizes come as a count of units: a size divisible by 8 and not by 16 would be taken for any number, and its copies
 be split into single elements.
 """
@@ -79,7 +79,7 @@ def halves(tile):
 
 @triton.jit
 def columns(tile, PARTS: tl.constexpr):
-    """The tile cut into PARTS (1, 2, 4) tiles side by side: an epilogue on one after the other needs fewer registers."""
+    """The tile cut into PARTS (1, 2, 4) side by side: an epilogue on one after the other needs fewer registers."""
     if PARTS == 1:
         parts = (tile,)
     else:
@@ -173,14 +173,8 @@ def gemm_descriptor_kernel(
         acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
         for step in range(steps):
             k = (split * steps + step) * BLOCK_K
-            if TRANS_A:
-                a = a_desc.load([k, start_m]).T  # [BLOCK_M, BLOCK_K]
-            else:
-                a = a_desc.load([start_m, k])
-            if TRANS_B:
-                b = b_desc.load([start_n, k]).T  # [BLOCK_K, BLOCK_N]
-            else:
-                b = b_desc.load([k, start_n])
+            a = a_desc.load([k, start_m]).T if TRANS_A else a_desc.load([start_m, k])  # [BLOCK_M, BLOCK_K]
+            b = b_desc.load([start_n, k]).T if TRANS_B else b_desc.load([k, start_n])  # [BLOCK_K, BLOCK_N]
             acc = tl.dot(a, b, acc, input_precision=PRECISION)
         parts = columns(acc, PARTS)
         for part in tl.static_range(PARTS):
@@ -226,7 +220,7 @@ def gemm(
     N = b.size(0) if trans_b else b.size(1)
     precision = float32_precision() if a.dtype == torch.float32 else "ieee"
     if a.dtype == torch.float32 and precision != "ieee" and not trans_b:
-        # Tensor cores take 32-bit operands with K innermost alone: turned here once, they are copied 16 bytes at a time.
+        # Tensor cores take 32-bit operands with K innermost alone: turned once, they are copied 16 bytes at a time.
         b, trans_b = b.t().contiguous(), True
     c = torch.empty((M, N), dtype=a.dtype, device=a.device)
     saved = torch.empty_like(c) if saves_input(activation) else None

@@ -56,7 +56,7 @@ def _forward(dtype: str, window: int, stride: int, activation: str) -> Callable[
 def _input_gradient(dtype: str, window: int, stride: int) -> Callable[[], object]:
     def launch() -> None:
         x, kernel, g = _tensors(dtype, window, stride)
-        depthwise_input_gradient(g, x, kernel, (stride, stride), (window // 2,) * 2, (1, 1))
+        depthwise_input_gradient(g, x, kernel, (stride, stride), (window // 2, window // 2), (1, 1))
 
     return launch
 
@@ -64,6 +64,6 @@ def _input_gradient(dtype: str, window: int, stride: int) -> Callable[[], object
 def _kernel_gradient(dtype: str, window: int, stride: int) -> Callable[[], object]:
     def launch() -> None:
         x, kernel, g = _tensors(dtype, window, stride)
-        depthwise_kernel_gradient(g, x, kernel, (stride, stride), (window // 2,) * 2, (1, 1))
+        depthwise_kernel_gradient(g, x, kernel, (stride, stride), (window // 2, window // 2), (1, 1))
 
     return launch

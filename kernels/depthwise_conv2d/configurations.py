@@ -1,8 +1,8 @@
 """Tiles of the depthwise kernels, and which one a call takes.
 
-A thread holds the sums of rows x columns pixels of 16 bytes of channels. 2 x 4 pixels of a 3 x 3 window in bfloat16 take
-245 registers on sm_90 and 24.5 instructions a result, 1 x 4 take 30 of them; 4 x 4 spill (232 bytes), as do 2 x 4 of a
-5 x 5 window (88 bytes).
+A thread holds the sums of rows x columns pixels of 16 bytes of channels. 2 x 4 pixels of a 3 x 3 window in bfloat16
+take 245 registers on sm_90 and 24.5 instructions a result, 1 x 4 take 30 of them; 4 x 4 spill (232 bytes), as do
+2 x 4 of a 5 x 5 window (88 bytes).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class StencilConfiguration:
     block_c: int
     num_warps: int
 
-    def why_invalid(self, itemsize: int, strides: tuple[int, int], gradient: bool) -> str | None:
+    def why_invalid(self, strides: tuple[int, int], gradient: bool) -> str | None:
         """None, or why it cannot run; the tiles of a gradient begin at multiples of the strides."""
         if self.block_p & (self.block_p - 1) or self.block_c & (self.block_c - 1):
             return f"block_p and block_c must be powers of two: {self}"
@@ -45,6 +45,7 @@ def choose_configuration(
     height: int,
     itemsize: int,
     gradient: bool,
+    saves: bool,
 ) -> StencilConfiguration:
     """2 x 4 pixels where their sums and what they read fit the registers, else 1 x 4.
 
@@ -56,16 +57,19 @@ def choose_configuration(
         height: of the result.
         itemsize: bytes of an element.
         gradient: whether of the input.
+        saves: whether two results are written: 2 x 4 pixels then spill (gelu on sm_80: 16 bytes).
     """
     block_c, block_p, num_warps = threads(channels, itemsize)
     if gradient:
         columns = math.ceil(4 / strides[1]) * strides[1]
         rows = strides[0] if strides[0] > 1 else 2
-        reached = _reached(rows, window[0], strides[0], dilation[0]) * _reached(columns, window[1], strides[1], dilation[1])
+        reached = _reached(rows, window[0], strides[0], dilation[0]) * _reached(
+            columns, window[1], strides[1], dilation[1]
+        )
         rows = 1 if strides[0] == 1 and (reached > _LOADS or height == 1) else rows
         return StencilConfiguration(rows, columns, block_p, block_c, num_warps)
     reached = (strides[0] + (window[0] - 1) * dilation[0] + 1) * (3 * strides[1] + (window[1] - 1) * dilation[1] + 1)
-    return StencilConfiguration(1 if reached > _LOADS or height == 1 else 2, 4, block_p, block_c, num_warps)
+    return StencilConfiguration(1 if saves or reached > _LOADS or height == 1 else 2, 4, block_p, block_c, num_warps)
 
 
 @functools.cache

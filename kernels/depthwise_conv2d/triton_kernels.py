@@ -129,7 +129,7 @@ def _stencil(
         return
     (kh, kw, channels, multiplier), item = kernel.shape, x.element_size()
     chosen = configuration or choose_configuration(
-        (kh, kw), strides, dilation, y.size(3), y.size(1), item, gradient
+        (kh, kw), strides, dilation, y.size(3), y.size(1), item, gradient, z is not None
     )
     unit = math.gcd(channels, 16 // item)
     tiles = y.size(0) * triton.cdiv(y.size(1), chosen.rows) * triton.cdiv(y.size(2), chosen.columns)

@@ -1,15 +1,15 @@
 """Depthwise correlation in Triton as a stencil over registers, and its gradient by the input, channels last.
 
-    forward    y[i, j, n]  = sum over r, s of    x[i sh + r dh - top, j sw + s dw - left, n // M] W[r, s, n]
-    gradient   dx[h, w, c] = sum over r, s, m of g[(h + top - r dh) / sh, (w + left - s dw) / sw, c M + m] W[r, s, c M + m]
-               over the r and s for which both divisions have no remainder
+    forward    y[i, j, n]  = sum over r, s of x[i sh + r dh - top, j sw + s dw - left, n // M] W[r, s, n]
+    gradient   dx[h, w, c] = sum over r, s, m of g[(h + top - r dh) / sh, (w + left - s dw) / sw, n] W[r, s, n]
+               with n = c M + m, over the r and s for which both divisions have no remainder
 
     C channels     M filters a channel     N = C M     P positions: tiles of ROWS x COLUMNS pixels of the result
 
-Two bytes in, two out and R S multiplications: the kernel is bound by memory, and by the number of its loads before that.
-So a thread computes ROWS x COLUMNS neighbouring pixels of a few channels, and loads each pixel that any of them needs
-once: (ROWS + R - 1)(COLUMNS + S - 1) loads with stride 1, in place of ROWS COLUMNS R S. What neighbouring threads load
-too comes from the L1 cache. Window, strides, dilation and padding are known to the compiler: which tap joins which
+Two bytes in, two out and R S multiplications: the kernel is bound by memory, and before that by how many loads it
+issues. So a thread computes ROWS x COLUMNS neighbouring pixels of a few channels, and loads each pixel that any of them
+needs once: (ROWS + R - 1)(COLUMNS + S - 1) loads with stride 1, in place of ROWS COLUMNS R S. What neighbouring threads
+load too comes from the L1 cache. Window, strides, dilation and padding are known to the compiler: which tap joins which
 pixel of the tile to which is decided there, in the gradient also which divide without remainder, tiles beginning at
 multiples of the strides.
 """
@@ -88,7 +88,7 @@ def stencil_kernel(
         start += tl.load(bias_ptr + channel, mask=mask_c, other=0.0).to(start.dtype)[None, :]
     acc = ()
     for _ in tl.static_range(ROWS * COLUMNS):
-        acc = acc + (start,)
+        acc = acc + (start,)  # noqa: RUF005  Triton unpacks no tuples
     for m in tl.static_range(FILTERS):
         n = channel * M + m if GRADIENT else channel
         for a in tl.static_range(FIRST_H, END_H):
@@ -104,7 +104,7 @@ def stencil_kernel(
                     if r >= 0 and s >= 0:
                         weights = tl.load(kernel_ptr + (r * S + s) * (C * M) + n, mask=mask_c, other=0.0)  # [BLOCK_C]
                         total += x * compute_type(weights)[None, :]
-                    sums = sums + (total,)
+                    sums = sums + (total,)  # noqa: RUF005
                 acc = sums
 
     for t in tl.static_range(ROWS * COLUMNS):
@@ -134,14 +134,14 @@ def stencil_kernel_gradient_kernel(
 
     acc = ()
     for _ in tl.static_range(WINDOW_ROWS * S):
-        acc = acc + (tl.zeros((BLOCK_P, BLOCK_C), partial_ptr.dtype.element_ty),)
+        acc = acc + (tl.zeros((BLOCK_P, BLOCK_C), partial_ptr.dtype.element_ty),)  # noqa: RUF005
     for step in range(steps):
         offs_p = (tl.program_id(0) * steps + step) * BLOCK_P + tl.arange(0, BLOCK_P)
         image, i, j = offs_p // tiles_w // OUT_H, offs_p // tiles_w % OUT_H, offs_p % tiles_w * COLUMNS
         mask = (image < B)[:, None] & mask_c[None, :]
         g = ()
         for v in tl.static_range(COLUMNS):
-            g = g + (load_tile_pixel(g_ptr, image, i, j + v, channel, mask, OUT_H, OUT_W, N),)
+            g = g + (load_tile_pixel(g_ptr, image, i, j + v, channel, mask, OUT_H, OUT_W, N),)  # noqa: RUF005
         for q in tl.static_range(WINDOW_ROWS):
             h = i * SH + (first_r + q) * DH - TOP
             for e in tl.static_range(LAST + 1):
@@ -154,7 +154,7 @@ def stencil_kernel_gradient_kernel(
                     for v in tl.static_range(COLUMNS):
                         if t // S == q and v * SW + t % S * DW == e:
                             total += x * g[v]
-                    sums = sums + (total,)
+                    sums = sums + (total,)  # noqa: RUF005
                 acc = sums
     for t in tl.static_range(WINDOW_ROWS * S):
         row = first_r + t // S

@@ -19,7 +19,7 @@ def dropout(
     if rate == 0.0 or seed is None:
         return x
     if rate == 1.0 or x.is_meta:
-        return torch.zeros_like(x)
+        return torch.where(torch.zeros((), dtype=torch.bool, device=x.device), x, 0.0)  # zeros with a gradient of zeros
     shape = x.shape if noise_shape is None else noise_shape
     if x.is_cpu and not torch.compiler.is_compiling() and not isinstance(x, FakeTensor):
         bits = host_bits(math.prod(shape), seed)

@@ -80,11 +80,12 @@ def keep_tile(offs_m, first_group, row_groups, seed_ptr, threshold, BLOCK_M: tl.
 
 
 @triton.jit
-def _scaled(y_ptr, x_ptr, offs, mask, kept, scale):
+def _store_scaled(y_ptr, x_ptr, first_group, offs, mask, kept, scale):
+    """Elements `offs` from 8 * first_group on of y."""
     y = tl.where(kept, scale, 0.0)
     if x_ptr is not None:
-        y *= tl.load(x_ptr + offs, mask=mask).to(scale.dtype)
-    tl.store(y_ptr + offs, y.to(y_ptr.dtype.element_ty), mask=mask)
+        y *= tl.load(x_ptr + first_group * 8 + offs, mask=mask).to(scale.dtype)
+    tl.store(y_ptr + first_group * 8 + offs, y.to(y_ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=["groups", "tail", "threshold", "scale_bits"])
@@ -100,16 +101,15 @@ def dropout_kernel(
     if y_ptr.dtype.element_ty != tl.float64:
         scale = scale.to(tl.float32)
     first_group = tl.program_id(0).to(tl.int64) * (BLOCK // 8)
-    start = first_group * 8
     offs = tl.arange(0, BLOCK)
     mask = offs // 8 < groups - first_group
     kept = keep_run(first_group, seed_ptr, threshold, BLOCK)
-    _scaled(y_ptr + start, None if x_ptr is None else x_ptr + start, offs, mask, kept, scale)
+    _store_scaled(y_ptr, x_ptr, first_group, offs, mask, kept, scale)
     if TAIL and tl.program_id(0) == 0:
-        start = groups.to(tl.int64) * 8
-        offs = tl.arange(0, 8)
-        kept = keep_run(groups.to(tl.int64), seed_ptr, threshold, 8)
-        _scaled(y_ptr + start, None if x_ptr is None else x_ptr + start, offs, offs < tail, kept, scale)
+        last_group = groups.to(tl.int64)
+        lanes = tl.arange(0, 8)
+        kept_lanes = keep_run(last_group, seed_ptr, threshold, 8)
+        _store_scaled(y_ptr, x_ptr, last_group, lanes, lanes < tail, kept_lanes, scale)
 
 
 def supports(op: str, x: Tensor, rate: float, seed: Any, noise_shape: tuple[int, ...] | None) -> str | None:

@@ -29,7 +29,7 @@ def _of(elements: int, BLOCK_N: int) -> RowConfiguration:
     return RowConfiguration(max(1, elements // BLOCK_N), BLOCK_N, max(1, max(elements, BLOCK_N) // 512))
 
 
-_WIDTHS = tuple(2**power for power in range(4, 14))
+_WIDTHS = tuple(1 << power for power in range(4, 14))
 # 512 elements are a warp's, for few rows; 2048, four warps, have enough bytes under way for many.
 SHIPPED = tuple(dict.fromkeys(_of(elements, width) for width in _WIDTHS for elements in (512, 2048)))
 
@@ -38,7 +38,7 @@ def choose_configuration(M: int, N: int, processors: int) -> RowConfiguration:
     """The narrowest tile that holds a row; of 2048 elements where two programs for each multiprocessor remain."""
     width = max(16, 1 << (N - 1).bit_length())
     large = _of(2048, width)
-    return large if M >= 2 * processors * large.BLOCK_M else _of(512, width)
+    return large if 2 * processors * large.BLOCK_M <= M else _of(512, width)
 
 
 def programs_of_backward(M: int, configuration: RowConfiguration, processors: int) -> int:

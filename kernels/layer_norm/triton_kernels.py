@@ -41,6 +41,7 @@ def layer_norm_forward_kernel(
     y_ptr, mean_ptr, r_ptr, x_ptr, gamma_ptr, beta_ptr, epsilon, M, N_UNITS,
     N_UNIT: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
+    """y, mean and r of BLOCK_M rows."""
     N = N_UNITS * N_UNIT
     offs_m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     offs_n = tl.arange(0, BLOCK_N)
@@ -66,7 +67,7 @@ def layer_norm_backward_kernel(
     dx_ptr, partial_ptr, g_ptr, x_ptr, gamma_ptr, mean_ptr, r_ptr, M, N_UNITS, steps,
     HAS_DX: tl.constexpr, HAS_SUMS: tl.constexpr, N_UNIT: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """dx of `steps` blocks of rows, and their sums partial[program, 0, :] of dgamma, partial[program, 1, :] of dbeta."""
+    """dx of `steps` blocks of rows, and in partial[program, 0 and 1, :] their sums for dgamma and dbeta."""
     N = N_UNITS * N_UNIT
     offs_n = tl.arange(0, BLOCK_N)
     mask_n = offs_n < N
@@ -163,7 +164,7 @@ def supports(op: str, x: Tensor, gamma, beta, axes: Sequence[int], epsilon: floa
     rank = x.dim()
     if tuple(axes) != tuple(range(rank - len(axes), rank)):
         return f"the kernel normalises the last axes, and axes {tuple(axes)} of {rank} are others"
-    N = math.prod(x.size(axis) for axis in axes)
+    N = math.prod([x.size(axis) for axis in axes])
     if N > LONGEST_ROW:
         return f"the kernel holds up to {LONGEST_ROW} elements that are normalised together, and these are {N}"
     return None

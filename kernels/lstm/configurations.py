@@ -13,18 +13,22 @@ SHARED_MEMORY = {80: 166912, 86: 101376, 87: 166912, 89: 101376, 90: 232448, 100
 
 def padded(units: int) -> int:
     """The side of the tile that holds the rows of R: a power of two that tensor cores take."""
-    return max(16, triton.next_power_of_2(units))
+    return max(16, 1 << (units - 1).bit_length())
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What a configuration is chosen for: the sizes, dtype and precision of the products, and the device."""
+    """What a configuration is chosen for: the sizes, dtype and precision of the products, and the device.
+
+    factors: how many recurrent dropout factors a unit has: 0, 1, or one for each gate.
+    """
 
     batch: int
     steps: int
     units: int
     dtype: torch.dtype
     precision: str | None
+    factors: int
     architecture: int
     sm_count: int
 
@@ -77,18 +81,27 @@ class CooperativeConfiguration:
         """None, or why it cannot be launched."""
         if problem.units == 0:
             return "there are no units"
-        if problem.precision == "ieee":
-            return "products without tensor cores do not fit the registers of a slice"
         programs = triton.cdiv(problem.batch, self.block_b) * triton.cdiv(problem.units, self.block_n)
         if programs > problem.sm_count:
             return f"{programs} programs are to run at once on {problem.sm_count} multiprocessors"
         if self.chunk * self.num_warps > 4 * problem.padded:
             return f"{problem.units} units are fewer than chunks of {self.chunk} for {self.num_warps} warps"
+        if not self._fits_registers(problem):
+            return f"h of {self.block_b} sequences and {problem.units} units does not fit the registers of a program"
         exchanged = self.block_b * max(self.chunk * self.num_warps, 4 * self.block_n)
         needed = (4 * problem.padded * self.block_n + exchanged) * problem.operand_bytes
         if needed > problem.shared_memory:
             return f"the slices of R and a chunk of h take {needed} bytes of shared memory"
         return None
+
+    def _fits_registers(self, problem: Problem) -> bool:
+        """Which of the compiled kernels have no spills."""
+        each_gate = problem.factors == 4
+        if problem.precision == "ieee":  # products without tensor cores are unrolled
+            return False
+        if problem.precision == "tf32x3":  # operands are split in two
+            return self.block_b == 16 and not each_gate
+        return self.block_b * problem.padded <= 2**15 and (self.block_b <= 32 or not each_gate)
 
 
 @dataclass(frozen=True)
@@ -109,14 +122,18 @@ COOPERATIVE = {
     2: (
         CooperativeConfiguration(16, 16, 32, 8),
         CooperativeConfiguration(32, 16, 32, 8),
-        CooperativeConfiguration(64, 16, 16, 8),
+        CooperativeConfiguration(64, 16, 32, 8),
     ),
     4: (CooperativeConfiguration(16, 16, 16, 8), CooperativeConfiguration(32, 16, 16, 8)),
 }  # by the bytes of an element
 STEP = {
-    2: (StepConfiguration(16, 32, 64, 4, 3), StepConfiguration(64, 32, 64, 4, 3)),
+    2: (
+        StepConfiguration(16, 32, 64, 4, 3),
+        StepConfiguration(32, 32, 64, 4, 3),
+        StepConfiguration(64, 32, 64, 4, 3),
+    ),
     4: (StepConfiguration(16, 32, 32, 4, 3), StepConfiguration(32, 32, 32, 4, 3)),
-}
+}  # likewise; the last one has no registers for dropout factors of its own for each gate
 
 
 def choose_configuration(problem: Problem) -> Configuration:
@@ -132,5 +149,5 @@ def choose_configuration(problem: Problem) -> Configuration:
         fitting = [known for known in COOPERATIVE[size] if known.why_invalid(problem) is None]
         if fitting:
             return min(fitting, key=lambda known: 4 * known.block_n + known.block_b)
-    small, large = STEP[size]
-    return small if problem.batch <= small.block_b else large
+    fitting = STEP[size][:2] if problem.factors == 4 else STEP[size]
+    return next((known for known in fitting if problem.batch <= known.block_b), fitting[-1])

@@ -12,9 +12,12 @@ cooperative launch checks.
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
+from fastk.kernels.lstm.configurations import CooperativeConfiguration, padded
 from fastk.kernels.lstm.triton_cell import (
     cell,
     cell_gradient,
@@ -24,7 +27,7 @@ from fastk.kernels.lstm.triton_cell import (
     split_gates,
     store_four,
 )
-from fastk.kernels.recurrence_triton import ALL, SEEN, arrive, first_unmasked, is_shown, load_keep, step_at, wait
+from fastk.kernels.recurrence_triton import ALL, SEEN, Scan, arrive, first_unmasked, is_shown, load_keep, step_at, wait
 
 
 @triton.jit(do_not_specialize=["B", "T", "slots"])
@@ -288,3 +291,93 @@ def lstm_cooperative_backward_kernel(
     if dh_0_ptr is not None:
         tl.store(dh_0_ptr + state, dh.to(dtype), mask=inside)
         tl.store(dc_0_ptr + state, dc.to(dtype), mask=inside)
+
+
+# ---------------------------------------------------------------- launchers
+
+
+def cooperative_forward(
+    scan: Scan,
+    outputs: Tensor | None,
+    gates: Tensor,
+    cells: Tensor | None,
+    previous: Tensor | None,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    chosen: CooperativeConfiguration,
+) -> tuple[Tensor, Tensor]:
+    """(h, c) after the last step; fills outputs, gates, cells and previous where they are given."""
+    batch, steps, units = *gates.shape[:2], scan.recurrent_kernel.size(0)
+    h, c = gates.new_empty(batch, units), gates.new_empty(batch, units)
+    exchange = gates.new_empty(batch, 2, units) if previous is None else previous
+    grid = triton.cdiv(batch, chosen.block_b), triton.cdiv(units, chosen.block_n)
+    lstm_cooperative_forward_kernel[grid](
+        outputs,
+        h,
+        c,
+        gates,
+        cells,
+        exchange,
+        gates.new_zeros(grid[0], dtype=torch.int32),
+        scan.recurrent_kernel,
+        None if h_0 is None else h_0.contiguous(),
+        None if c_0 is None else c_0.contiguous(),
+        scan.mask,
+        scan.factors,
+        batch,
+        steps,
+        exchange.size(1),
+        **scan.flags(gates.dtype),
+        BLOCK_B=chosen.block_b,
+        BLOCK_N=chosen.block_n,
+        BLOCK_K=padded(units),
+        CHUNK=chosen.chunk,
+        PARTS=chosen.num_warps,
+        num_warps=chosen.num_warps,
+        launch_cooperative_grid=True,
+    )
+    return h, c
+
+
+def cooperative_backward(
+    scan: Scan,
+    dz: Tensor,
+    g_outputs: Tensor | None,
+    g_h: Tensor | None,
+    g_c: Tensor | None,
+    gates: Tensor,
+    cells: Tensor,
+    c_0: Tensor | None,
+    state_needed: bool,
+    chosen: CooperativeConfiguration,
+) -> tuple[Tensor, Tensor]:
+    """(dh, dc) of the initial state, of use where `state_needed`; fills dz."""
+    batch, steps, units = cells.shape
+    dh_0, dc_0 = gates.new_empty(batch, units), gates.new_empty(batch, units)
+    grid = triton.cdiv(batch, chosen.block_b), triton.cdiv(units, chosen.block_n)
+    lstm_cooperative_backward_kernel[grid](
+        dz,
+        dh_0 if state_needed else None,
+        dc_0 if state_needed else None,
+        gates.new_zeros(grid[0], dtype=torch.int32),
+        g_outputs,
+        g_h,
+        g_c,
+        gates,
+        cells,
+        scan.recurrent_kernel,
+        None if c_0 is None else c_0.contiguous(),
+        scan.mask,
+        scan.factors,
+        batch,
+        steps,
+        **scan.flags(gates.dtype),
+        BLOCK_B=chosen.block_b,
+        BLOCK_N=chosen.block_n,
+        BLOCK_K=padded(units),
+        CHUNK=chosen.chunk,
+        PARTS=chosen.num_warps,
+        num_warps=chosen.num_warps,
+        launch_cooperative_grid=True,
+    )
+    return dh_0, dc_0

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
+from fastk.kernels.lstm.configurations import SequenceConfiguration, padded
 from fastk.kernels.lstm.triton_cell import (
     cell,
     cell_gradient,
@@ -24,7 +26,7 @@ from fastk.kernels.lstm.triton_cell import (
     load_state,
     split_gates,
 )
-from fastk.kernels.recurrence_triton import ALL, SEEN, first_unmasked, is_shown, load_keep, step_at
+from fastk.kernels.recurrence_triton import ALL, SEEN, Scan, first_unmasked, is_shown, load_keep, step_at
 
 
 @triton.jit(do_not_specialize=["B", "T"])
@@ -233,3 +235,79 @@ def lstm_sequence_backward_kernel(
     if dh_0_ptr is not None:
         tl.store(dh_0_ptr + state, dh.to(dtype), mask=inside)
         tl.store(dc_0_ptr + state, dc.to(dtype), mask=inside)
+
+
+# ---------------------------------------------------------------- launchers
+
+
+def sequence_forward(
+    scan: Scan,
+    outputs: Tensor | None,
+    gates: Tensor,
+    cells: Tensor | None,
+    previous: Tensor | None,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    chosen: SequenceConfiguration,
+) -> tuple[Tensor, Tensor]:
+    """(h, c) after the last step; fills outputs, gates, cells and previous where they are given."""
+    batch, steps, units = *gates.shape[:2], scan.recurrent_kernel.size(0)
+    h, c = gates.new_empty(batch, units), gates.new_empty(batch, units)
+    lstm_sequence_forward_kernel[(triton.cdiv(batch, chosen.block_b),)](
+        outputs,
+        h,
+        c,
+        gates,
+        cells,
+        previous,
+        scan.recurrent_kernel,
+        None if h_0 is None else h_0.contiguous(),
+        None if c_0 is None else c_0.contiguous(),
+        scan.mask,
+        scan.factors,
+        batch,
+        steps,
+        **scan.flags(gates.dtype),
+        BLOCK_B=chosen.block_b,
+        BLOCK_H=padded(units),
+        num_warps=chosen.num_warps,
+    )
+    return h, c
+
+
+def sequence_backward(
+    scan: Scan,
+    dz: Tensor,
+    g_outputs: Tensor | None,
+    g_h: Tensor | None,
+    g_c: Tensor | None,
+    gates: Tensor,
+    cells: Tensor,
+    c_0: Tensor | None,
+    state_needed: bool,
+    chosen: SequenceConfiguration,
+) -> tuple[Tensor, Tensor]:
+    """(dh, dc) of the initial state, of use where `state_needed`; fills dz."""
+    batch, steps, units = cells.shape
+    dh_0, dc_0 = gates.new_empty(batch, units), gates.new_empty(batch, units)
+    lstm_sequence_backward_kernel[(triton.cdiv(batch, chosen.block_b),)](
+        dz,
+        dh_0 if state_needed else None,
+        dc_0 if state_needed else None,
+        g_outputs,
+        g_h,
+        g_c,
+        gates,
+        cells,
+        scan.recurrent_kernel,
+        None if c_0 is None else c_0.contiguous(),
+        scan.mask,
+        scan.factors,
+        batch,
+        steps,
+        **scan.flags(gates.dtype),
+        BLOCK_B=chosen.block_b,
+        BLOCK_H=padded(units),
+        num_warps=chosen.num_warps,
+    )
+    return dh_0, dc_0

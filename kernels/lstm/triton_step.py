@@ -7,11 +7,14 @@ program to program through `previous`, dz through dz.
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
+from fastk.kernels.lstm.configurations import StepConfiguration
 from fastk.kernels.lstm.triton_cell import cell, cell_gradient, load_four, load_state, store_four
-from fastk.kernels.recurrence_triton import ALL, SEEN, first_unmasked, is_shown, load_keep, step_at
+from fastk.kernels.recurrence_triton import ALL, SEEN, Scan, first_unmasked, is_shown, load_keep, step_at
 
 
 @triton.jit(do_not_specialize=["B", "T", "t", "slot", "next_slot", "slots"])
@@ -238,3 +241,97 @@ def product(
             sums *= tl.load(factors_ptr + part * (tl.cast(B, tl.int64) * H) + state, mask=inside, other=0.0)
         total += sums
     return total
+
+
+# ---------------------------------------------------------------- launchers
+
+
+def step_forward(
+    scan: Scan,
+    outputs: Tensor | None,
+    gates: Tensor,
+    cells: Tensor | None,
+    previous: Tensor | None,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    chosen: StepConfiguration,
+) -> tuple[Tensor, Tensor]:
+    """(h, c) after the last step; fills outputs, gates, cells and previous where they are given."""
+    batch, steps, units = *gates.shape[:2], scan.recurrent_kernel.size(0)
+    wide = torch.float64 if gates.dtype == torch.float64 else torch.float32
+    h = gates.new_zeros(batch, units) if h_0 is None else h_0.contiguous().clone()
+    c = gates.new_zeros(batch, units, dtype=wide) if c_0 is None else c_0.to(wide, copy=True).contiguous()
+    slots = [(steps - 1 - t if scan.reverse else t) if cells is not None else t % 2 for t in range(steps)]
+    exchange = gates.new_empty(batch, 2, units) if previous is None else previous
+    shared = h if scan.factors is None or scan.factors.dim() == 3 else h * scan.factors
+    exchange[:, slots[0]] = shared
+    grid = triton.cdiv(batch, chosen.block_b), triton.cdiv(units, chosen.block_n)
+    for t in range(steps):
+        lstm_step_forward_kernel[grid](
+            outputs,
+            h,
+            c,
+            gates,
+            cells,
+            exchange,
+            scan.recurrent_kernel,
+            scan.mask,
+            scan.factors,
+            batch,
+            steps,
+            t,
+            slots[t],
+            slots[min(t + 1, steps - 1)],
+            exchange.size(1),
+            **scan.flags(gates.dtype),
+            BLOCK_B=chosen.block_b,
+            BLOCK_N=chosen.block_n,
+            BLOCK_K=chosen.block_k,
+            num_warps=chosen.num_warps,
+            num_stages=chosen.num_stages,
+        )
+    return h, c.to(gates.dtype)
+
+
+def step_backward(
+    scan: Scan,
+    dz: Tensor,
+    g_outputs: Tensor | None,
+    g_h: Tensor | None,
+    g_c: Tensor | None,
+    gates: Tensor,
+    cells: Tensor,
+    c_0: Tensor | None,
+    state_needed: bool,
+    chosen: StepConfiguration,
+) -> tuple[Tensor, Tensor]:
+    """(dh, dc) of the initial state, of use where `state_needed`; fills dz."""
+    batch, steps, units = cells.shape
+    wide = torch.float64 if gates.dtype == torch.float64 else torch.float32
+    zeros = gates.new_zeros(batch, units, dtype=wide)
+    dh = zeros if g_h is None else g_h.to(wide, copy=True)
+    dc = zeros.clone() if g_c is None else g_c.to(wide, copy=True)
+    grid = triton.cdiv(batch, chosen.block_b), triton.cdiv(units, chosen.block_n)
+    for t in range(steps - 1, -2 if state_needed else -1, -1):
+        lstm_step_backward_kernel[grid](
+            dz,
+            dh,
+            dc,
+            g_outputs,
+            gates,
+            cells,
+            scan.recurrent_kernel,
+            None if c_0 is None else c_0.contiguous(),
+            scan.mask,
+            scan.factors,
+            batch,
+            steps,
+            t,
+            **scan.flags(gates.dtype),
+            BLOCK_B=chosen.block_b,
+            BLOCK_N=chosen.block_n,
+            BLOCK_K=chosen.block_k,
+            num_warps=chosen.num_warps,
+            num_stages=chosen.num_stages,
+        )
+    return dh.to(gates.dtype), dc.to(gates.dtype)

@@ -28,3 +28,14 @@ def softmax_cross_entropy(
         loss = F.cross_entropy(rows, targets, reduction="none", label_smoothing=label_smoothing)
         loss = torch.where(ignored, 0.0, loss)
     return loss.view(labels.shape)
+
+
+def softmax_cross_entropy_with_gradient(
+    logits: Tensor, labels: Tensor, weights: Tensor, sparse: bool, label_smoothing: float, ignore_class: int | None
+) -> tuple[Tensor, Tensor]:
+    """The loss of each row, and the gradient of the sum of these by `weights`."""
+    with torch.enable_grad():
+        x = logits.detach().requires_grad_()
+        loss = softmax_cross_entropy(x, labels.detach(), sparse, label_smoothing, ignore_class)
+        (gradient,) = torch.autograd.grad(loss, x, weights.detach().to(loss.dtype))
+    return loss.detach(), gradient

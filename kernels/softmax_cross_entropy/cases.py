@@ -1,26 +1,31 @@
-"""What of the cross-entropy is compiled and checked: each configuration and dtype, sparse and dense, with and without
-smoothing."""
+"""What of the cross-entropy is compiled and checked: each configuration and dtype, sparse and dense labels."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 
 import torch
 
 from fastk.kernels.softmax_cross_entropy import triton_kernels
-from fastk.kernels.softmax_cross_entropy.configurations import SHIPPED, RowConfiguration
+from fastk.kernels.softmax_cross_entropy.configurations import SHIPPED, RowConfiguration, choose_configuration
 from fastk.kernels.verify.case import Case
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _ROWS = 4096
+_LONGEST = SHIPPED[-1]
+# (sparse, label smoothing, ignored class)
+_FLAGS = {"sparse": (True, 0.0, None), "dense smooth": (False, 0.1, None), "sparse smooth ignoring": (True, 0.1, 0)}
+
+
+def _classes(configuration: RowConfiguration) -> int:
+    """A number of classes that 8 divides and 16 does not."""
+    return 50_264 if configuration is _LONGEST else configuration.BLOCK_C - 8
 
 
 def _tensors(dtype: str, configuration: RowConfiguration, sparse: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of a number of classes that 8 divides and 16 does not, and their labels."""
-    largest = configuration is SHIPPED[-1]
-    classes = 50_264 if largest else configuration.BLOCK_C - 8
-    logits = torch.empty(_ROWS, classes, dtype=_DTYPES[dtype], device="meta")
+    logits = torch.empty(_ROWS, _classes(configuration), dtype=_DTYPES[dtype], device="meta")
     return logits, torch.empty(_ROWS, dtype=torch.int64, device="meta") if sparse else torch.empty_like(logits)
 
 
@@ -46,19 +51,20 @@ def _backward(
 
 
 def cases() -> Iterator[Case]:
-    """Every shipped configuration."""
+    """Every configuration with the dtypes it is shipped for; the rarer flags with two of them."""
     forward, backward = "softmax_cross_entropy_forward_kernel", "softmax_cross_entropy_backward_kernel"
-    flags = {"sparse": (True, 0.0, None), "sparse smooth ignoring": (True, 0.1, 0), "dense smooth": (False, 0.1, None)}
-    for configuration in SHIPPED:
+    for dtype, configuration in itertools.product(_DTYPES, SHIPPED):
+        if choose_configuration(_classes(configuration), _DTYPES[dtype].itemsize) != configuration:
+            continue
+        common = configuration.BLOCK_C == 1024 or configuration is _LONGEST
         words = f"{configuration.BLOCK_M}x{configuration.BLOCK_C} w{configuration.num_warps}"
-        for dtype in _DTYPES:
-            for name, options in flags.items():
-                quick = name == "sparse" and configuration.BLOCK_C in (1024, 4096)
-                arguments = dtype, configuration
-                variant = f"{words} {name}"
-                yield Case(forward, variant, dtype, partial(_forward, *arguments, *options), quick=quick)
+        for name, options in _FLAGS.items() if common else list(_FLAGS.items())[:2]:
+            quick = common and name == "sparse"
+            variant, arguments = f"{words} {name}", (dtype, configuration)
+            yield Case(forward, variant, dtype, partial(_forward, *arguments, *options), quick=quick)
+            yield Case(backward, variant, dtype, partial(_backward, *arguments, False, *options), quick=quick)
+            if common:
                 yield Case(forward, f"{variant} with gradient", dtype, partial(_both, *arguments, *options))
-                yield Case(backward, variant, dtype, partial(_backward, *arguments, False, *options), quick=quick)
-            options = flags["dense smooth"]
-            both = partial(_backward, *arguments, True, *options)
+        if common:
+            both = partial(_backward, dtype, configuration, True, *_FLAGS["dense smooth"])
             yield Case(backward, f"{words} dense smooth, gradient of labels", dtype, both)

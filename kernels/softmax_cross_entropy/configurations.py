@@ -14,21 +14,29 @@ class RowConfiguration:
     num_warps: int
 
     def why_invalid(self) -> str | None:
-        """None, or why it is of no use: registers hold up to 16 elements of a row and as many of its probabilities."""
+        """None, or why it is of no use: a thread must have a 128-bit access of one row, or a few of a long one.
+
+        With more rows a thread loads the labels, and backward the statistics, in pieces.
+        """
         share = self.BLOCK_M * self.BLOCK_C // (32 * self.num_warps)
-        return None if 8 <= share <= 16 else f"a thread would have {share} elements, not 8 to 16"
+        if share in (4, 8) or (self.BLOCK_M == 1 and share == 16):
+            return None
+        return f"a thread would have {share} elements of {self.BLOCK_M} rows, not 4, 8 or of one row 16"
 
 
-SHIPPED = (
-    *(RowConfiguration(2048 // classes, classes, 4) for classes in (16, 32, 64, 128, 256, 512, 1024, 2048)),
-    RowConfiguration(1, 4096, 8),
-)
+_BY_ROWS = {
+    share: tuple(RowConfiguration(128 * share // classes, classes, 4) for classes in _classes)
+    for share, _classes in {8: (16, 32, 64, 128, 256, 512, 1024), 4: (16, 32, 64, 128, 256, 512)}.items()
+}
+_BY_ROW = RowConfiguration(1, 1024, 4), RowConfiguration(1, 2048, 4), RowConfiguration(1, 4096, 8)
+SHIPPED = tuple(dict.fromkeys((*_BY_ROWS[8], *_BY_ROWS[4], *_BY_ROW)))
 
 
-def choose_configuration(classes: int) -> RowConfiguration:
-    """The smallest block that holds a row; longer rows are walked in blocks of the largest.
+def choose_configuration(classes: int, itemsize: int) -> RowConfiguration:
+    """The smallest block that holds a row; longer rows are walked in blocks of the largest. itemsize: of a logit.
 
-    >>> choose_configuration(10).BLOCK_C, choose_configuration(1000).BLOCK_C, choose_configuration(32000).BLOCK_C
-    (16, 1024, 4096)
+    >>> [choose_configuration(classes, 2).BLOCK_C for classes in (10, 1000, 32000)]
+    [16, 1024, 4096]
     """
-    return next((shipped for shipped in SHIPPED if shipped.BLOCK_C >= classes), SHIPPED[-1])
+    candidates = (*_BY_ROWS[8 if itemsize == 2 else 4], *_BY_ROW)
+    return next((shipped for shipped in candidates if classes <= shipped.BLOCK_C), _BY_ROW[-1])

@@ -1,8 +1,8 @@
 """Softmax cross-entropy: the loss of each row in one pass over the logits, its gradient in another, or both in one.
 
-    p = softmax(x),  loss = -sum over k of q_k log p_k,  dx = (Q p - q) dloss,  dq_k = -(1 - s) log p_k dloss,  Q = sum q
+    p = softmax(x),  loss = -sum over k of q_k log p_k,  dx = (Q p - q) dloss,  dlabel_k = -(1 - s) log p_k dloss
 
-    x [M, C] logits; q [M, C] the labels, one-hot or dense, smoothed by s: (1 - s) label + s / C; dloss [M]
+    x [M, C] logits; q = (1 - s) label + s / C [M, C], labels one-hot or dense, smoothed by s; Q = sum q; dloss [M]
 
 Long rows are walked in blocks, with the running maximum m and the sums that belong to it (Milakov and Gimelshein 2018,
 "Online normalizer calculation for softmax"):
@@ -10,9 +10,9 @@ Long rows are walked in blocks, with the running maximum m and the sums that bel
     T = sum exp(x - m),  A = sum w (x - m),  W = sum w,  P = x_label      w = s / C, for dense labels q
     loss = -(1 - s) (P - m - log T) - (A - W log T), the first term for sparse labels only
 
-Saved are m, log T and Q, 12 bytes a row; probabilities are computed again. Kept apart, m and log T lose nothing where
-logits are large. Bytes, e an element: forward e M C, backward 2 e M C; storing p - q in forward, to be scaled in backward,
-would move 4 e M C in all instead of 3. Where dloss is known beforehand, forward with `dlogits` moves 2 e M C.
+Saved are m, log T and Q, up to 12 bytes a row; probabilities are computed again. Kept apart, m and log T lose nothing
+where logits are large. Bytes, with e an element: forward e M C, backward 2 e M C. To store p - q in forward and scale
+it in backward would move 4 e M C instead of these 3; where dloss is known beforehand, `with_gradient` moves 2 e M C.
 """
 
 from __future__ import annotations
@@ -200,9 +200,7 @@ def softmax_cross_entropy_backward_kernel(
     )  # fmt: skip
 
 
-def supports(
-    op: str, logits: Tensor, labels: Tensor, sparse: bool, label_smoothing: float, ignore_class: int | None
-) -> str | None:
+def supports(op: str, logits: Tensor, *others: Any) -> str | None:
     """None, or why not."""
     if logits.dtype not in _DTYPES:
         return f"the Triton kernels of {op} take floats of 16 to 64 bits, not {logits.dtype}"
@@ -231,16 +229,16 @@ def softmax_cross_entropy_forward(
 def softmax_cross_entropy_with_gradient(
     logits: Tensor,
     labels: Tensor,
-    g: Tensor,
+    weights: Tensor,
     sparse: bool,
     label_smoothing: float,
     ignore_class: int | None,
     configuration: RowConfiguration | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The loss of each row and the gradient of logits for the loss's gradient g, from one reading of the logits."""
+    """The loss of each row and, from the same reading of the logits, the gradient of the losses' sum by `weights`."""
     loss = logits.new_empty(logits.shape[:-1])
     dlogits = logits.new_empty(logits.shape)
-    _forward(loss, None, dlogits, logits, labels, g, sparse, label_smoothing, ignore_class, configuration)
+    _forward(loss, None, dlogits, logits, labels, weights, sparse, label_smoothing, ignore_class, configuration)
     return loss, dlogits
 
 
@@ -262,7 +260,7 @@ def softmax_cross_entropy_backward(
     dlabels = labels.new_empty(labels.shape if needed[1] else 0)
     if not rows:
         return dlogits, dlabels
-    blocks, chosen = _blocks(classes, sparse, label_smoothing, ignore_class, configuration)
+    blocks, chosen = _blocks(classes, logits.itemsize, sparse, label_smoothing, ignore_class, configuration)
     g = g.reshape(-1)
     softmax_cross_entropy_backward_kernel[triton.cdiv(rows, chosen.BLOCK_M), triton.cdiv(classes, chosen.BLOCK_C)](
         dlogits, dlabels if needed[1] else None, g, logits.contiguous(), _addressable(labels), statistics,
@@ -287,7 +285,7 @@ def _forward(
     rows = logits.numel() // classes
     if not rows:
         return
-    blocks, chosen = _blocks(classes, sparse, label_smoothing, ignore_class, configuration)
+    blocks, chosen = _blocks(classes, logits.itemsize, sparse, label_smoothing, ignore_class, configuration)
     g = None if g is None else g.reshape(-1)
     softmax_cross_entropy_forward_kernel[(triton.cdiv(rows, chosen.BLOCK_M),)](
         loss, statistics, dlogits, logits.contiguous(), _addressable(labels), g,
@@ -298,12 +296,13 @@ def _forward(
 
 def _blocks(
     classes: int,
+    itemsize: int,
     sparse: bool,
     label_smoothing: float,
     ignore_class: int | None,
     configuration: RowConfiguration | None,
 ) -> tuple[dict[str, Any], RowConfiguration]:
-    chosen = configuration or choose_configuration(classes)
+    chosen = configuration or choose_configuration(classes, itemsize)
     flags = {"SPARSE": sparse, "SMOOTHING": float(label_smoothing), "IGNORES": ignore_class is not None}
     sizes = {"VEC": vector(classes), "BLOCK_M": chosen.BLOCK_M, "BLOCK_C": chosen.BLOCK_C}
     return {**flags, **sizes, "num_warps": chosen.num_warps}, chosen

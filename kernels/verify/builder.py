@@ -25,7 +25,7 @@ from triton.backends.nvidia.compiler import min_dot_size
 from triton.runtime import interpreter as stock
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
-from fastk.kernels.verify import numerics
+from fastk.kernels.verify import numerics, transfer
 from fastk.kernels.verify.memory import ADDRESS_MASK, Monitor
 
 _ACQUIRES = (ir.MEM_SEMANTIC.ACQUIRE, ir.MEM_SEMANTIC.ACQUIRE_RELEASE)
@@ -95,7 +95,7 @@ class Builder(InterpreterBuilder):
         if self.monitor is not None:
             self.monitor.access("loads", ptrs.data, lanes, np_dtype.itemsize)
         other_data = _undefined(ptrs.data.shape, np_dtype, dtype) if other is None else other.data
-        return TensorHandle(_native.load(ptrs.data & ADDRESS_MASK, lanes, other_data, np_dtype), dtype)
+        return TensorHandle(transfer.read(ptrs.data & ADDRESS_MASK, lanes, other_data), dtype)
 
     def create_masked_store(self, ptrs: TensorHandle, value: TensorHandle, mask: Any, *_: Any) -> None:
         lanes = np.asarray(mask.data)
@@ -103,7 +103,7 @@ class Builder(InterpreterBuilder):
             self.monitor.access("stores", ptrs.data, lanes, numpy_type(ptrs.get_element_ty()).itemsize)
         if self.turns is not None:
             self.turns.progress()
-        _native.store(ptrs.data & ADDRESS_MASK, value.data, lanes)
+        transfer.write(ptrs.data & ADDRESS_MASK, lanes, value.data)
 
     def create_atomic_rmw(
         self, op: Any, ptr: TensorHandle, val: TensorHandle, mask: TensorHandle, sem: Any, scope: Any

@@ -29,8 +29,7 @@ class Case:
         variant: configuration and flags in words: `"128x256x64 w8 s3 gelu dropout"`.
         dtype: `"bf16"`, `"fp16"`, `"fp32"`, `"tf32"` or `"tf32x3"`: the last three all take float32 tensors.
         launch: calls the launcher on meta tensors. Launches of other kernels in it are ignored.
-        tensor_cores: the products must run on tensor cores; with HGMMA and one wait a k-step on sm_90.
-        waits: how often a k-step waits for the tensor cores on sm_90: once a product, so 3 times in tf32x3.
+        tensor_cores: the products must run on tensor cores; with HGMMA on sm_90, and one wait a k-step and product.
         wide: bulk loads and stores must be 128 bits wide. The launch then has a size that 8 divides and 16 does not,
             such as 1000, because that is where Triton gives up on its own.
         architectures: compute capabilities it is shipped for, as 10 major + minor.
@@ -42,7 +41,6 @@ class Case:
     dtype: str
     launch: Callable[[], object]
     tensor_cores: bool = False
-    waits: int = 1
     wide: bool = True
     architectures: tuple[int, ...] = tuple(DEVICES)
     quick: bool = False

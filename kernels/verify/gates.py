@@ -48,7 +48,7 @@ def tensor_cores(case: Case, architecture: int, code: MachineCode) -> str | None
 def one_wait(case: Case, architecture: int, code: MachineCode) -> str | None:
     """The main loop waits for wgmma once a k-step: more waits leave the tensor cores idle between the products.
 
-    tf32x3 is three products a k-step, and Triton waits for each.
+    tf32x3 is three products a k-step, each with a wait.
     """
     most = 3 if case.dtype == "tf32x3" else 1
     if not case.tensor_cores or architecture != 90 or code.loop_waits <= most:
@@ -81,7 +81,7 @@ def problems(case: Case, architecture: int, code: MachineCode) -> dict[str, str]
 def _narrow(code: MachineCode, kind: str) -> str | None:
     """What is wrong with the loads or with the stores."""
     places = [place for place in code.places if place.kind == kind]
-    slow = [place for place in places if place.narrow_bits >= 128]
+    slow = [place for place in places if place.is_narrow]
     if slow:
         listed = ", ".join(f"{place.where} ({by_width(place.widths)})" for place in slow)
         return f"A thread {kind}s in pieces what 128-bit accesses could take: {listed}."

@@ -153,7 +153,7 @@ def analyse(binary: Binary) -> MachineCode:
         loop_instructions=len(loop),
         loop_tensor_cores=tensor_core_instructions(loop),
         loop_waits=sum(instruction.opcode.startswith("WARPGROUP.DEPBAR") for instruction in loop),
-        places=accesses.places(binary.ptx, binary.ttgir),
+        places=accesses.places(binary.ptx, binary.ttgir, 32 * binary.warps),
         calls=calls(program.instructions),
         warnings=assembler_warnings(binary),
     )

@@ -2,29 +2,74 @@ import numpy as np
 import pytest
 import torch
 
-from fastk import autograd
+from fastk import autograd, config, dispatch
 from fastk.kernels.activation.aten import ACTIVATIONS
+
+SEED = (5, 6)
 
 
 def oracle(x, kernel, bias):
-    return np.einsum("...k,kn->...n", x.numpy(), kernel.numpy()) + (0 if bias is None else bias.numpy())
+    x, kernel = x.double().cpu().numpy(), kernel.double().cpu().numpy()
+    return np.einsum("...k,kn->...n", x, kernel) + (0 if bias is None else bias.double().cpu().numpy())
 
 
 # No rows, one of everything, primes, leading axes, a vector.
 @pytest.mark.parametrize("leading", [(0,), (1,), (7,), (2, 3), (2, 1, 3), ()])
 @pytest.mark.parametrize(("k", "n"), [(1, 1), (13, 11)])
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_forward(leading, k, n, with_bias, normal, close):
-    x, kernel, bias = normal(*leading, k), normal(k, n), normal(n) if with_bias else None
-    close(autograd.dense(x, kernel, bias), oracle(x, kernel, bias), terms=k)
+def test_forward(leading, k, n, with_bias, implementation, normal, close):
+    x, kernel = normal(*leading, k, dtype=torch.float32), normal(k, n, dtype=torch.float32)
+    bias = normal(n, dtype=torch.float32) if with_bias else None
+    close(autograd.dense(x, kernel, bias, implementation=implementation), oracle(x, kernel, bias), terms=k)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_dtypes(dtype, normal, close):
+def test_dtypes(dtype, implementation, normal, close):
     x, kernel, bias = normal(5, 64, dtype=dtype), normal(64, 9, dtype=dtype), normal(9, dtype=dtype)
-    y = autograd.dense(x, kernel, bias)
+    y = autograd.dense(x, kernel, bias, implementation=implementation)
     assert y.dtype == dtype
-    close(y, oracle(x.double(), kernel.double(), bias.double()), terms=64)
+    close(y, oracle(x, kernel, bias), terms=64)
+
+
+# One tile and less, one more than a tile, several along each axis, and a reduction that is split.
+@pytest.mark.parametrize(("rows", "k", "n"), [(64, 64, 32), (63, 31, 33), (65, 129, 66), (600, 24, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_are_those_of_float64(rows, k, n, dtype, implementation, normal, close):
+    x, kernel, bias = (normal(*shape, dtype=dtype, requires_grad=True) for shape in ((rows, k), (k, n), (n,)))
+    g = normal(rows, n, dtype=dtype)
+    y = autograd.dense(x, kernel, bias, "relu", implementation=implementation)
+    gradients = torch.autograd.grad(y, (x, kernel, bias), g)
+    masked = torch.where(y > 0, g, 0.0).double().cpu().numpy()  # where rounding decides the sign, the result does
+    a, b = x.detach().double().cpu().numpy(), kernel.detach().double().cpu().numpy()
+    close(y, np.maximum(oracle(x.detach(), kernel.detach(), bias.detach()), 0), terms=k)
+    for actual, expected, terms in zip(
+        gradients, (masked @ b.T, a.T @ masked, masked.sum(0)), (n, rows, rows), strict=True
+    ):
+        close(actual, expected, terms=terms)
+
+
+def test_gradients_that_are_not_asked_for(implementation, normal):
+    x, kernel, bias = normal(3, 4), normal(4, 8), normal(8)
+    for wanted in (x, kernel, bias):
+        wanted.requires_grad_()
+        y = autograd.dense(x, kernel, bias, "tanh", 0.5, SEED, implementation=implementation)
+        y.sum().backward()
+        assert all((t.grad is not None) == (t is wanted) for t in (x, kernel, bias))
+        wanted.grad = None
+        wanted.requires_grad_(False)
+
+
+@pytest.mark.parametrize("precision", ["ieee", "tf32", "tf32x3"])
+def test_float32_precisions(precision, normal, monkeypatch, device):
+    if (refusal := dispatch._why_not_on("triton", device.type)) is not None:
+        pytest.skip(refusal)
+    monkeypatch.setattr(config._settings, "float32_precision", precision)
+    x, kernel = normal(40, 200, dtype=torch.float32), normal(200, 40, dtype=torch.float32)
+    error = abs(autograd.dense(x, kernel, implementation="triton").double().cpu().numpy() - oracle(x, kernel, None))
+    # tf32 keeps 10 bits of each factor, the others float32's 23: the error of a sum of 200 products of about 1.
+    bits = 10 if precision == "tf32" else 22
+    assert 2.0**-bits * 0.5 < error.max() * (1 if precision == "tf32" else 1e9)
+    assert error.max() < 2.0**-bits * 4 * np.sqrt(200)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -36,9 +81,12 @@ def test_activation_follows(name, normal, close):
 
 @pytest.mark.parametrize("name", [None, "relu", "tanh", "gelu"])
 @pytest.mark.parametrize("leading", [(3,), (2, 2)])
-def test_gradient(name, leading, normal, gradcheck):
-    gradcheck(lambda *a: autograd.dense(*a, activation=name), normal(*leading, 4), normal(4, 5), normal(5))
-    gradcheck(lambda x, kernel: autograd.dense(x, kernel, None, name), normal(*leading, 4), normal(4, 5))
+def test_gradient(name, leading, implementation, normal, gradcheck):
+    def dense(x, kernel, bias=None):
+        return autograd.dense(x, kernel, bias, name, implementation=implementation)
+
+    gradcheck(dense, normal(*leading, 4), normal(4, 5), normal(5))
+    gradcheck(dense, normal(*leading, 4), normal(4, 5))
 
 
 def test_second_derivative(normal):
@@ -46,28 +94,36 @@ def test_second_derivative(normal):
     assert torch.autograd.gradgradcheck(lambda x, kernel: autograd.dense(x, kernel, None, "tanh"), inputs)
 
 
-def test_non_contiguous(normal, close):
-    x, kernel = normal(4, 6).t(), normal(5, 8).t()[::2]
-    close(autograd.dense(x, kernel), oracle(x, kernel, None), terms=4)
+def test_non_contiguous(implementation, normal, close):
+    x, kernel = normal(4, 6, dtype=torch.float32).t(), normal(5, 8, dtype=torch.float32).t()[::2]
+    close(autograd.dense(x, kernel, implementation=implementation), oracle(x, kernel, None), terms=4)
 
 
-def test_inputs_are_not_overwritten(normal):
+def test_inputs_are_not_overwritten(implementation, normal):
     x, kernel, bias = normal(3, 4), normal(4, 4), normal(4)
     copies = [tensor.clone() for tensor in (x, kernel, bias)]
-    autograd.dense(x, kernel, bias, "relu", 0.5, (1, 2))
+    autograd.dense(x, kernel, bias, "relu", 0.5, (1, 2), implementation)
     assert all(map(torch.equal, (x, kernel, bias), copies))
 
 
-def test_nan_and_infinity_arrive():
-    x = torch.tensor([[np.nan], [np.inf], [-np.inf]])
-    y = autograd.dense(x, torch.ones(1, 1), torch.ones(1), "relu").flatten()
+def test_nan_and_infinity_arrive(implementation, device):
+    x = torch.tensor([[np.nan], [np.inf], [-np.inf]], device=device)
+    one = torch.ones(1, device=device)
+    y = autograd.dense(x, one[None], one, "relu", implementation=implementation).flatten()
     assert y[0].isnan() and y[1:].tolist() == [np.inf, 0.0]
 
 
-def test_dropout_is_that_of_dropout(normal):
-    x, kernel, seed = normal(3, 4), normal(4, 50), torch.tensor([5, 6])
-    expected = autograd.dropout(autograd.dense(x, kernel, None, "relu"), 0.4, seed)
-    assert torch.equal(autograd.dense(x, kernel, None, "relu", 0.4, seed), expected)
+@pytest.mark.parametrize("columns", [50, 64])  # with the mask in a pass of its own, and in the epilogue
+@pytest.mark.parametrize("rate", [0.4, 1.0])
+@pytest.mark.parametrize("name", ["relu", "tanh", "gelu"])
+def test_dropout_is_that_of_dropout(columns, rate, name, implementation, normal):
+    x, kernel, bias = normal(3, 4), normal(4, columns), normal(columns)
+    inputs = [tensor.requires_grad_() for tensor in (x, kernel, bias)]
+    fused = autograd.dense(*inputs, name, rate, SEED, implementation)
+    apart = autograd.dropout(autograd.dense(*inputs, name, implementation="aten"), rate, SEED, implementation="aten")
+    torch.testing.assert_close(fused, apart)
+    grads = [torch.autograd.grad(y, inputs, torch.ones_like(y)) for y in (fused, apart)]
+    torch.testing.assert_close(*grads)
 
 
 @pytest.mark.parametrize(

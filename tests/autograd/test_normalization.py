@@ -1,3 +1,5 @@
+# pyright: reportCallIssue=false
+# (a list of tensors, of a length that the checker does not know, is unpacked into the first arguments)
 import numpy as np
 import pytest
 import torch
@@ -358,7 +360,7 @@ def test_layer_norm_rows(implementation, shape, normal, close):
     # The mean is rounded to 50 eps, which 1 / sqrt(variance + epsilon) magnifies.
     scale = 50 / float((centered.detach().square().mean(1) + 1e-3).min()) ** 0.5
     for actual, other in zip((y, *gradients), (expected, *others), strict=True):
-        size = max(scale, float(other.abs().max()))
+        size = max(scale, float(other.detach().abs().max()))
         close(actual, other.detach().cpu().numpy(), terms=sum(shape), scale=size)
 
 

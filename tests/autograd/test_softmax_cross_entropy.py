@@ -88,6 +88,34 @@ def test_long_rows(cross_entropy, classes, smoothing, sparse, normal, close):
     close(dlogits, gradient_oracle(x, q, g.double().numpy()), terms=classes)
 
 
+@pytest.mark.parametrize("classes", [10, 5000])
+@pytest.mark.parametrize(("sparse", "smoothing"), [(True, 0.0), (True, 0.1), (False, 0.1)])
+def test_with_gradient(implementation, device, classes, sparse, smoothing, normal, close):
+    op = "softmax_cross_entropy_with_gradient"
+    refusal = dispatch.availability(op, device.type)[implementation]
+    if refusal is not None:
+        pytest.skip(refusal)
+    logits, weights = normal(4, classes, dtype=torch.float32), normal(4, dtype=torch.float32)
+    weights[2] = 0  # the row that is ignored
+    labels = torch.tensor([0, 9, 7, classes - 1])
+    q = (np.arange(classes) == labels.numpy()[:, None]).astype(float)
+    given = labels if sparse else torch.as_tensor(q, dtype=torch.float32)
+    loss, gradient = autograd.softmax_cross_entropy_with_gradient(
+        logits.to(device),
+        given.to(device),
+        weights.to(device),
+        sparse,
+        smoothing,
+        7 if sparse else None,
+        implementation,
+    )
+    x, q = logits.double().numpy(), smoothed(q, smoothing)
+    expected = oracle(x, q)
+    expected[2] = 0 if sparse else expected[2]
+    close(loss, expected, terms=classes)
+    close(gradient, gradient_oracle(x, q, weights.double().numpy()), terms=classes)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.bool])
 def test_integer_labels(cross_entropy, dtype, normal, close):
     logits, labels = normal(3, 2), torch.tensor([1, 0, 1])
@@ -106,8 +134,8 @@ def test_labels_that_are_no_class(cross_entropy, implementation, device, normal,
         return
     loss = cross_entropy(logits, labels, True)
     assert loss[1:3].isnan().all() and loss[[0, 3]].isfinite().all()
-    loss.sum().backward()
-    assert logits.grad[1:3].isnan().all() and logits.grad[[0, 3]].isfinite().all()
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert gradient[1:3].isnan().all() and gradient[[0, 3]].isfinite().all()
 
 
 @pytest.mark.parametrize("sparse", [True, False])
@@ -129,8 +157,8 @@ def test_masked_classes(cross_entropy):
     logits = torch.tensor([[1.0, -torch.inf, 1.0]], requires_grad=True)
     loss = cross_entropy(logits, torch.tensor([0]), True)
     assert loss.item() == pytest.approx(np.log(2))
-    loss.sum().backward()
-    assert logits.grad.tolist() == [[-0.5, 0.0, 0.5]]
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert gradient.tolist() == [[-0.5, 0.0, 0.5]]
     assert cross_entropy(logits, torch.tensor([1]), True).tolist() == [torch.inf]
     assert cross_entropy(torch.full((1, 2), -torch.inf), torch.tensor([1]), True).isnan().all()
 
@@ -154,8 +182,8 @@ def test_large_logits(cross_entropy):
     logits = torch.tensor([[1e6, 1e6 + 1]], requires_grad=True)
     loss = cross_entropy(logits, torch.tensor([0]), True)
     assert loss.item() == pytest.approx(np.log(1 + np.e), rel=1e-6)
-    loss.sum().backward()
-    assert logits.grad[0, 1].item() == pytest.approx(1 / (1 + 1 / np.e), rel=1e-6)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert gradient[0, 1].item() == pytest.approx(1 / (1 + 1 / np.e), rel=1e-6)
 
 
 def test_nan_is_not_hidden(cross_entropy):
@@ -177,6 +205,10 @@ def test_errors(normal):
     for arguments, message in cases:
         with pytest.raises(ValueError, match=message):
             autograd.softmax_cross_entropy(logits, *arguments)
+        with pytest.raises(ValueError, match=message):
+            autograd.softmax_cross_entropy_with_gradient(logits, arguments[0], torch.ones(3), *arguments[1:])
+    with pytest.raises(ValueError, match=r"`weights` must have the shape of the losses, \(3,\). Received: \(\)"):
+        autograd.softmax_cross_entropy_with_gradient(logits, torch.tensor([0, 1, 2]), torch.tensor(1.0), True)
 
 
 def test_the_ops_pass_opcheck(device):
@@ -189,4 +221,6 @@ def test_the_ops_pass_opcheck(device):
     )
     loss, statistics = ops.softmax_cross_entropy_forward(logits, labels, *options, "triton")
     backward = ops.softmax_cross_entropy_backward.default
+    with_gradient = ops.softmax_cross_entropy_with_gradient.default
+    torch.library.opcheck(with_gradient, (logits, labels, loss, *options, "triton"))
     torch.library.opcheck(backward, (loss, logits, labels, statistics, *options, [True, False], "triton"))

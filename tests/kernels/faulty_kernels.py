@@ -1,4 +1,3 @@
-# ruff: noqa: N803, N806 (M, N, K are the names of mathematics)
 """Kernels that do not pass the gates that their variants name, and two that pass all of them."""
 
 import torch

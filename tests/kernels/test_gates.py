@@ -32,7 +32,7 @@ CODE = MachineCode(
     loop_instructions=100,
     loop_tensor_cores={"HGMMA": 4},
     loop_waits=1,
-    places=(Place("load", "k.py:5", {128: 12}), Place("store", "k.py:9", {128: 8})),
+    places=(Place("load", "k.py:5", 512, {128: 12}), Place("store", "k.py:9", 1024, {128: 8})),
     calls=(),
     warnings=(),
 )
@@ -54,8 +54,8 @@ def failed(code, architecture=90, **options):
         ({"calls": ("__cuda_sm20_div_s64",)}, "no_calls"),
         ({"tensor_cores": {"HMMA": 64}}, "tensor_cores"),
         ({"loop_waits": 2}, "one_wait"),
-        ({"places": (Place("load", "k.py:5", {128: 8, 32: 16}),)}, "wide_loads"),
-        ({"places": (Place("load", "k.py:5", {128: 8}), Place("store", "k.py:9", {16: 8}))}, "wide_stores"),
+        ({"places": (Place("load", "k.py:5", 512, {128: 8, 32: 16}),)}, "wide_loads"),
+        ({"places": (Place("load", "k.py:5", 512, {128: 8}), Place("store", "k.py:9", 128, {16: 8}))}, "wide_stores"),
     ],
 )
 def test_each_gate_sees_its_fault_and_no_other(change, gate):
@@ -64,7 +64,7 @@ def test_each_gate_sees_its_fault_and_no_other(change, gate):
 
 
 def test_gates_that_a_case_does_not_ask_for_do_not_judge():
-    slow = dataclasses.replace(CODE, tensor_cores={}, loop_waits=9, places=(Place("load", "k.py:5", {16: 9}),))
+    slow = dataclasses.replace(CODE, tensor_cores={}, loop_waits=9, places=(Place("load", "k.py:5", 256, {16: 9}),))
     assert failed(slow) == {"tensor_cores", "one_wait", "wide_loads"}
     assert gates.problems(case(wide=False), 90, slow) == {}
 
@@ -82,34 +82,40 @@ def test_tf32x3_may_wait_for_each_of_its_three_products():
 @pytest.mark.parametrize(
     "places, gates_failed",
     [
-        ([("load", {128: 1}), ("load", {32: 3}), ("store", {32: 1})], set()),  # a row's statistics
-        ([("load", {128: 1}), ("load", {32: 4})], {"wide_loads"}),  # a float32 vector by elements
-        ([("load", {128: 1}), ("load", {16: 8})], {"wide_loads"}),  # a bf16 vector by elements
-        ([("load", {128: 1}), ("load", {64: 2})], {"wide_loads"}),
-        ([("load", {128: 1, 16: 7})], set()),
-        ([("load", {64: 1}), ("store", {64: 1})], {"wide_loads"}),  # too few elements a thread
-        ([("store", {64: 1})], {"wide_stores"}),
-        ([("load", {256: 1}), ("store", {16: 8})], {"wide_stores"}),
+        ([("load", 128, {128: 1}), ("load", 2, {32: 4}), ("store", 1, {32: 1})], set()),  # a row's statistics
+        ([("load", 128, {128: 1}), ("load", 128, {32: 4})], {"wide_loads"}),  # a float32 vector by elements
+        ([("load", 128, {128: 1}), ("load", 128, {16: 8})], {"wide_loads"}),  # a bf16 vector by elements
+        ([("load", 128, {128: 1}), ("load", 128, {64: 2})], {"wide_loads"}),
+        ([("load", 128, {128: 1}), ("load", 64, {64: 4})], set()),  # bytes, as many as there are bf16
+        ([("load", 64, {64: 1}), ("store", 64, {64: 1})], {"wide_loads"}),  # too few elements a thread
+        ([("store", 64, {64: 1})], {"wide_stores"}),
+        ([("load", 256, {256: 1}), ("store", 128, {16: 8})], {"wide_stores"}),
         ([], set()),
     ],
 )
 def test_blocks_that_are_moved_in_pieces_are_told_from_a_few_numbers(places, gates_failed):
-    code = dataclasses.replace(CODE, places=tuple(Place(kind, "k.py:5", widths) for kind, widths in places))
+    code = dataclasses.replace(CODE, places=tuple(Place(kind, "k.py:5", *place) for kind, *place in places))
     assert failed(code) == gates_failed
 
 
 def test_beside_tma_copies_a_few_numbers_are_no_fault():
     tma = Traffic({32: 1}, {}, {}, tma_loads=2, tma_stores=1)
-    assert failed(dataclasses.replace(CODE, traffic=tma, places=(Place("load", "k.py:5", {32: 1}),))) == set()
+    assert failed(dataclasses.replace(CODE, traffic=tma, places=(Place("load", "k.py:5", 32, {32: 1}),))) == set()
 
 
 PTX = """
 	.loc	1 10 20                         // k.py:10:20
 	@%p1 ld.global.b32 { %r1 }, [ %rd1 + 0 ];
-	.loc	2 5 9                           // helper.py:5:9 @[ k.py:11:8 ]
+	.loc	1 11 20                         // k.py:11:20
+	// begin inline asm
+	mov.u32 %r1, 0x0;
+	.loc	1 12 20                         // k.py:12:20
 	ld.global.L1::evict_last.v4.b32 { %r2, %r3, %r4, %r5 }, [ %rd2 + 0 ];
-	.loc	2 5 9                           // helper.py:5:9 @[ k.py:12:8 ]
+	// end inline asm
+	.loc	2 5 9                           // helper.py:5:9 @[ k.py:13:8 @[ k.py:14:8 ] ]
 	ld.global.v2.b64 { %rd5, %rd6 }, [ %rd2 + 0 ];
+	.loc	2 5 9, function_name $L__info_string0, inlined_at 1 15 8 // helper.py:5:9
+	ld.global.b16 { %rs5 }, [ %rd2 + 0 ];
 $L__BB0_1:                              // =>This Inner Loop Header: Depth=1
 	.loc	1 20 4                          // k.py:20:4
 	cp.async.cg.shared.global [ %r6 + 0 ], [ %rd3 + 0 ], 0x10, %r7;
@@ -119,23 +125,41 @@ $L__BB0_1:                              // =>This Inner Loop Header: Depth=1
 	.loc	1 30 4                          // k.py:30:4
 	@%p3 st.global.v8.b32 [ %rd4 + 0 ], { %r8 };
 	st.global.b16 [ %rd4 + 0 ], { %rs1 };
+	.file	1 "/somewhere" "k.py"
+	.file	2 "/somewhere/helper.py"
 """
 TTGIR = """
     %0 = tt.load %a : !tt.ptr<f32> loc(#loc2)
-    %1 = tt.load %b : tensor<64x!tt.ptr<bf16>, #blocked> loc(#loc3)
+    %1 = tt.load %b, %m : tensor<128x!tt.ptr<f32>, #blocked> loc(#loc3)
+    %2 = tt.load %b, %m : tensor<64x32x!tt.ptr<i1>, #blocked> loc(#loc9)
+    %3 = tt.load %b, %m : tensor<128x!tt.ptr<bf16>, #blocked> loc(#loc10)
+    %4 = ttg.async_copy_global_to_local %b, %5 mask %m : tensor<64x32x!tt.ptr<f8E4M3FN>, #blocked> -> <64x32> loc(#loc4)
+    tt.store %c, %6 : tensor<128x16x!tt.ptr<f16>, #blocked> loc(#loc5)
 #loc1 = loc("/somewhere/k.py":10:20)
 #loc2 = loc("scale"(#loc1))
-#loc3 = loc("/somewhere/k.py":20:4)
+#loc3 = loc("/somewhere/k.py":11:20)
+#loc4 = loc("/somewhere/k.py":20:4)
+#loc5 = loc("/somewhere/k.py":30:4)
+#loc6 = loc("/somewhere/helper.py":5:9)
+#loc7 = loc("/somewhere/k.py":13:8)
+#loc8 = loc(callsite(#loc6 at #loc7))
+#loc9 = loc(callsite(#loc8 at #loc1))
+#loc10 = loc(callsite(#loc6 at #loc11))
+#loc11 = loc("/somewhere/k.py":15:8)
 """
 
 
 def test_accesses_are_assigned_to_their_places_in_the_source():
-    store = Place("store", "k.py:30", {256: 1, 16: 1})
-    copy = Place("load", "k.py:20", {128: 1, 32: 1})
-    helper = Place("load", "helper.py:5", {128: 1})
-    assert places(PTX, TTGIR) == (helper, helper, copy, store)
+    copy, store = Place("load", "k.py:20", 128, {128: 1, 32: 1}), Place("store", "k.py:30", 256, {256: 1, 16: 1})
+    assert places(PTX, TTGIR, threads=128) == (
+        Place("load", "k.py:11", 32, {128: 1}),
+        Place("load", "helper.py:5", 128, {128: 1}),
+        Place("load", "helper.py:5", 16, {16: 1}),
+        copy,
+        store,
+    )
     multiplying = PTX.replace("PRODUCT", "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%r9}, %rd7, %rd8;")
-    assert places(multiplying, TTGIR) == (copy, store)
+    assert places(multiplying, TTGIR, threads=128) == (copy, store)
 
 
 def test_the_innermost_loop_with_tensor_cores_is_found():

@@ -1,6 +1,8 @@
 """The forms of the LSTM's scan in Triton against ATen in float64, and what is particular to each: what is launched, how
 programs wait for each other, which configuration is chosen."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -55,45 +57,45 @@ class Call:
         self.x, self.kernel = normal(batch, steps, inputs), normal(inputs, 4 * units)
         self.recurrent_kernel = normal(units, 4 * units) * (2 / units) ** 0.5
         self.bias = normal(4 * units) if options.get("bias", True) else None
-        self.states = (normal(batch, units), normal(batch, units)) if options.get("state") else (None, None)
+        self.states: Any = (normal(batch, units), normal(batch, units)) if options.get("state") else (None, None)
         keep = torch.rand(batch, steps, generator=generator) < 0.6
         self.mask = keep.to(DEVICE) if options.get("mask") else None
-        self.names = options.get("names", ("tanh", "sigmoid"))
-        self.factors = factors(options.get("dropout"), inputs), factors(options.get("recurrent"), units)
-        self.flags = options.get("reverse", False), options.get("sequences", True), options.get("zero", False)
+        self.names: Any = options.get("names", ("tanh", "sigmoid"))
+        self.factors: Any = factors(options.get("dropout"), inputs), factors(options.get("recurrent"), units)
+        self.flags: Any = options.get("reverse", False), options.get("sequences", True), options.get("zero", False)
         shapes = ((batch, steps, units), (batch, units), (batch, units))
-        self.grads = [normal(*shape) if i or self.flags[1] else None for i, shape in enumerate(shapes)]
+        self.grads: Any = [normal(*shape) if i or self.flags[1] else None for i, shape in enumerate(shapes)]
 
     def by_aten(self):
         """(results, gradients) in float64."""
         given = self.x, self.kernel, self.recurrent_kernel, self.bias, *self.states
-        x, kernel, recurrent_kernel, bias, h, c = leaves = [
-            None if t is None else t.double().requires_grad_()
-            for t in (None if t is None else t.clone() for t in given)
-        ]
+        leaves: list[Any] = [None if t is None else t.double().clone().requires_grad_() for t in given]
+        x, kernel, recurrent_kernel, bias, h, c = leaves
         factors = (None if f is None else f.double() for f in self.factors)
         states = None if h is None else (h, c)
         outputs, _, final = aten.lstm(
             x, kernel, recurrent_kernel, bias, states, self.mask, *self.names, *factors, *self.flags
         )
-        pairs = [(r, g.double()) for r, g in zip((outputs, *final), self.grads, strict=True) if r is not None]
+        results: Any = outputs, *final
+        pairs = [(r, g.double()) for r, g in zip(results, self.grads, strict=True) if r is not None]
         wanted = [leaf for leaf in leaves if leaf is not None]
         gradients = torch.autograd.grad([r for r, _ in pairs], wanted, [g for _, g in pairs])
         return [r.detach() for r, _ in pairs], gradients
 
     def forward(self, form, save=True):
         """(outputs, h, c, gates, cells, previous)."""
-        given = self.x, self.kernel, self.recurrent_kernel, self.bias, *self.states, self.mask
-        return triton_kernels.lstm_forward(*given, *self.names, *self.factors, *self.flags, save, form)
+        tensors = self.x, self.kernel, self.recurrent_kernel, self.bias, *self.states, self.mask
+        arguments: Any = *tensors, *self.names, *self.factors, *self.flags, save, form
+        return triton_kernels.lstm_forward(*arguments)
 
     def backward(self, form, saved):
         """The gradients of what is given."""
         reverse, _, zero = self.flags
-        given = self.x, self.kernel, self.recurrent_kernel, self.states[1], self.mask
+        tensors = self.x, self.kernel, self.recurrent_kernel, self.states[1], self.mask
         needed = [t is not None for t in (self.x, self.kernel, self.recurrent_kernel, self.bias, *self.states)]
-        found = triton_kernels.lstm_backward(
-            *self.grads, *given, *saved, *self.names, *self.factors, reverse, zero, needed, form
-        )
+        options = *self.names, *self.factors, reverse, zero, needed, form
+        arguments: Any = *self.grads, *tensors, *saved, *options
+        found = triton_kernels.lstm_backward(*arguments)
         return [gradient for gradient, need in zip(found, needed, strict=True) if need]
 
     def by(self, form):
@@ -254,8 +256,8 @@ def test_bytes_of_one_launch():
     assert launches[0].stores.requested == 4 * rows
 
 
-def problem(units, batch=64, dtype=torch.bfloat16, precision=None, architecture=90, sm_count=132, steps=50):
-    return Problem(batch, steps, units, dtype, precision, architecture, sm_count)
+def problem(units, batch=64, dtype=torch.bfloat16, precision=None, architecture=90, sm_count=132, steps=50, factors=0):
+    return Problem(batch, steps, units, dtype, precision, factors, architecture, sm_count)
 
 
 @pytest.mark.parametrize(
@@ -269,8 +271,9 @@ def problem(units, batch=64, dtype=torch.bfloat16, precision=None, architecture=
         (problem(129), CooperativeConfiguration(16, 16, 32, 8)),
         (problem(512), CooperativeConfiguration(16, 16, 32, 8)),
         (problem(1024), CooperativeConfiguration(32, 16, 32, 8)),
-        (problem(1024, batch=128), CooperativeConfiguration(64, 16, 16, 8)),
-        (problem(1024, batch=129), StepConfiguration(64, 32, 64, 4, 3)),
+        (problem(512, batch=256), CooperativeConfiguration(64, 16, 32, 8)),
+        (problem(1024, batch=65), StepConfiguration(64, 32, 64, 4, 3)),
+        (problem(1024, batch=65, factors=4), StepConfiguration(32, 32, 64, 4, 3)),
         (problem(1025), StepConfiguration(64, 32, 64, 4, 3)),
         (problem(2048, batch=16), StepConfiguration(16, 32, 64, 4, 3)),
         (problem(256, dtype=torch.float32, precision="ieee"), StepConfiguration(32, 32, 32, 4, 3)),
@@ -299,9 +302,8 @@ def test_what_is_refused():
 @pytest.mark.parametrize("sequences", [True, False])
 def test_op_is_registered_as_torch_wants_it(sequences):
     call = Call(2, 1, 1, 2, torch.float32, mask=True, state=True)
-    weights = [
-        t.requires_grad_(sequences) for t in (call.x, call.kernel, call.recurrent_kernel, call.bias, *call.states)
-    ]
+    given: Any = call.x, call.kernel, call.recurrent_kernel, call.bias, *call.states
+    weights = [t.requires_grad_(sequences) for t in given]
     flags = (False, sequences, False, sequences, "triton")
     torch.library.opcheck(
         torch.ops.fastk.lstm_forward.default, (*weights, call.mask, "tanh", "sigmoid", None, None, *flags)

@@ -1,5 +1,6 @@
 """What the interpreter sees of memory: each detector with the fault and without it; counts exactly."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -227,3 +228,25 @@ def test_an_atomic_races_with_a_plain_load(interpreter):
         mixed_kernel[(2,)](torch.zeros(2))
     # The second atomic saw the first, hence what came before it; not the load and the store that came after it.
     assert races(launches[0]) == {"write_after_write": 1, "write_after_read": 1}
+
+
+@pytest.mark.parametrize("step", [4, 6, -4, 0])
+@pytest.mark.parametrize("masked", [True, False])
+def test_many_elements_move_as_triton_moves_them(step, masked):
+    from triton._C.libtriton import interpreter as native
+
+    from fastk.kernels.verify import transfer
+
+    memory, other = np.arange(600, dtype=np.float32), np.full((2, 150), -1, np.float32)
+    start = memory.ctypes.data + (memory.nbytes - 4 if step < 0 else 0)
+    addresses = (start + step * np.arange(300)).astype(np.uint64).reshape(2, 150) & np.uint64(2**64 - 1)
+    mask = np.arange(300).reshape(2, 150) % 2 == 0 if masked else np.ones((2, 150), bool)
+    assert np.array_equal(
+        transfer.read(addresses, mask, other), native.load(addresses, mask, other, other.dtype), equal_nan=True
+    )
+    values = np.arange(300, dtype=np.float32).reshape(2, 150)
+    transfer.write(addresses, mask, values)
+    ours = memory.copy()
+    memory[:] = np.arange(600)
+    native.store(addresses, values, mask)
+    assert np.array_equal(ours, memory, equal_nan=True)
