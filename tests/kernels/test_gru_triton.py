@@ -48,7 +48,7 @@ class Call:
         self.recurrent_kernel = normal(units, 3 * units) * (2 / units) ** 0.5
         bias = normal(2, 3 * units) if reset_after else normal(3 * units)
         self.bias = bias if options.get("bias", True) else None
-        self.state = normal(batch, units) if options.get("state") else None
+        self.state: Any = normal(batch, units) if options.get("state") else None
         keep = torch.rand(batch, steps, generator=generator) < 0.6
         self.mask: Any = keep.to(DEVICE) if options.get("mask") else None
         self.names: Any = options.get("names", ("tanh", "sigmoid"))
