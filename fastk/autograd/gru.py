@@ -75,11 +75,15 @@ def gru(
     check_states(() if initial_state is None else (initial_state,), x.size(0), units, "gru")
     check_factors(dropout_mask, x.size(0), x.size(2), 3, "gru", "dropout_mask")
     check_factors(recurrent_dropout_mask, x.size(0), units, 3, "gru", "recurrent_dropout_mask")
-    *tensors, dropout_mask, recurrent_dropout_mask = autocast(
+    x, kernel, recurrent_kernel, bias, initial_state, dropout_mask, recurrent_dropout_mask = autocast(
         x, kernel, recurrent_kernel, bias, initial_state, dropout_mask, recurrent_dropout_mask
     )
     arguments = (
-        *tensors,
+        x,
+        kernel,
+        recurrent_kernel,
+        bias,
+        initial_state,
         mask,
         known(activation, "gru"),
         known(recurrent_activation, "gru"),
@@ -123,14 +127,17 @@ def gru_cell(
     check_factors(dropout_mask, x.size(0), x.size(1), 3, "gru_cell", "dropout_mask")
     check_factors(recurrent_dropout_mask, x.size(0), units, 3, "gru_cell", "recurrent_dropout_mask")
     acts = known(activation, "gru_cell"), known(recurrent_activation, "gru_cell")
-    x, state, *tensors = autocast(x, state, kernel, recurrent_kernel, bias, dropout_mask, recurrent_dropout_mask)
-    weights, factors = tensors[:3], tensors[3:]
-    arguments = (x, state, *weights, *acts, reset_after, *factors)
+    x, state, kernel, recurrent_kernel, bias, dropout_mask, recurrent_dropout_mask = autocast(
+        x, state, kernel, recurrent_kernel, bias, dropout_mask, recurrent_dropout_mask
+    )
+    factors = dropout_mask, recurrent_dropout_mask
+    arguments = (x, state, kernel, recurrent_kernel, bias, *acts, reset_after, *factors)
     choice = choose("gru_cell", implementation, x, arguments)
     if choice.implementation == "aten":
         return choice.function(*arguments)
-    options = *acts, reset_after, *factors, False, False, False
-    _, h = _run(x.unsqueeze(1), *weights, state, None, *options, choice.implementation)
+    x = x.unsqueeze(1)
+    call = (x, kernel, recurrent_kernel, bias, state, None, *acts, reset_after, *factors, False, False, False)
+    _, h = _run(*call, choice.implementation)
     return h, [h]
 
 

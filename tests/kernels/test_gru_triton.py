@@ -213,7 +213,7 @@ def problem(units, batch=64, dtype=torch.bfloat16, precision=None, architecture=
         (problem(128, architecture=80), SequenceConfiguration(16, 8)),
         (problem(128, architecture=89), StepConfiguration(64, 32, 64, 4, 3)),
         (problem(64, dtype=torch.float32, precision="tf32x3"), SequenceConfiguration(16, 8)),
-        (problem(128, dtype=torch.float32, precision="tf32x3"), StepConfiguration(32, 32, 32, 4, 3)),
+        (problem(128, dtype=torch.float32, precision="tf32x3"), StepConfiguration(32, 32, 16, 4, 3)),
         (problem(129), StepConfiguration(64, 32, 64, 4, 3)),
         (problem(1024, batch=16), StepConfiguration(16, 32, 64, 4, 3)),
         (problem(1024, batch=17), StepConfiguration(32, 32, 64, 4, 3)),
