@@ -26,7 +26,8 @@ import triton.language as tl
 from torch import Tensor
 
 from fastk.kernels.activation import saves_input
-from fastk.kernels.triton_runtime import float32_precision
+from fastk.kernels.activation.triton_kernels import activate
+from fastk.kernels.triton_runtime import INTERPRETED, float32_precision
 
 # Which outputs are those of the state, the others being 0.
 ALL_SHOWN, UNMASKED_SHOWN, SEEN_SHOWN = 0, 1, 2
@@ -55,6 +56,40 @@ def saved(before, after, ACTIVATION: tl.constexpr):
 
 
 @triton.jit
+def squash(x, ACTIVATION: tl.constexpr, FAST: tl.constexpr):
+    """The activation; with FAST, which is bfloat16, by the hardware's tanh: 2^-11 off, bfloat16's rounding is 2^-9."""
+    if FAST and ACTIVATION == "tanh":
+        y = hardware_tanh(x)
+    elif FAST and ACTIVATION == "sigmoid":
+        y = 0.5 * hardware_tanh(0.5 * x) + 0.5
+    else:
+        y = activate(x, ACTIVATION)
+    return y
+
+
+@triton.jit
+def hardware_tanh(x):
+    """tanh of float32, one instruction from compute capability 7.5 on."""
+    return tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
+
+
+@triton.jit
+def value(s, ACTIVATION: tl.constexpr):
+    """The activation's result from what was saved of it."""
+    return activate(s, ACTIVATION) if is_saved_before(ACTIVATION) else s
+
+
+@triton.jit
+def load_state(state_ptr, state, inside, dtype: tl.constexpr):
+    """A tile of [B, H]; state_ptr None: zeros."""
+    if state_ptr is None:
+        tile = tl.zeros(inside.shape, dtype)
+    else:
+        tile = tl.load(state_ptr + state, mask=inside, other=0.0).to(dtype)
+    return tile
+
+
+@triton.jit
 def load_keep(mask_ptr, rows, mask_b, step):
     """Whether each row's step is unmasked; mask_ptr None: it is."""
     return mask_b if mask_ptr is None else tl.load(mask_ptr + rows + step, mask=mask_b, other=0) != 0  # [BLOCK_B]
@@ -80,6 +115,23 @@ def is_shown(keep, first, t, SHOWN: tl.constexpr):
 
 
 @triton.jit
+def sum_of_rows(
+    a_ptr, b_ptr, total, mask_a, mask_b, SIZE: tl.constexpr, PRECISION: tl.constexpr, BLOCK_K: tl.constexpr
+):
+    """total + A B^T, the sum over SIZE elements that are contiguous in both.
+
+    a_ptr [rows of A, 1] and b_ptr [1, rows of B] point at the rows, mask_a and mask_b say which there are.
+    """
+    offs_k = tl.arange(0, BLOCK_K)
+    for k in range(0, SIZE, BLOCK_K):
+        mask_k = k + offs_k < SIZE
+        a = tl.load(a_ptr + (k + offs_k)[None, :], mask=mask_a & mask_k[None, :], other=0.0)  # [rows of A, BLOCK_K]
+        b = tl.load(b_ptr + (k + offs_k)[:, None], mask=mask_b & mask_k[:, None], other=0.0)  # [BLOCK_K, rows of B]
+        total = tl.dot(a, b, total, input_precision=PRECISION, out_dtype=total.dtype)
+    return total
+
+
+@triton.jit
 def arrive(counter_ptr):
     """Tells whoever waits on the counter that what this program has stored can be read."""
     tl.debug_barrier()  # the stores of all threads come before the release of one
@@ -94,6 +146,21 @@ def wait(counter_ptr, target):
 
 
 # ---------------------------------------------------------------- before the scan
+
+
+def supports(op: str, x: Tensor, *arguments: object) -> str | None:
+    """None, or why Triton does not run `op` on these arguments, which are those of `aten.<op>`."""
+    tensors = [x, *(t for a in arguments for t in (a if isinstance(a, tuple) else (a,)) if isinstance(t, Tensor))]
+    if any(callable(a) and not isinstance(a, Tensor) for a in arguments):
+        return f"{op} in Triton knows activations by their names, and one is a function"
+    if len({t.dtype for t in tensors if t.is_floating_point()}) > 1 and not torch.is_autocast_enabled(x.device.type):
+        return f"{op} in Triton takes tensors of one dtype, and these are of several"
+    if x.dtype == torch.float64 and not INTERPRETED:
+        return f"{op} in Triton takes float32, bfloat16 and float16, not float64"
+    factors = arguments[-2:] if op.endswith("_cell") else arguments[-5:-3]
+    if any(isinstance(f, Tensor) and f.requires_grad for f in factors):
+        return f"{op} in Triton has no derivative by a dropout mask"
+    return None
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
-from fastk.autograd.recurrent import Activation, check_factors, check_sequence, check_states, check_weights, known
+from fastk.autograd.library import Call, autocast, define, differentiate
+from fastk.autograd.recurrent import (
+    Activation,
+    check_factors,
+    check_sequence,
+    check_states,
+    check_weights,
+    known,
+    last_output,
+)
 from fastk.dispatch import choose
+from fastk.kernels.gru import aten
+from fastk.kernels.recurrence import as_function
 
 
 def gru(
@@ -77,7 +91,12 @@ def gru(
         return_sequences,
         zero_output_for_mask,
     )
-    return choose("gru", implementation, x, arguments).function(*arguments)
+    choice = choose("gru", implementation, x, arguments)
+    if choice.implementation == "aten":
+        return choice.function(*arguments)
+    outputs, h = _run(*arguments, choice.implementation)
+    shown = last_output(h, mask, initial_state is not None, reverse, zero_output_for_mask)
+    return (outputs if return_sequences else None), shown, [h]
 
 
 def gru_cell(
@@ -106,7 +125,14 @@ def gru_cell(
     check_factors(recurrent_dropout_mask, x.size(0), units, 3, "gru_cell", "recurrent_dropout_mask")
     acts = known(activation, "gru_cell"), known(recurrent_activation, "gru_cell")
     arguments = (x, state, kernel, recurrent_kernel, bias, *acts, reset_after, dropout_mask, recurrent_dropout_mask)
-    return choose("gru_cell", implementation, x, arguments).function(*arguments)
+    choice = choose("gru_cell", implementation, x, arguments)
+    if choice.implementation == "aten":
+        return choice.function(*arguments)
+    x = x.unsqueeze(1)
+    factors = dropout_mask, recurrent_dropout_mask
+    call = (x, kernel, recurrent_kernel, bias, state, None, *acts, reset_after, *factors, False, False, False)
+    _, h = _run(*call, choice.implementation)
+    return h, [h]
 
 
 def _check_bias(bias: Tensor | None, units: int, reset_after: bool, op: str) -> None:
@@ -115,3 +141,81 @@ def _check_bias(bias: Tensor | None, units: int, reset_after: bool, op: str) -> 
         raise ValueError(
             f"{op} with reset_after={reset_after} expects `bias` of shape {shape}. Received shape {tuple(bias.shape)}."
         )
+
+
+# ---------------------------------------------------------------- the kernels as one differentiable op
+
+
+def _run(
+    x,
+    kernel,
+    recurrent_kernel,
+    bias,
+    initial_state,
+    mask,
+    activation,
+    recurrent_activation,
+    reset_after,
+    dropout_mask,
+    recurrent_dropout_mask,
+    reverse,
+    return_sequences,
+    zero_output_for_mask,
+    implementation,
+) -> tuple[Tensor, Tensor]:
+    """(outputs, h), in autocast's type where that is on; what backward needs is kept where it can be asked for."""
+    tensors = autocast(x, kernel, recurrent_kernel, bias, initial_state)
+    factors = tuple(
+        None if factor is None else factor.to(tensors[0].dtype) for factor in (dropout_mask, recurrent_dropout_mask)
+    )
+    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    options = activation, recurrent_activation, reset_after
+    flags = reverse, return_sequences, zero_output_for_mask, save
+    return _gru(*tensors, mask, *options, *factors, *flags, implementation)
+
+
+def _forward_shapes(x, kernel, recurrent_kernel, *others):
+    return_sequences, _, save = others[-3:]
+    units = recurrent_kernel.size(0)
+    sequence = (*x.shape[:2], units)
+    kept = (*x.shape[:2], 3 * units), sequence, sequence
+    outputs = x.new_empty(sequence if return_sequences else 0), x.new_empty(x.size(0), units)
+    return *outputs, *(x.new_empty(shape if save else 0) for shape in kept)
+
+
+def _backward_shapes(g_outputs, g_h, x, kernel, recurrent_kernel, *others):
+    units, reset_after, needed = recurrent_kernel.size(0), others[6], others[-1]
+    bias = (2, 3 * units) if reset_after else (3 * units,)
+    shapes = x.shape, kernel.shape, recurrent_kernel.shape, bias, (x.size(0), units)
+    return tuple(x.new_empty(shape if need else 0) for shape, need in zip(shapes, needed, strict=True))
+
+
+def _gradients(call: Call, g_outputs: Tensor | None, g_h: Tensor | None) -> Sequence[Tensor | None]:
+    x, kernel, recurrent_kernel, _, h_0, mask, *options, reverse, sequences, zero, _, implementation = call.arguments
+    tensors = g_outputs if sequences else None, g_h, x, kernel, recurrent_kernel, mask, *call.outputs[2:]
+    needed = call.needed[:5]
+    found = _backward(*tensors, *options, reverse, zero, h_0 is not None, needed, implementation)
+    return [gradient if need else None for gradient, need in zip(found, needed, strict=True)]
+
+
+def _by_aten(x, kernel, recurrent_kernel, bias, h_0, mask, activation, recurrent_activation, *others):
+    functions = as_function(activation), as_function(recurrent_activation)  # by name it has one derivative and no more
+    outputs, _, (h,) = aten.gru(x, kernel, recurrent_kernel, bias, h_0, mask, *functions, *others[:-1])
+    return outputs, h
+
+
+_forward = define(
+    "gru_forward(Tensor x, Tensor kernel, Tensor recurrent_kernel, Tensor? bias, Tensor? h_0, Tensor? mask,"
+    " str activation, str recurrent_activation, bool reset_after, Tensor? dropout_mask, Tensor? recurrent_dropout_mask,"
+    " bool reverse, bool return_sequences, bool zero_output_for_mask, bool save)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _forward_shapes,
+)
+_backward = define(
+    "gru_backward(Tensor? g_outputs, Tensor? g_h, Tensor x, Tensor kernel, Tensor recurrent_kernel, Tensor? mask,"
+    " Tensor gates, Tensor inner, Tensor previous, str activation, str recurrent_activation, bool reset_after,"
+    " Tensor? dropout_mask, Tensor? recurrent_dropout_mask, bool reverse, bool zero_output_for_mask, bool has_state,"
+    " bool[] needed) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _backward_shapes,
+)
+_gru = differentiate(_forward, _gradients, _by_aten, results=2)

@@ -85,7 +85,7 @@ def kind_of(dtype: torch.dtype, precision: str) -> str:
 
 @functools.cache
 def choose_configuration(M: int, N: int, kind: str, aligned: bool, architecture: int, sm_count: int) -> G:
-    """The largest tile that leaves one for every SM, else the one with the most tiles.
+    """The largest tile that leaves one for every SM, else the smallest of those with the most tiles.
 
     Args:
         M: rows of the product.
@@ -97,7 +97,7 @@ def choose_configuration(M: int, N: int, kind: str, aligned: bool, architecture:
     """
     fitting = [tile for tile in shipped(kind, architecture) if aligned or not tile.descriptors]
     filling = [tile for tile in fitting if tiles(tile, M, N) >= sm_count]
-    return filling[0] if filling else max(fitting, key=lambda tile: tiles(tile, M, N))
+    return filling[0] if filling else max(fitting, key=lambda tile: (tiles(tile, M, N), -tile.block_m * tile.block_n))
 
 
 @functools.cache

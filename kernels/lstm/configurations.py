@@ -4,48 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import triton
 
-# Compute capability: bytes of shared memory that a program can have.
-SHARED_MEMORY = {80: 166912, 86: 101376, 87: 166912, 89: 101376, 90: 232448, 100: 232448, 103: 232448, 120: 101376}
-
-
-def padded(units: int) -> int:
-    """The side of the tile that holds the rows of R: a power of two that tensor cores take."""
-    return max(16, 1 << (units - 1).bit_length())
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What a configuration is chosen for: the sizes, dtype and precision of the products, and the device.
-
-    factors: how many recurrent dropout factors a unit has: 0, 1, or one for each gate.
-    """
-
-    batch: int
-    steps: int
-    units: int
-    dtype: torch.dtype
-    precision: str | None
-    factors: int
-    architecture: int
-    sm_count: int
-
-    @property
-    def padded(self) -> int:
-        """See `padded`."""
-        return padded(self.units)
-
-    @property
-    def operand_bytes(self) -> int:
-        """Bytes of an element as it lies in shared memory: tf32x3 keeps its leading and its trailing bits apart."""
-        return self.dtype.itemsize * (2 if self.precision == "tf32x3" else 1)
-
-    @property
-    def shared_memory(self) -> int:
-        """The most shared memory of a program; on a device not listed the least of those that are."""
-        return SHARED_MEMORY.get(self.architecture, min(SHARED_MEMORY.values()))
+from fastk.kernels.recurrence_configurations import Problem, StepConfiguration
 
 
 @dataclass(frozen=True)
@@ -102,17 +63,6 @@ class CooperativeConfiguration:
         if problem.precision == "tf32x3":  # operands are split in two
             return self.block_b == 16 and not each_gate
         return self.block_b * problem.padded <= 2**15 and (self.block_b <= 32 or not each_gate)
-
-
-@dataclass(frozen=True)
-class StepConfiguration:
-    """A launch for each step, tiles of `block_b` sequences by `block_n` units, `block_k` of the sum at a time."""
-
-    block_b: int
-    block_n: int
-    block_k: int
-    num_warps: int
-    num_stages: int
 
 
 Configuration = SequenceConfiguration | CooperativeConfiguration | StepConfiguration

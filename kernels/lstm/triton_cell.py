@@ -19,26 +19,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fastk.kernels.activation.triton_kernels import activate, activation_gradient
-from fastk.kernels.recurrence_triton import is_saved_before, saved
-
-
-@triton.jit
-def squash(x, ACTIVATION: tl.constexpr, FAST: tl.constexpr):
-    """The activation, by the hardware's tanh where FAST and that serves."""
-    if FAST and ACTIVATION == "tanh":
-        y = hardware_tanh(x)
-    elif FAST and ACTIVATION == "sigmoid":
-        y = 0.5 * hardware_tanh(0.5 * x) + 0.5
-    else:
-        y = activate(x, ACTIVATION)
-    return y
-
-
-@triton.jit
-def hardware_tanh(x):
-    """tanh of float32, one instruction from compute capability 7.5 on."""
-    return tl.inline_asm_elementwise("tanh.approx.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)
+from fastk.kernels.activation.triton_kernels import activation_gradient
+from fastk.kernels.recurrence_triton import saved, squash, value
 
 
 @triton.jit
@@ -86,12 +68,6 @@ def cell_gradient(
 
 
 @triton.jit
-def value(s, ACTIVATION: tl.constexpr):
-    """The activation's result from what was saved of it."""
-    return activate(s, ACTIVATION) if is_saved_before(ACTIVATION) else s
-
-
-@triton.jit
 def load_four(tile, distance, inside):
     """Four tiles of one shape, `distance` elements apart: the gates of z or R, or their dropout factors."""
     i = tl.load(tile, mask=inside, other=0.0)
@@ -109,16 +85,6 @@ def store_four(tile, distance, inside, i, f, c, o):
     tl.store(tile + distance, f.to(dtype), mask=inside)
     tl.store(tile + 2 * distance, c.to(dtype), mask=inside)
     tl.store(tile + 3 * distance, o.to(dtype), mask=inside)
-
-
-@triton.jit
-def load_state(state_ptr, state, inside, dtype: tl.constexpr):
-    """A tile of [B, H]; state_ptr None: zeros."""
-    if state_ptr is None:
-        tile = tl.zeros(inside.shape, dtype)
-    else:
-        tile = tl.load(state_ptr + state, mask=inside, other=0.0).to(dtype)
-    return tile
 
 
 @triton.jit

@@ -17,17 +17,28 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastk.kernels.lstm.configurations import CooperativeConfiguration, padded
+from fastk.kernels.lstm.configurations import CooperativeConfiguration
 from fastk.kernels.lstm.triton_cell import (
     cell,
     cell_gradient,
     gate_columns,
     load_four,
-    load_state,
     split_gates,
     store_four,
 )
-from fastk.kernels.recurrence_triton import ALL, SEEN, Scan, arrive, first_unmasked, is_shown, load_keep, step_at, wait
+from fastk.kernels.recurrence_configurations import padded
+from fastk.kernels.recurrence_triton import (
+    ALL,
+    SEEN,
+    Scan,
+    arrive,
+    first_unmasked,
+    is_shown,
+    load_keep,
+    load_state,
+    step_at,
+    wait,
+)
 
 
 @triton.jit(do_not_specialize=["B", "T", "slots"])

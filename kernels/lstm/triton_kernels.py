@@ -36,22 +36,8 @@ from fastk.kernels.recurrence_triton import (
     recurrent_gradient,
     shown_outputs,
 )
-from fastk.kernels.triton_runtime import INTERPRETED, architecture, sm_count
-
-
-def supports(op: str, x: Tensor, *arguments: object) -> str | None:
-    """None, or why Triton does not run `op` on these arguments, which are those of `aten.<op>`."""
-    tensors = [x, *(t for a in arguments for t in (a if isinstance(a, tuple) else (a,)) if isinstance(t, Tensor))]
-    if any(callable(a) and not isinstance(a, Tensor) for a in arguments):
-        return f"{op} in Triton knows activations by their names, and one is a function"
-    if len({t.dtype for t in tensors if t.is_floating_point()}) > 1 and not torch.is_autocast_enabled(x.device.type):
-        return f"{op} in Triton takes tensors of one dtype, and these are of several"
-    if x.dtype == torch.float64 and not INTERPRETED:
-        return f"{op} in Triton takes float32, bfloat16 and float16, not float64"
-    factors = arguments[-5:-3] if op == "lstm" else arguments[-2:]
-    if any(isinstance(f, Tensor) and f.requires_grad for f in factors):
-        return f"{op} in Triton has no derivative by a dropout mask"
-    return None
+from fastk.kernels.recurrence_triton import supports as supports  # asked by dispatch
+from fastk.kernels.triton_runtime import architecture, sm_count
 
 
 def lstm_forward(

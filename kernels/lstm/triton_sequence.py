@@ -16,17 +16,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastk.kernels.lstm.configurations import SequenceConfiguration, padded
+from fastk.kernels.lstm.configurations import SequenceConfiguration
 from fastk.kernels.lstm.triton_cell import (
     cell,
     cell_gradient,
     gate_columns,
     join_gates,
     load_four,
-    load_state,
     split_gates,
 )
-from fastk.kernels.recurrence_triton import ALL, SEEN, Scan, first_unmasked, is_shown, load_keep, step_at
+from fastk.kernels.recurrence_configurations import padded
+from fastk.kernels.recurrence_triton import ALL, SEEN, Scan, first_unmasked, is_shown, load_keep, load_state, step_at
 
 
 @triton.jit(do_not_specialize=["B", "T"])

@@ -13,8 +13,18 @@ import triton.language as tl
 from torch import Tensor
 
 from fastk.kernels.lstm.configurations import StepConfiguration
-from fastk.kernels.lstm.triton_cell import cell, cell_gradient, load_four, load_state, store_four
-from fastk.kernels.recurrence_triton import ALL, SEEN, Scan, first_unmasked, is_shown, load_keep, step_at
+from fastk.kernels.lstm.triton_cell import cell, cell_gradient, load_four, store_four
+from fastk.kernels.recurrence_triton import (
+    ALL,
+    SEEN,
+    Scan,
+    first_unmasked,
+    is_shown,
+    load_keep,
+    load_state,
+    step_at,
+    sum_of_rows,
+)
 
 
 @triton.jit(do_not_specialize=["B", "T", "t", "slot", "next_slot", "slots"])
@@ -225,17 +235,12 @@ def product(
     BLOCK_K: tl.constexpr,
 ):
     """dz R^T times the dropout factors: rows of dz [.., 4 H] by rows of R [H, 4 H], both contiguous along the sum."""
-    offs_k = tl.arange(0, BLOCK_K)
     total = tl.zeros([BLOCK_B, BLOCK_N], ACCUMULATOR)
     parts: tl.constexpr = 4 if FACTORS == 4 else 1
     size: tl.constexpr = 4 * H // parts
     for part in tl.static_range(parts):
         sums = tl.zeros([BLOCK_B, BLOCK_N], ACCUMULATOR)
-        for k in range(0, size, BLOCK_K):
-            columns, mask_k = part * size + k + offs_k, k + offs_k < size
-            a = tl.load(dz + columns[None, :], mask=mask_b & mask_k[None, :], other=0.0)  # [BLOCK_B, BLOCK_K]
-            b = tl.load(r + columns[:, None], mask=mask_n & mask_k[:, None], other=0.0)  # [BLOCK_K, BLOCK_N]
-            sums = tl.dot(a, b, sums, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+        sums = sum_of_rows(dz + part * size, r + part * size, sums, mask_b, mask_n, size, PRECISION, BLOCK_K)
         if FACTORS:
             inside = mask_b & mask_n
             sums *= tl.load(factors_ptr + part * (tl.cast(B, tl.int64) * H) + state, mask=inside, other=0.0)
