@@ -106,8 +106,8 @@ def splits_of(count: int, blocks: int, sm_count: int) -> int:
 
     A split costs a write and a read of its partial product: with fewer blocks than that these outweigh the products.
     """
-    splits = max(1, min(2 * sm_count // count, blocks // 8))
-    return math.ceil(blocks / math.ceil(blocks / splits))
+    splits = min(2 * sm_count // count, blocks // 8)
+    return 1 if splits <= 1 else math.ceil(blocks / math.ceil(blocks / splits))
 
 
 def tiles(tile: G, M: int, N: int) -> int:
