@@ -157,6 +157,17 @@ def test_nothing_to_sum(implementation, device):
         assert torch.equal(autograd.dense(x, kernel, bias, implementation=implementation), bias.expand(rows, columns))
 
 
+@pytest.mark.parametrize("sizes", [(0, 3, 5), (4, 0, 5), (4, 3, 0)])
+def test_gradients_of_nothing(sizes, implementation, normal):
+    """A size of 0 leaves sums of nothing, which are 0."""
+    rows, k, n = sizes
+    inputs = [normal(*shape, dtype=torch.float32, requires_grad=True) for shape in ((rows, k), (k, n), (n,))]
+    y = autograd.dense(*inputs, "tanh", implementation=implementation)
+    for gradient, like in zip(torch.autograd.grad(y.sum(), inputs), inputs, strict=True):
+        assert gradient.shape == like.shape
+        assert not gradient.any() or (k == 0 and like is inputs[2])
+
+
 @pytest.mark.parametrize(
     ("x", "kernel", "bias", "message"),
     [
