@@ -226,12 +226,8 @@ def gemm(
     saved = torch.empty_like(c) if saves_input(activation) else None
     if not c.numel():
         return c, saved
-<<<<<<< HEAD
-    aligned = K > 0 and all(t.size(1) % 8 == 0 and t.data_ptr() % 16 == 0 for t in (a, b, c))
-=======
     matrices = (a, b, c) if bias is None else (a, b, c, bias)
     aligned = K > 0 and all(t.size(-1) % 8 == 0 and t.data_ptr() % 16 == 0 for t in matrices)
->>>>>>> dense
     chosen = configuration or choose_configuration(
         M, N, kind_of(a.dtype, precision), aligned, architecture(), sm_count()
     )
