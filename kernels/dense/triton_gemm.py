@@ -44,8 +44,8 @@ from fastk.kernels.triton_reduction import sum_partials
 from fastk.kernels.triton_runtime import architecture, float32_precision, sm_count
 
 # Tensor cores take 32-bit operands with K innermost alone. What lies otherwise is turned in memory first, so that
-# copies are 16 bytes wide. In tf32x3 B is split in registers on its way anyway, and turned there at the cost of narrower
-# stores to shared memory: turning 8 K N bytes in memory is little beside 6 M N K operations from this M on.
+# copies are 16 bytes wide. In tf32x3 B is split in registers on its way anyway, and turned there, at the cost of
+# narrower stores to shared memory: turning 8 K N bytes is little beside 6 M N K operations from this M on.
 _TURNS_FROM = 4096
 
 
