@@ -65,7 +65,7 @@ _WITHOUT_TMA = G(128, 128, 64, 8, 3)  # on sm_90 ptxas serialises its wgmma (C75
 _DESCRIPTORS = {
     "half": (G(128, 256, 64, 8, 3, True, 4), G(128, 128, 64, 8, 4, True, 2)),
     "tf32": (G(128, 256, 32, 8, 3, True, 4), G(128, 128, 32, 8, 4, True, 2)),
-    "tf32x3": (G(128, 128, 32, 8, 3, True, 2),),  # both halves of both operands: 128 x 256 spill
+    "tf32x3": (G(128, 128, 32, 8, 3, True, 2),),  # 184 to 204 registers already: both operands are there in two parts
     "ieee": (),
 }
 ARCHITECTURES = (80, 90, 100)
