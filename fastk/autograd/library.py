@@ -22,7 +22,7 @@ from torch import Tensor
 from fastk.dispatch import kernel_function
 
 _library = torch.library.Library("fastk", "DEF")
-_NO_DISPATCH = Tensor.__torch_dispatch__
+_NO_DISPATCH: Any = Tensor.__torch_dispatch__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,7 @@ def _case(kernel, variant, dtype, launch, architectures, first) -> Case:
     wide = not (kernel == "kernel_gradient_kernel" and dtype in ("tf32", "tf32x3")) and "C=3" not in variant
     return Case(
         kernel, variant, dtype, launch,
-        tensor_cores=dtype != "fp32", waits=3 if dtype == "tf32x3" else 1,
-        wide=wide, architectures=architectures, quick=quick,
+        tensor_cores=dtype != "fp32", wide=wide, architectures=architectures, quick=quick,
     )  # fmt: skip
 
 

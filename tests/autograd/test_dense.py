@@ -131,8 +131,9 @@ def test_nan_and_infinity_arrive(implementation, device):
 def test_dropout_is_that_of_dropout(columns, rate, name, implementation, normal):
     x, kernel, bias = normal(3, 4), normal(4, columns), normal(columns)
     inputs = [tensor.requires_grad_() for tensor in (x, kernel, bias)]
-    fused = autograd.dense(*inputs, name, rate, SEED, implementation)
-    apart = autograd.dropout(autograd.dense(*inputs, name, implementation="aten"), rate, SEED, implementation="aten")
+    fused = autograd.dense(x, kernel, bias, name, rate, SEED, implementation)
+    undropped = autograd.dense(x, kernel, bias, name, implementation="aten")
+    apart = autograd.dropout(undropped, rate, SEED, implementation="aten")
     torch.testing.assert_close(fused, apart)
     grads = [torch.autograd.grad(y, inputs, torch.ones_like(y)) for y in (fused, apart)]
     torch.testing.assert_close(*grads)
@@ -162,7 +163,8 @@ def test_gradients_of_nothing(sizes, implementation, normal):
     """A size of 0 leaves sums of nothing, which are 0."""
     rows, k, n = sizes
     inputs = [normal(*shape, dtype=torch.float32, requires_grad=True) for shape in ((rows, k), (k, n), (n,))]
-    y = autograd.dense(*inputs, "tanh", implementation=implementation)
+    x, kernel, bias = inputs
+    y = autograd.dense(x, kernel, bias, "tanh", implementation=implementation)
     for gradient, like in zip(torch.autograd.grad(y.sum(), inputs), inputs, strict=True):
         assert gradient.shape == like.shape
         assert not gradient.any() or (k == 0 and like is inputs[2])

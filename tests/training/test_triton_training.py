@@ -79,7 +79,7 @@ class Losses(keras.callbacks.Callback):
         self.seen, self.sum = [], 0.0
 
     def on_train_batch_end(self, batch, logs=None):
-        total = float(logs["loss"]) * (batch + 1)
+        total = float((logs or {})["loss"]) * (batch + 1)
         self.seen.append(total - self.sum)
         self.sum = total
 
