@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fastk.kernels.activation import saves_input
+from fastk.kernels.activation import before_dropout, saves_input
 from fastk.kernels.cupy_runtime import FLOATS, WIDTHS, Kernel, activation_number, packed, tile, wide_type, width
 
 _FORWARD = Kernel("epilogue.cu", "epilogue_forward", FLOATS, WIDTHS)
@@ -61,7 +61,7 @@ def epilogue_backward(
         (g.dtype, vector),
         *(grid, block),
         *(None if same else dz, sums if bias_needed else None, g, values, seed if rate else None, rows, columns),
-        *(activation_number(activation), *dropout_numbers(rate)),
+        *(activation_number(activation), *dropout_numbers(rate), before_dropout(activation, rate, g.dtype)),
     )
     return dz, add_rows(sums, g.dtype) if bias_needed else g.new_empty(0)
 

@@ -37,15 +37,15 @@ __global__ void epilogue_forward(T* y_ptr, T* z_ptr, const T* bias_ptr, const lo
 }
 
 // v_ptr: v where from_input(activation), else y; null for linear. dz_ptr, sums_ptr [P, N], seed_ptr: or null.
+// unscale: what v_ptr's elements are multiplied by first.
 template <typename T, int VEC>
 __global__ void epilogue_backward(T* dz_ptr, wide<T>* sums_ptr, const T* g_ptr, const T* v_ptr,
                                   const long long* seed_ptr, long long M, long long N, long long activation,
-                                  long long threshold, double scale) {
+                                  long long threshold, double scale, double unscale) {
     using A = wide<T>;
     const int n = (blockIdx.x * blockDim.x + threadIdx.x) * VEC, rows = M, columns = N, kind = activation;
     if (n >= columns) return;
     const Philox philox(seed_ptr);
-    const A unscale = seed_ptr && !from_input(kind) ? reciprocal(static_cast<A>(scale)) : A(1);
     const int first = blockIdx.y * blockDim.y + threadIdx.y;
     A sums[VEC] = {};
     for (int m = first; m < rows; m += gridDim.y * blockDim.y) {
@@ -58,7 +58,7 @@ __global__ void epilogue_backward(T* dz_ptr, wide<T>* sums_ptr, const T* g_ptr, 
             load<VEC>(v_ptr + i, v);
             for_activation(kind, [&](auto name) {
 #pragma unroll
-                for (int j = 0; j < VEC; ++j) g[j] *= derivative(name.value, v[j] * unscale);
+                for (int j = 0; j < VEC; ++j) g[j] *= derivative(name.value, v[j] * static_cast<A>(unscale));
             });
         }
         if (dz_ptr) store<VEC>(dz_ptr + i, g);

@@ -20,8 +20,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-Step = Callable[[], None]
-
 
 class StepOptions(NamedTuple):
     """What comes before a step; each is left out by default.
@@ -68,20 +66,26 @@ def decay_(params: list[Tensor], learning_rate: Tensor | float, options: StepOpt
         torch._foreach_mul_(params, 1.0 - options.weight_decay * learning_rate)
 
 
-def unless_found_inf(options: StepOptions | None, changing: tuple[list[Tensor] | None, ...], step: Step) -> None:
-    """Calls `step`, which writes to `changing`, without autograd; where `found_inf` says so it has had no effect."""
+def apply(step: Callable[..., None], arguments: tuple, changing: tuple[list[Tensor] | None, ...]) -> None:
+    """Calls `step` without autograd; where `found_inf` says so it has had no effect.
+
+    arguments: those of `step`, the options last.
+    changing: the lists of tensors that it writes to.
+    """
+    options = arguments[-1]
+    found_inf = None if options is None else options.found_inf
     with torch.no_grad():
-        if options is None or options.found_inf is None:
-            step()
-        elif options.found_inf.is_cpu:
-            if not options.found_inf:
-                step()
+        if found_inf is None:
+            step(*arguments)
+        elif found_inf.is_cpu:
+            if not found_inf:
+                step(*arguments)
         else:
             tensors = [tensor for each in changing if each is not None for tensor in each]
             before = [tensor.clone() for tensor in tensors]
-            step()
+            step(*arguments)
             for new, old in zip(tensors, before, strict=True):
-                torch.where(options.found_inf != 0, old, new, out=new)
+                torch.where(found_inf != 0, old, new, out=new)
 
 
 def clip_by_norm(gradients: list[Tensor], limit: float) -> list[Tensor]:

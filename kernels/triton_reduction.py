@@ -41,7 +41,8 @@ def sum_partials_kernel(
 @triton.jit
 def bias_gradient_kernel(
     gz_ptr, partial_ptr, g_ptr, value_ptr, seed_ptr, M, N_UNITS, steps, threshold, scale, value_scale,
-    ACTIVATION: tl.constexpr, WRITES: tl.constexpr, DROPS: tl.constexpr, N_UNIT: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    ACTIVATION: tl.constexpr, WRITES: tl.constexpr, DROPS: tl.constexpr, N_UNIT: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """gz = g mask f'(value) where WRITES, and its sums over `steps` blocks of rows."""
     N = N_UNITS * N_UNIT
@@ -110,6 +111,7 @@ def bias_gradient(
     partial = g.new_empty((chunks, columns), dtype=wide)
     bias_gradient_kernel[(tiles_n, chunks)](
         gz, partial, g, value, seed, rows, columns // unit, steps, threshold(rate), 1.0 / (1.0 - rate), value_scale,
-        ACTIVATION=activation, WRITES=writes, DROPS=seed is not None, N_UNIT=unit, BLOCK_M=block_m, BLOCK_N=block_n, num_warps=4,
+        ACTIVATION=activation, WRITES=writes, DROPS=seed is not None, N_UNIT=unit, BLOCK_M=block_m, BLOCK_N=block_n,
+        num_warps=4,
     )  # fmt: skip
     return gz, sum_partials(partial, g.dtype)

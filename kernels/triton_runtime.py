@@ -20,6 +20,7 @@ from fastk import config
 
 INTERPRETED = config.triton_interpreted()
 _pretended = 90
+_pretended_multiprocessors = 4
 
 if INTERPRETED and importlib.util.find_spec("triton") is not None:
     importlib.import_module("fastk.kernels.verify.interpreter").install()
@@ -51,7 +52,7 @@ def architecture() -> int:
 def sm_count() -> int:
     """How many streaming multiprocessors the device has. The interpreter has 4, so that tests see several waves."""
     if INTERPRETED:
-        return 4
+        return _pretended_multiprocessors
     driver = _driver()
     return int(driver.utils.get_device_properties(driver.get_current_device())["multiprocessor_count"])
 
@@ -69,6 +70,17 @@ def pretend_architecture(value: int) -> Iterator[None]:
         yield
     finally:
         _pretended = before
+
+
+@contextlib.contextmanager
+def pretend_multiprocessors(count: int) -> Iterator[None]:
+    """Lets the interpreter take the launches for a device with so many multiprocessors."""
+    global _pretended_multiprocessors
+    before, _pretended_multiprocessors = _pretended_multiprocessors, count
+    try:
+        yield
+    finally:
+        _pretended_multiprocessors = before
 
 
 def float32_precision() -> str:

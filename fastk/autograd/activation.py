@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ def activation(x: Tensor, name: str, implementation: str = "auto") -> Tensor:
 
     Raises:
         ValueError: there is no activation of this name.
+        ImplementationUnavailable: the implementation asked for by name cannot run.
 
     >>> import torch
     >>> activation(torch.tensor([-1.0, 2.0]), "leaky_relu")
@@ -23,14 +26,17 @@ def activation(x: Tensor, name: str, implementation: str = "auto") -> Tensor:
     """
     check_activation(name, "activation")
     choice = choose("activation", implementation, x, (x, name))
-    return choice.function(x, name) if choice.implementation == "aten" else _activation(x, name, choice.implementation)
+    if choice.implementation == "aten":
+        return choice.function(x, name)
+    return _activation(x, name, choice.implementation)
 
 
-def _gradients(call: Call, g: Tensor) -> tuple[Tensor]:
+def _gradients(call: Call, g: Tensor) -> Sequence[Tensor | None]:
     x, name, implementation = call.arguments
-    return (_backward(g, x if saves_input(name) else call.outputs[0], name, implementation),)
+    return [_backward(g, x if saves_input(name) else call.outputs[0], name, implementation)]
 
 
+# The results lie in memory as the inputs do: channels_last stays so.
 _forward = define("activation_forward(Tensor x, str name) -> Tensor", lambda x, name: torch.empty_like(x))
 _backward = define(
     "activation_backward(Tensor g, Tensor value, str name) -> Tensor", lambda g, value, name: torch.empty_like(value)

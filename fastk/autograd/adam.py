@@ -63,7 +63,10 @@ def adam_(
     if params:
         arguments = (params, grads, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon, options)
         choice = choose("adam_", implementation, params[0], arguments)
-        take_step(choice, arguments, (params, m, v, vhat), _adam, _flat)
+        if choice.implementation == "aten":
+            choice.function(*arguments)
+        else:
+            take_step(choice, arguments, (params, m, v, vhat), _adam, _flat)
 
 
 def _flat(params, grads, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon, options):

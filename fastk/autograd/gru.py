@@ -75,6 +75,9 @@ def gru(
     check_states(() if initial_state is None else (initial_state,), x.size(0), units, "gru")
     check_factors(dropout_mask, x.size(0), x.size(2), 3, "gru", "dropout_mask")
     check_factors(recurrent_dropout_mask, x.size(0), units, 3, "gru", "recurrent_dropout_mask")
+    x, kernel, recurrent_kernel, bias, initial_state, dropout_mask, recurrent_dropout_mask = autocast(
+        x, kernel, recurrent_kernel, bias, initial_state, dropout_mask, recurrent_dropout_mask
+    )
     arguments = (
         x,
         kernel,
@@ -124,12 +127,15 @@ def gru_cell(
     check_factors(dropout_mask, x.size(0), x.size(1), 3, "gru_cell", "dropout_mask")
     check_factors(recurrent_dropout_mask, x.size(0), units, 3, "gru_cell", "recurrent_dropout_mask")
     acts = known(activation, "gru_cell"), known(recurrent_activation, "gru_cell")
-    arguments = (x, state, kernel, recurrent_kernel, bias, *acts, reset_after, dropout_mask, recurrent_dropout_mask)
+    x, state, kernel, recurrent_kernel, bias, dropout_mask, recurrent_dropout_mask = autocast(
+        x, state, kernel, recurrent_kernel, bias, dropout_mask, recurrent_dropout_mask
+    )
+    factors = dropout_mask, recurrent_dropout_mask
+    arguments = (x, state, kernel, recurrent_kernel, bias, *acts, reset_after, *factors)
     choice = choose("gru_cell", implementation, x, arguments)
     if choice.implementation == "aten":
         return choice.function(*arguments)
     x = x.unsqueeze(1)
-    factors = dropout_mask, recurrent_dropout_mask
     call = (x, kernel, recurrent_kernel, bias, state, None, *acts, reset_after, *factors, False, False, False)
     _, h = _run(*call, choice.implementation)
     return h, [h]
@@ -163,15 +169,12 @@ def _run(
     zero_output_for_mask,
     implementation,
 ) -> tuple[Tensor, Tensor]:
-    """(outputs, h), in autocast's type where that is on; what backward needs is kept where it can be asked for."""
-    tensors = autocast(x, kernel, recurrent_kernel, bias, initial_state)
-    factors = tuple(
-        None if factor is None else factor.to(tensors[0].dtype) for factor in (dropout_mask, recurrent_dropout_mask)
-    )
+    """(outputs, h); what backward needs is kept where it can be asked for."""
+    tensors = x, kernel, recurrent_kernel, bias, initial_state
     save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    options = activation, recurrent_activation, reset_after
+    options = activation, recurrent_activation, reset_after, dropout_mask, recurrent_dropout_mask
     flags = reverse, return_sequences, zero_output_for_mask, save
-    return _gru(*tensors, mask, *options, *factors, *flags, implementation)
+    return _gru(*tensors, mask, *options, *flags, implementation)
 
 
 def _forward_shapes(x, kernel, recurrent_kernel, *others):

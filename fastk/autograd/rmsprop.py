@@ -68,7 +68,10 @@ def rmsprop_(
     if params:
         arguments = (params, grads, velocities, momenta, average_grads, learning_rate, rho, momentum, epsilon, options)
         choice = choose("rmsprop_", implementation, params[0], arguments)
-        take_step(choice, arguments, (params, velocities, momenta, average_grads), _rmsprop, _flat)
+        if choice.implementation == "aten":
+            choice.function(*arguments)
+        else:
+            take_step(choice, arguments, (params, velocities, momenta, average_grads), _rmsprop, _flat)
 
 
 def _flat(params, grads, velocities, momenta, average_grads, learning_rate, rho, momentum, epsilon, options):

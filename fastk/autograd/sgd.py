@@ -58,7 +58,10 @@ def sgd_(
     if params:
         arguments = (params, grads, momenta, learning_rate, momentum, nesterov, options)
         choice = choose("sgd_", implementation, params[0], arguments)
-        take_step(choice, arguments, (params, momenta), _sgd, _flat)
+        if choice.implementation == "aten":
+            choice.function(*arguments)
+        else:
+            take_step(choice, arguments, (params, momenta), _sgd, _flat)
 
 
 def _flat(params, grads, momenta, learning_rate, momentum, nesterov, options):

@@ -38,10 +38,8 @@ def define_step(schema: str, nested: Callable[..., tuple]) -> Op:
 def take_step(
     choice: Choice, arguments: tuple, changing: tuple[list[Tensor] | None, ...], op: Op, flat: Callable[..., tuple]
 ) -> None:
-    """Calls what `choice` names; under a trace as `op`, with the arguments that `flat` makes of `arguments`."""
-    if choice.implementation == "aten":
-        choice.function(*arguments)
-    elif _traced(arguments[0][0]):
+    """Calls the kernel that `choice` names; under a trace as `op`, with what `flat` makes of `arguments`."""
+    if _traced(arguments[0][0]):
         with torch.no_grad():
             op.overload(*flat(*arguments), choice.implementation)
     else:

@@ -15,9 +15,26 @@ result determines the derivative, an op that fuses the activation need not store
 
 from __future__ import annotations
 
+import torch
+
 _FROM_INPUT = frozenset({"gelu", "gelu_tanh", "silu", "mish"})
+_BOUNDED = frozenset({"relu6", "hard_sigmoid"})  # above by 6 and by 1, with a derivative that jumps there
 
 
 def saves_input(name: str | None) -> bool:
     """Whether the derivative of the activation needs its input; else it is taken from the result."""
     return name in _FROM_INPUT
+
+
+def before_dropout(name: str | None, rate: float, dtype: torch.dtype) -> float:
+    """What the kept results of dropout are multiplied by, for the derivative to be taken from them.
+
+    It undoes the division by 1 - rate. A result at an upper bound has been rounded: it is moved past the bound, where
+    the derivative is 0, and not into the range where it is not.
+
+    >>> before_dropout("tanh", 0.5, torch.float32), before_dropout("silu", 0.5, torch.float32)
+    (0.5, 1.0)
+    """
+    if saves_input(name):
+        return 1.0
+    return (1.0 - rate) * (1.0 + 2.0 * torch.finfo(dtype).eps if rate and name in _BOUNDED else 1.0)

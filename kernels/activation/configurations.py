@@ -27,7 +27,7 @@ class ElementwiseConfiguration:
         return None
 
 
-SHIPPED = (ElementwiseConfiguration(512, 4), ElementwiseConfiguration(2048, 4))
+SHIPPED = (ElementwiseConfiguration(512, 2), ElementwiseConfiguration(2048, 4))
 
 
 def choose_configuration(numel: int, sm_count: int) -> ElementwiseConfiguration:

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from fastk.kernels.step_options import StepOptions, clipped, decay_, unless_found_inf
+from fastk.kernels.step_options import StepOptions, apply, clipped, decay_
 
 
 def adam_(
@@ -28,18 +28,20 @@ def adam_(
     options: StepOptions | None,
 ) -> None:
     """One step; see the contract in `kernels.adam`."""
+    arguments = (params, grads, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon, options)
+    apply(_step, arguments, (params, m, v, vhat))
 
-    def move() -> None:
-        taken = grads if options is None else clipped(grads, options)
-        if on_host(step, learning_rate) and all_contiguous(params, m, v, vhat or []):
-            taken = [grad.contiguous() for grad in taken]
-            _fused(params, taken, m, v, vhat, int(step), float(learning_rate), beta_1, beta_2, epsilon, options)
-        else:
-            if options is not None:
-                decay_(params, learning_rate, options)
-            _multi_tensor(params, taken, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon)
 
-    unless_found_inf(options, (params, m, v, vhat), move)
+def _step(params, grads, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon, options):
+    if options is not None:
+        grads = clipped(grads, options)
+    if on_host(step, learning_rate) and all_contiguous(params, m, v, vhat or []):
+        grads = [grad.contiguous() for grad in grads]
+        _fused(params, grads, m, v, vhat, int(step), float(learning_rate), beta_1, beta_2, epsilon, options)
+    else:
+        if options is not None:
+            decay_(params, learning_rate, options)
+        _multi_tensor(params, grads, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon)
 
 
 def on_host(*scalars: Tensor | float) -> bool:

@@ -51,6 +51,6 @@ def cases() -> Iterator[Case]:
             yield Case("_adam_kernel", words(configuration, "amsgrad"), dtype, partial(launch, True, None))
             # Beside the vectors of the same code it reads partial sums and scalars.
             full = partial(launch, True, everything())
-            yield Case("_adam_kernel", words(configuration, "amsgrad", "everything"), dtype, full, wide=False)
+            yield Case("_adam_kernel", words(configuration, "amsgrad", "everything"), dtype, full)
             if configuration is SHIPPED[0]:  # it stores one number, and depends on no configuration
-                yield Case("_squares_kernel", "8192 w16", dtype, full, wide=False, quick=True)
+                yield Case("_squares_kernel", "8192 w16", dtype, full, quick=True)

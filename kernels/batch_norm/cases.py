@@ -51,7 +51,7 @@ def cases() -> Iterator[Case]:
             yield Case("normalise_kernel", words, dtype, forward, quick=quick)
             yield Case("input_gradient_kernel", words, dtype, backward, quick=quick)
             # What these two store is a row of sums for each program, beside the megabytes that they read.
-            yield Case("moments_kernel", words, dtype, forward, wide=False, quick=quick)
-            yield Case("gradient_sums_kernel", words, dtype, backward, wide=False, quick=quick)
+            yield Case("moments_kernel", words, dtype, forward, quick=quick)
+            yield Case("gradient_sums_kernel", words, dtype, backward, quick=quick)
             if tile is QUICK[1] and dtype == "fp32":  # it sees statistics alone, in float32
-                yield Case("combine_moments_kernel", words, dtype, forward, wide=False, quick=quick)
+                yield Case("combine_moments_kernel", words, dtype, forward, quick=quick)

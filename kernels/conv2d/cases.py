@@ -41,11 +41,14 @@ def cases() -> Iterator[Case]:
 
 def _case(kernel, variant, dtype, launch, architectures, first) -> Case:
     quick = first and variant.endswith(("relu", "s2", "w4 s3", "w8 s3", "w4 s4"))
-    # In tf32x3 three products wait for their operands to be split. Tensor cores take tf32 with K innermost: where K is
-    # pixels that is neither operand's order, and copies turn 4 bytes at a time. 3 channels fill no 16 bytes.
+    # Tensor cores take tf32 with K innermost: where K is pixels that is neither operand's order, and copies turn it by
+    # 4 bytes at a time. 3 channels fill no 16 bytes.
     wide = not (kernel == "kernel_gradient_kernel" and dtype in ("tf32", "tf32x3")) and "C=3" not in variant
-    tensor_cores = dtype not in ("fp32", "tf32x3")
-    return Case(kernel, variant, dtype, launch, tensor_cores, wide, architectures, quick)
+    return Case(
+        kernel, variant, dtype, launch,
+        tensor_cores=dtype != "fp32", waits=3 if dtype == "tf32x3" else 1,
+        wide=wide, architectures=architectures, quick=quick,
+    )  # fmt: skip
 
 
 def _correlations(tile: TileConfiguration, dtype: str) -> Iterator[tuple[str, Callable[[], object]]]:

@@ -106,6 +106,7 @@ def correlation_kernel(
     else:
         rows, columns = OUT_H, OUT_W
         first_r, count_r, first_s, count_s = 0, R, 0, S
+        step_r, step_s = 1, 1  # every tap, whatever the stride
         offset_h, offset_w, jump_h, jump_w = -top, -left, dilation_h, dilation_w
         move_h, move_w = stride_h, stride_w
     M = B * rows * columns

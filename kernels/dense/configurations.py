@@ -62,16 +62,20 @@ _POINTERS = {
     "ieee": (G(64, 64, 16, 4, 2), G(64, 32, 16, 4, 2)),
 }
 _WITHOUT_TMA = G(128, 128, 64, 8, 3)  # on sm_90 ptxas serialises its wgmma (C7515); on 4 warps dropout spills 64 bytes
-_DESCRIPTORS = (G(128, 256, 64, 8, 3, True, 4), G(128, 128, 64, 8, 4, True, 2))
+_DESCRIPTORS = {
+    "half": (G(128, 256, 64, 8, 3, True, 4), G(128, 128, 64, 8, 4, True, 2)),
+    "tf32": (G(128, 256, 32, 8, 3, True, 4), G(128, 128, 32, 8, 4, True, 2)),
+    "tf32x3": (G(128, 128, 32, 8, 3, True, 2),),  # both halves of both operands: 128 x 256 spill
+    "ieee": (),
+}
 ARCHITECTURES = (80, 90, 100)
 
 
 @functools.cache
 def shipped(kind: str, architecture: int) -> tuple[G, ...]:
-    """The tiles for a kind of arithmetic, largest first; descriptors are for 16-bit types on sm_90 and later."""
-    if kind != "half":
-        return _POINTERS[kind]
-    return (*_DESCRIPTORS, *_POINTERS[kind]) if architecture >= 90 else (_WITHOUT_TMA, *_POINTERS[kind])
+    """The tiles for a kind of arithmetic, largest first."""
+    larger = _DESCRIPTORS[kind] if architecture >= 90 else (_WITHOUT_TMA,) if kind == "half" else ()
+    return larger + _POINTERS[kind]
 
 
 def kind_of(dtype: torch.dtype, precision: str) -> str:
@@ -81,7 +85,7 @@ def kind_of(dtype: torch.dtype, precision: str) -> str:
 
 @functools.cache
 def choose_configuration(M: int, N: int, kind: str, aligned: bool, architecture: int, sm_count: int) -> G:
-    """The largest tile that leaves one for every SM, else the one with the most tiles.
+    """The largest tile that leaves one for every SM, else the smallest of those with the most tiles.
 
     Args:
         M: rows of the product.
@@ -93,7 +97,7 @@ def choose_configuration(M: int, N: int, kind: str, aligned: bool, architecture:
     """
     fitting = [tile for tile in shipped(kind, architecture) if aligned or not tile.descriptors]
     filling = [tile for tile in fitting if tiles(tile, M, N) >= sm_count]
-    return filling[0] if filling else max(fitting, key=lambda tile: tiles(tile, M, N))
+    return filling[0] if filling else max(fitting, key=lambda tile: (tiles(tile, M, N), -tile.block_m * tile.block_n))
 
 
 @functools.cache
@@ -102,8 +106,8 @@ def splits_of(count: int, blocks: int, sm_count: int) -> int:
 
     A split costs a write and a read of its partial product: with fewer blocks than that these outweigh the products.
     """
-    splits = max(1, min(2 * sm_count // count, blocks // 8))
-    return math.ceil(blocks / math.ceil(blocks / splits))
+    splits = min(2 * sm_count // count, blocks // 8)
+    return 1 if splits <= 1 else math.ceil(blocks / math.ceil(blocks / splits))
 
 
 def tiles(tile: G, M: int, N: int) -> int:

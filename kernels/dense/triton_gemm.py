@@ -43,6 +43,11 @@ from fastk.kernels.dropout.triton_kernels import keep_tile
 from fastk.kernels.triton_reduction import sum_partials
 from fastk.kernels.triton_runtime import architecture, float32_precision, sm_count
 
+# Tensor cores take 32-bit operands with K innermost alone. What lies otherwise is turned in memory first, so that
+# copies are 16 bytes wide. In tf32x3 B is split in registers on its way anyway, and turned there at the cost of narrower
+# stores to shared memory: turning 8 K N bytes in memory is little beside 6 M N K operations from this M on.
+_TURNS_FROM = 4096
+
 
 @triton.jit
 def tile_of(pid, grid_m, grid_n, GROUP_M: tl.constexpr):
@@ -219,14 +224,15 @@ def gemm(
     M, K = (a.size(1), a.size(0)) if trans_a else a.shape
     N = b.size(0) if trans_b else b.size(1)
     precision = float32_precision() if a.dtype == torch.float32 else "ieee"
-    if a.dtype == torch.float32 and precision != "ieee" and not trans_b:
-        # Tensor cores take 32-bit operands with K innermost alone: turned once, they are copied 16 bytes at a time.
+    if not trans_b and (precision == "tf32" or (precision == "tf32x3" and M >= _TURNS_FROM)):
         b, trans_b = b.t().contiguous(), True
     c = torch.empty((M, N), dtype=a.dtype, device=a.device)
     saved = torch.empty_like(c) if saves_input(activation) else None
     if not c.numel():
         return c, saved
-    aligned = all(t.size(1) % 8 == 0 and t.data_ptr() % 16 == 0 for t in (a, b, c))
+    matrices = (a, b, c) if bias is None else (a, b, c, bias)
+    wide = 16 // a.element_size()
+    aligned = K > 0 and all(t.size(-1) % wide == 0 and t.data_ptr() % 16 == 0 for t in matrices)
     chosen = configuration or choose_configuration(
         M, N, kind_of(a.dtype, precision), aligned, architecture(), sm_count()
     )
@@ -250,7 +256,6 @@ def gemm(
         "num_warps": chosen.num_warps,
         "num_stages": chosen.num_stages,
     }
-    wide = 16 // a.element_size()
     units = [math.gcd(size, wide) for size in (M, N, K)]
     counts = [size // unit for size, unit in zip((M, N, K), units, strict=True)]
     scalars = (seed, *counts, threshold(rate), 1.0 / (1.0 - rate), *units)

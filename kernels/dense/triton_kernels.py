@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastk.kernels.activation import saves_input
+from fastk.kernels.activation import before_dropout, saves_input
 from fastk.kernels.activation.triton_kernels import activation_backward
 from fastk.kernels.dense.triton_gemm import gemm
 from fastk.kernels.dropout.triton_kernels import dropout_backward, dropout_forward
@@ -47,12 +47,12 @@ def dense_forward(
     x: Tensor, kernel: Tensor, bias: Tensor | None, activation: str | None, dropout_rate: float, seed: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """(y, z), z empty where the activation's derivative needs none."""
-    rows = x.reshape(-1, kernel.size(0)).contiguous()
+    rows = _rows(x)
     fused = _fuses_dropout(kernel.size(1), dropout_rate)
     y, z = gemm(
         rows,
         kernel.contiguous(),
-        bias=bias,
+        bias=None if bias is None else bias.contiguous(),
         activation=activation,
         seed=seed if fused else None,
         rate=dropout_rate if fused else 0.0,
@@ -77,13 +77,12 @@ def dense_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(dx, dW, db) for those of x, kernel and bias that are `needed`; the others are empty."""
     columns = kernel.size(1)
-    g = g.reshape(-1, columns).contiguous()
-    value = (saved if saves_input(activation) else y).reshape(-1, columns)
+    g, value = _rows(g), _rows(saved if saves_input(activation) else y)
     fused = _fuses_dropout(columns, dropout_rate)
     if dropout_rate and not fused:
         assert seed is not None
         g = dropout_backward(g, dropout_rate, seed, None)
-    kept = 1.0 if saves_input(activation) else 1.0 - dropout_rate
+    kept = before_dropout(activation, dropout_rate, y.dtype)
     if needed[2] or dropout_rate:
         g, db = bias_gradient(g, value, activation, seed if fused else None, dropout_rate if fused else 0.0, kept)
     else:
@@ -92,9 +91,14 @@ def dense_backward(
     if needed[0]:
         dx = gemm(g, kernel.contiguous(), trans_b=True)[0].view(x.shape)
     if needed[1]:
-        dW = gemm(x.reshape(-1, kernel.size(0)).contiguous(), g, trans_a=True)[0]
+        dW = gemm(_rows(x), g, trans_a=True)[0]
     return dx, dW, db if db is not None and needed[2] else g.new_empty(0)
 
 
 def _fuses_dropout(columns: int, rate: float) -> bool:
     return 0.0 < rate < 1.0 and columns % 8 == 0
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[..., N] as [M, N], contiguous; without elements the number of rows cannot be inferred."""
+    return x.reshape(x.shape[:-1].numel(), x.size(-1)).contiguous()

@@ -45,7 +45,6 @@ def choose_configuration(
     height: int,
     itemsize: int,
     gradient: bool,
-    saves: bool,
 ) -> StencilConfiguration:
     """2 x 4 pixels where their sums and what they read fit the registers, else 1 x 4.
 
@@ -57,7 +56,6 @@ def choose_configuration(
         height: of the result.
         itemsize: bytes of an element.
         gradient: whether of the input.
-        saves: whether two results are written: 2 x 4 pixels then spill (gelu on sm_80: 16 bytes).
     """
     block_c, block_p, num_warps = threads(channels, itemsize)
     if gradient:
@@ -69,7 +67,7 @@ def choose_configuration(
         rows = 1 if strides[0] == 1 and (reached > _LOADS or height == 1) else rows
         return StencilConfiguration(rows, columns, block_p, block_c, num_warps)
     reached = (strides[0] + (window[0] - 1) * dilation[0] + 1) * (3 * strides[1] + (window[1] - 1) * dilation[1] + 1)
-    return StencilConfiguration(1 if saves or reached > _LOADS or height == 1 else 2, 4, block_p, block_c, num_warps)
+    return StencilConfiguration(1 if reached > _LOADS or height == 1 else 2, 4, block_p, block_c, num_warps)
 
 
 @functools.cache

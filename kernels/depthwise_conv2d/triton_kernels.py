@@ -128,9 +128,7 @@ def _stencil(
     if not y.numel():
         return
     (kh, kw, channels, multiplier), item = kernel.shape, x.element_size()
-    chosen = configuration or choose_configuration(
-        (kh, kw), strides, dilation, y.size(3), y.size(1), item, gradient, z is not None
-    )
+    chosen = configuration or choose_configuration((kh, kw), strides, dilation, y.size(3), y.size(1), item, gradient)
     unit = math.gcd(channels, 16 // item)
     tiles = y.size(0) * triton.cdiv(y.size(1), chosen.rows) * triton.cdiv(y.size(2), chosen.columns)
     stencil_kernel[(triton.cdiv(tiles, chosen.block_p), triton.cdiv(y.size(3), chosen.block_c))](

@@ -33,7 +33,7 @@ STEP = {
         StepConfiguration(32, 32, 64, 4, 3),
         StepConfiguration(64, 32, 64, 4, 3),
     ),
-    4: (StepConfiguration(16, 32, 32, 4, 3), StepConfiguration(32, 32, 32, 4, 3)),
+    4: (StepConfiguration(16, 32, 32, 4, 3), StepConfiguration(32, 32, 16, 4, 3)),
 }  # by the bytes of an element
 
 

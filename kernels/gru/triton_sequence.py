@@ -76,8 +76,7 @@ def gru_sequence_forward_kernel(
         factor = tl.load(factors_ptr + state, mask=inside, other=0.0)
     if FACTORS == 3:
         m_z, m_r, m_h = load_three(factors_ptr + state, B * H, inside)
-    if SHOWN == SEEN:
-        first = first_unmasked(mask_ptr, rows, mask_b, T, REVERSE, BLOCK_B)
+    shown = tl.zeros([BLOCK_B], tl.int1)  # which rows have had an unmasked step
 
     step = step_at(0, T, REVERSE)
     x_z, x_r, x_n = load_three(gate_tile + step * (3 * H), H, inside)  # [BLOCK_B, BLOCK_H]
@@ -121,10 +120,11 @@ def gru_sequence_forward_kernel(
         if mask_ptr is not None:
             h_new = tl.where(keep[:, None], h_new, h)
         if outputs_ptr is not None:
-            shown = h_new
+            output = h_new
             if SHOWN != ALL:
-                shown = tl.where(is_shown(keep, first if SHOWN == SEEN else 0, t, SHOWN)[:, None], h_new, 0.0)
-            tl.store(outputs_ptr + tl.cast(t, tl.int64) * H + tile, shown.to(dtype), mask=inside)
+                shown = keep | shown if SHOWN == SEEN else keep
+                output = tl.where(shown[:, None], h_new, 0.0)
+            tl.store(outputs_ptr + tl.cast(t, tl.int64) * H + tile, output.to(dtype), mask=inside)
         h = h_new
         x_z, x_r, x_n = z_ahead, r_ahead, n_ahead
         keep, step = keep_ahead, ahead
@@ -158,7 +158,7 @@ def gru_sequence_backward_kernel(
     BLOCK_B: tl.constexpr,
     BLOCK_H: tl.constexpr,
 ):
-    """dz [B, T, 3 H] and with RESET_AFTER du [B, T, H] of every step; dh of the initial state if its pointer is given."""
+    """dz [B, T, 3 H] and with RESET_AFTER du [B, T, H] of every step, and dh of the initial state into a dh_0_ptr."""
     offs_b = tl.program_id(0) * BLOCK_B + tl.arange(0, BLOCK_B)
     offs_h = tl.arange(0, BLOCK_H)
     mask_b, mask_h = offs_b < B, offs_h < H

@@ -35,7 +35,7 @@ def cases() -> Iterator[Case]:
             if dtype == "fp16" and not quick:  # the same code as bf16 but for the conversions
                 continue
             yield Case("layer_norm_forward_kernel", variant, dtype, partial(_launch, tile, dtype, False), quick=quick)
-            # Of 16 rows a thread has the statistics of four or more, a fifth of its bytes.
-            wide = tile.BLOCK_M != 16
+            # Of several rows a thread loads the statistics one by one: 8 bytes beside a row.
+            wide = tile.BLOCK_M == 1 or (dtype != "fp32" and tile.BLOCK_M != 16)
             launch = partial(_launch, tile, dtype, True)
             yield Case("layer_norm_backward_kernel", variant, dtype, launch, wide=wide, quick=quick)

@@ -86,14 +86,15 @@ def layer_norm_backward_kernel(
         mean = tl.load(mean_ptr + offs_m, mask=mask_m, other=0.0)[:, None]  # [BLOCK_M, 1]
         r = tl.load(r_ptr + offs_m, mask=mask_m, other=0.0)[:, None]  # [BLOCK_M, 1]
         xhat = tl.where(mask, (x - mean) * r, 0.0)
+        if HAS_DX:
+            w = g
+            if gamma_ptr is not None:
+                w *= gamma
+            dx = r * (w - (tl.sum(w, 1) / N)[:, None] - xhat * (tl.sum(w * xhat, 1) / N)[:, None])
+            tl.store(dx_ptr + offs, dx.to(dx_ptr.dtype.element_ty), mask=mask)
         if HAS_SUMS:
             dgamma += g * xhat
             dbeta += g
-        if HAS_DX:
-            if gamma_ptr is not None:
-                g *= gamma
-            dx = r * (g - (tl.sum(g, 1) / N)[:, None] - xhat * (tl.sum(g * xhat, 1) / N)[:, None])
-            tl.store(dx_ptr + offs, dx.to(dx_ptr.dtype.element_ty), mask=mask)
     if HAS_SUMS:
         offs = tl.program_id(0) * 2 * N + offs_n
         tl.store(partial_ptr + offs, tl.sum(dgamma, 0), mask=mask_n)

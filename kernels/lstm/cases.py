@@ -41,6 +41,9 @@ def cases() -> Iterator[Case]:
                         # HGMMA takes tiles of 64 rows, which only large batches fill.
                         tensor_cores=form == "step" and configuration.block_b == 64 and not flags,
                         wide=_wide(configuration, units),
+                        architectures=(90, 100)
+                        if form == "cooperative" and configuration.block_b == 64
+                        else (80, 90, 100),
                         quick=quick,
                     )
 
@@ -80,7 +83,11 @@ def _flags(dtype: str, configuration: Configuration, units: int) -> Iterator[tup
     if dtype in ("bf16", "tf32x3"):
         yield ("mask", "state", "reverse")
         cooperative = isinstance(configuration, CooperativeConfiguration)
-        if _fits(configuration, units, dtype, ("dropout",)) if cooperative else configuration != STEP[2][-1]:
+        if (
+            _fits(configuration, units, dtype, ("dropout",))
+            if cooperative
+            else configuration not in (STEP[2][-1], STEP[4][-1])
+        ):
             yield ("dropout",)
     if dtype == "bf16" and configuration in (SEQUENCE[128], STEP[2][-1]):
         yield ("gelu",)

@@ -62,7 +62,8 @@ class CooperativeConfiguration:
             return False
         if problem.precision == "tf32x3":  # operands are split in two
             return self.block_b == 16 and not each_gate
-        return self.block_b * problem.padded <= 2**15 and (self.block_b <= 32 or not each_gate)
+        most = 32 if each_gate or problem.architecture < 90 else 64
+        return self.block_b <= most and self.block_b * problem.padded <= 2**15
 
 
 Configuration = SequenceConfiguration | CooperativeConfiguration | StepConfiguration
@@ -99,5 +100,5 @@ def choose_configuration(problem: Problem) -> Configuration:
         fitting = [known for known in COOPERATIVE[size] if known.why_invalid(problem) is None]
         if fitting:
             return min(fitting, key=lambda known: 4 * known.block_n + known.block_b)
-    fitting = STEP[size][:2] if problem.factors == 4 else STEP[size]
+    fitting = STEP[size][:-1] if problem.factors == 4 else STEP[size]
     return next((known for known in fitting if problem.batch <= known.block_b), fitting[-1])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fastk.kernels.adam.aten import on_host
-from fastk.kernels.step_options import StepOptions, clipped, decay_, unless_found_inf
+from fastk.kernels.step_options import StepOptions, apply, clipped, decay_
 
 
 def rmsprop_(
@@ -22,20 +22,14 @@ def rmsprop_(
     options: StepOptions | None,
 ) -> None:
     """One step; see the contract in `kernels.rmsprop`."""
-
-    def move() -> None:
-        taken = grads
-        if options is not None:
-            taken = clipped(grads, options)
-            decay_(params, learning_rate, options)
-        _multi_tensor(params, taken, velocities, momenta, average_grads, learning_rate, rho, momentum, epsilon)
-
-    unless_found_inf(options, (params, velocities, momenta, average_grads), move)
+    arguments = (params, grads, velocities, momenta, average_grads, learning_rate, rho, momentum, epsilon, options)
+    apply(_step, arguments, (params, velocities, momenta, average_grads))
 
 
-def _multi_tensor(
-    params, grads, velocities, momenta, average_grads, learning_rate, rho: float, momentum: float, epsilon: float
-) -> None:
+def _step(params, grads, velocities, momenta, average_grads, learning_rate, rho, momentum, epsilon, options):
+    if options is not None:
+        grads = clipped(grads, options)
+        decay_(params, learning_rate, options)
     torch._foreach_mul_(velocities, rho)
     torch._foreach_addcmul_(velocities, grads, grads, 1.0 - rho)
     denominators = torch._foreach_add(velocities, epsilon)

@@ -32,4 +32,4 @@ def cases() -> Iterator[Case]:
             # Beside the vectors of the same code it reads partial sums and scalars.
             full = partial(launch, True, everything())
             flags = ("momentum", "centered", "everything")
-            yield Case("_rmsprop_kernel", words(configuration, *flags), dtype, full, wide=False)
+            yield Case("_rmsprop_kernel", words(configuration, *flags), dtype, full)

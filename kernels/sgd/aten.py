@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fastk.kernels.adam.aten import all_contiguous, on_host
-from fastk.kernels.step_options import StepOptions, clipped, decay_, unless_found_inf
+from fastk.kernels.step_options import StepOptions, apply, clipped, decay_
 
 
 def sgd_(
@@ -22,23 +22,22 @@ def sgd_(
     options: StepOptions | None,
 ) -> None:
     """One step; see the contract in `kernels.sgd`."""
+    apply(_step, (params, grads, momenta, learning_rate, momentum, nesterov, options), (params, momenta))
 
-    def move() -> None:
-        taken = grads
-        if options is not None:
-            taken = clipped(grads, options)
-            decay_(params, learning_rate, options)
-        if not on_host(learning_rate):
-            _multi_tensor(params, taken, momenta, learning_rate, momentum, nesterov)
-        elif momenta is None:
-            torch._foreach_add_(params, taken, alpha=-float(learning_rate))
-        elif all_contiguous(params, momenta):
-            taken = [grad.contiguous() for grad in taken]
-            _fused(params, taken, momenta, float(learning_rate), momentum, nesterov)
-        else:
-            _multi_tensor(params, taken, momenta, learning_rate, momentum, nesterov)
 
-    unless_found_inf(options, (params, momenta), move)
+def _step(params, grads, momenta, learning_rate, momentum: float, nesterov: bool, options: StepOptions | None):
+    if options is not None:
+        grads = clipped(grads, options)
+        decay_(params, learning_rate, options)
+    if not on_host(learning_rate):
+        _multi_tensor(params, grads, momenta, learning_rate, momentum, nesterov)
+    elif momenta is None:
+        torch._foreach_add_(params, grads, alpha=-float(learning_rate))
+    elif all_contiguous(params, momenta):
+        grads = [grad.contiguous() for grad in grads]
+        _fused(params, grads, momenta, float(learning_rate), momentum, nesterov)
+    else:
+        _multi_tensor(params, grads, momenta, learning_rate, momentum, nesterov)
 
 
 def _fused(params, grads, momenta, learning_rate: float, momentum: float, nesterov: bool) -> None:

@@ -31,4 +31,4 @@ def cases() -> Iterator[Case]:
             yield Case("_sgd_kernel", words(configuration, "nesterov"), dtype, partial(launch, True, None))
             # Beside the vectors of the same code it reads partial sums and scalars.
             full = partial(launch, True, everything())
-            yield Case("_sgd_kernel", words(configuration, "nesterov", "everything"), dtype, full, wide=False)
+            yield Case("_sgd_kernel", words(configuration, "nesterov", "everything"), dtype, full)

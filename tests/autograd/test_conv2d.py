@@ -158,9 +158,11 @@ def test_only_what_is_needed(needed, implementation, wide, normal):
 ROUNDINGS = {"ieee": 0.0, "tf32": 2**-10, "tf32x3": 2**-20}
 
 
-# Channels: of an image, packed with their window in an unrolled loop; packed in one that is not; several blocks of K
-# with a rest. Filters: one, a block and one more. Pixels: more than a block, and no multiple of it.
-@pytest.mark.parametrize(("channels", "filters", "strides"), [(3, 33, (1, 1)), (24, 1, (2, 2)), (72, 65, (1, 2))])
+# Channels: of an image, packed with their window in an unrolled loop; packed in one that is not; whole blocks of K;
+# several with a rest. Filters: one, a few, a block and one more. Pixels: more than a block, and no multiple of it.
+@pytest.mark.parametrize(
+    ("channels", "filters", "strides"), [(3, 33, (1, 1)), (24, 1, (2, 2)), (64, 8, (2, 2)), (72, 65, (1, 2))]
+)
 @pytest.mark.parametrize(
     ("dtype", "precision"),
     [(torch.float32, p) for p in ROUNDINGS] + [(torch.bfloat16, "ieee"), (torch.float16, "ieee")],

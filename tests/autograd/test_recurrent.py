@@ -215,16 +215,18 @@ def test_a_function_is_as_good_as_a_name(kind, normal, implementation):
 
 @pytest.mark.parametrize("mask", [MASKS["none"], *list(MASKS.values())[2:]], ids=["none", "mixed", "empty row"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradient(kind, mask, normal, gradcheck):
+def test_gradient(kind, mask, normal, gradcheck, implementation):
     count = KINDS[kind][4]
     weights = weights_of(kind, normal)
+    rows, steps = (B, T) if implementation == "aten" else (2, 3)  # an evaluation takes milliseconds
+    mask = None if mask is None else mask[:rows, :steps]
 
     def everything(x, kernel, recurrent_kernel, bias, *states):
         tensors = {"kernel": kernel, "recurrent_kernel": recurrent_kernel, "bias": bias}
         outputs, last, final = run(kind, x, tensors, states, mask, {})
         return outputs, last, *final
 
-    gradcheck(everything, normal(B, T, I), *weights.values(), *(normal(B, H) for _ in range(count)))
+    gradcheck(everything, normal(rows, steps, I), *weights.values(), *(normal(rows, H) for _ in range(count)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -71,7 +71,7 @@ def test_splits_cover_every_block_once(count, blocks, least):
 def test_stencils_are_valid(window, strides, itemsize):
     for channels in (1, 33, 1024):
         for gradient in (False, True):
-            chosen = stencils.choose_configuration(window, strides, (1, 1), channels, 56, itemsize, gradient, False)
+            chosen = stencils.choose_configuration(window, strides, (1, 1), channels, 56, itemsize, gradient)
             assert chosen.why_invalid(strides, gradient) is None
         chosen = stencils.choose_gradient_configuration(window, channels, itemsize)
         assert chosen.why_invalid(strides, False) is None
