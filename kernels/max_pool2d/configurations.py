@@ -26,11 +26,15 @@ class PoolConfiguration:
         return None if share in (4, 8) else f"a thread would have {share} elements, not 4 (32 bits) or 8 (16 bits)"
 
 
-SHIPPED = tuple(
+# With fewer than 8 channels nothing is wide, and 8 elements a thread of a half type spill on sm_80 (3x3 windows).
+_HALF = tuple(
     PoolConfiguration(_THREADS * share // channels, channels, _THREADS // 32)
-    for share in (8, 4)
-    for channels in (128, 64, 32, 16, 8, 4, 1)
+    for channels, share in ((128, 8), (64, 8), (32, 8), (16, 8), (8, 8), (4, 4), (1, 4))
 )
+_WIDE = tuple(
+    PoolConfiguration(_THREADS * 4 // channels, channels, _THREADS // 32) for channels in (128, 64, 32, 16, 8, 4, 1)
+)
+SHIPPED = tuple(dict.fromkeys((*_HALF, *_WIDE)))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -49,9 +53,7 @@ def choose_configuration(channels: int, itemsize: int) -> PoolConfiguration:
         # What a program does for each pixel, whatever its channels, is worth 4 lanes.
         return programs * (max(block, 16) + 4), programs * block, -block
 
-    share = 8 if itemsize == 2 else 4
-    candidates = [shipped for shipped in SHIPPED if _THREADS * share == shipped.BLOCK_P * shipped.BLOCK_C]
-    return min(candidates, key=cost)
+    return min(_HALF if itemsize == 2 else _WIDE, key=cost)
 
 
 def vector(channels: int) -> int:
