@@ -271,7 +271,6 @@ def sequence_forward(
         BLOCK_B=chosen.block_b,
         BLOCK_H=padded(units),
         num_warps=chosen.num_warps,
-        maxnreg=224,  # else ptxas may spill for the sake of a second program, for which there is no memory
     )
     return h, c
 
