@@ -206,10 +206,11 @@ def moments_kernel(
 
 @triton.jit
 def combine_moments_kernel(
-    mean_ptr, variance_ptr, count_ptr, partial_ptr, counts_ptr, fuzz, P, C,
-    HAS_MASK: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
+    mean_ptr, variance_ptr, count_ptr, partial_ptr, counts_ptr, fuzz, P, C_UNITS,
+    HAS_MASK: tl.constexpr, C_UNIT: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """The statistics of each channel from those of P programs."""
+    C = C_UNITS * C_UNIT
     offs_p = tl.arange(0, BLOCK_P)
     offs_c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     mask_p, mask_c = offs_p < P, offs_c < C
@@ -366,8 +367,8 @@ def _moments(mean, variance, count, x, rows, fuzz: float, R: int, C: int, tile: 
     block_p = triton.next_power_of_2(programs)
     block_c = max(8, min(64, 4096 // block_p))
     combine_moments_kernel[(triton.cdiv(C, block_c),)](
-        mean, variance, count, partial, counts, fuzz, programs, C, HAS_MASK=rows is not None,
-        BLOCK_P=block_p, BLOCK_C=block_c, num_warps=8,
+        mean, variance, count, partial, counts, fuzz, programs, C // shape["C_UNIT"], HAS_MASK=rows is not None,
+        C_UNIT=shape["C_UNIT"], BLOCK_P=block_p, BLOCK_C=block_c, num_warps=8,
     )  # fmt: skip
 
 
