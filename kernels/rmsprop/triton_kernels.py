@@ -1,4 +1,4 @@
-r"""rmsprop_ in Triton: every tensor in one launch and one pass (`kernels.multi_tensor`).
+r"""rmsprop_ in Triton: every tensor in one launch and one pass (`kernels.triton_multi_tensor`).
 
     g             = what `kernels.step_options` makes of the gradient
     param        -= learning_rate weight_decay param           where decay applies
@@ -18,10 +18,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastk.kernels import multi_tensor
-from fastk.kernels.multi_tensor import clipped, gradient_factor, open_chunk, rate_and_decay, values_at, whole_vectors
+from fastk.kernels import triton_multi_tensor as multi_tensor
 from fastk.kernels.rmsprop.configurations import StepConfiguration
 from fastk.kernels.step_options import StepOptions
+from fastk.kernels.triton_multi_tensor import (
+    clipped,
+    gradient_factor,
+    open_chunk,
+    rate_and_decay,
+    values_at,
+    whole_vectors,
+)
 
 
 @triton.jit

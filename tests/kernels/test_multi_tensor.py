@@ -10,7 +10,7 @@ if torch.cuda.is_available():
 
 pytest.importorskip("triton")
 
-from fastk.kernels import multi_tensor
+from fastk.kernels import triton_multi_tensor as multi_tensor
 from fastk.kernels.adam.configurations import SHIPPED, StepConfiguration
 from fastk.kernels.adam.triton_kernels import adam_
 from fastk.kernels.rmsprop.triton_kernels import rmsprop_
