@@ -43,6 +43,7 @@ class EnvironmentVariable:
 
 
 ENVIRONMENT: dict[str, EnvironmentVariable] = {
+    "CXX": EnvironmentVariable("g++", str, "The C++ compiler that emulates CUDA kernels on the CPU, for their tests."),
     "FASTK_DEVICE": EnvironmentVariable(
         "auto",
         str,
@@ -83,6 +84,11 @@ def read_environment(name: str, environ: os._Environ | dict[str, str] = os.envir
         raise ConfigurationError(
             f"The environment variable {name} is {text!r}: {error}. Unset it, or set it to such a value."
         ) from None
+
+
+def environment_with(**variables: str) -> dict[str, str]:
+    """This process's environment with other values for some variables, for a process to be started."""
+    return {**os.environ, **variables}
 
 
 @dataclass

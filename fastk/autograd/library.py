@@ -165,7 +165,7 @@ def autocast(first: Tensor, *others: Tensor | None) -> tuple[Any, ...]:
     float64 and what is no float stays as it is.
     """
     device_type = first.device.type
-    if not torch.is_autocast_enabled(device_type):
+    if first.is_meta or not torch.is_autocast_enabled(device_type):
         return first, *others
     dtype = torch.get_autocast_dtype(device_type)
     half = (torch.float32, torch.float16, torch.bfloat16)

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fastk import config
 from fastk.kernels import cupy_runtime
 from fastk.kernels.cupy_runtime import Argument, Kernel, Size, source
 
@@ -163,7 +164,7 @@ def emulated(emulator: Emulator) -> Iterator[Emulator]:
 
 def compiler() -> str | None:
     """The C++ compiler's command, or None."""
-    return shutil.which(os.environ.get("CXX", "g++"))
+    return shutil.which(str(config.read_environment("CXX")))
 
 
 @contextlib.contextmanager

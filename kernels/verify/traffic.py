@@ -37,7 +37,6 @@ import importlib
 import importlib.util
 import inspect
 import json
-import os
 import pkgutil
 import subprocess
 import sys
@@ -283,7 +282,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if not config.triton_interpreted():
         command = [sys.executable, "-m", "fastk.kernels", "traffic", *(sys.argv[2:] if argv is None else argv)]
-        return subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}).returncode
+        return subprocess.run(command, env=config.environment_with(TRITON_INTERPRET="1")).returncode
     if unknown := set(options.op or ()) - set(ops()):
         parser.error(f"no op is called {', '.join(sorted(unknown))}; there are {', '.join(ops())}")
     importlib.import_module("fastk.kernels.verify.interpreter").install()
