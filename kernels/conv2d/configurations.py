@@ -97,7 +97,7 @@ def kind_of(dtype: torch.dtype, precision: str) -> str:
 def choose_configuration(
     M: int, N: int, K: int, copies: int, packable: bool, saves: bool, kind: str, architecture: int, sm_count: int
 ) -> TileConfiguration:
-    """The largest tile that N fills and that leaves a tile for every SM, else the one with the most tiles.
+    """The largest tile that N fills and that leaves one for every SM, else the smallest of those that are most.
 
     Args:
         M: pixels.
@@ -115,7 +115,7 @@ def choose_configuration(
     fitting = [t for t in shipped(kind, architecture) if t.block_n <= width and t.block_k <= depth]
     fitting = [t for t in fitting if t.block_k == fitting[0].block_k] if kind == "half" else fitting
     filling = [t for t in fitting if _tiles(t, M, N) * copies >= sm_count]
-    return filling[0] if filling else max(fitting, key=lambda t: _tiles(t, M, N))
+    return filling[0] if filling else max(fitting, key=lambda t: (_tiles(t, M, N), -t.block_m * t.block_n))
 
 
 @functools.cache
