@@ -85,7 +85,7 @@ def kind_of(dtype: torch.dtype, precision: str) -> str:
 
 @functools.cache
 def choose_configuration(M: int, N: int, kind: str, aligned: bool, architecture: int, sm_count: int) -> G:
-    """The largest tile that leaves one for every SM, else the smallest of those with the most tiles.
+    """The largest tile that is no wider than the product and leaves one for every SM, else the smallest that fits.
 
     Args:
         M: rows of the product.
@@ -95,7 +95,8 @@ def choose_configuration(M: int, N: int, kind: str, aligned: bool, architecture:
         architecture: 10 major + minor of the compute capability.
         sm_count: of the device.
     """
-    fitting = [tile for tile in shipped(kind, architecture) if aligned or not tile.descriptors]
+    width = max(32, 1 << (N - 1).bit_length())  # a tile wider than the product multiplies nothing but zeros
+    fitting = [t for t in shipped(kind, architecture) if t.block_n <= width and (aligned or not t.descriptors)]
     filling = [tile for tile in fitting if tiles(tile, M, N) >= sm_count]
     return filling[0] if filling else max(fitting, key=lambda tile: (tiles(tile, M, N), -tile.block_m * tile.block_n))
 

@@ -124,6 +124,7 @@ def test_what_is_chosen():
     assert choose_configuration(8192, 8192, "half", True, 90, 132) == HALF[0]
     assert choose_configuration(8192, 8192, "half", False, 90, 132) == GemmConfiguration(128, 64, 64, 8, 4)
     assert choose_configuration(8192, 8192, "half", True, 80, 108) == GemmConfiguration(128, 128, 64, 8, 3)
+    assert choose_configuration(100352, 64, "half", True, 90, 132).block_n == 64
     assert choose_configuration(32, 10, "half", True, 90, 132).block_m == 64
     for kind, itemsize in (("half", 2), ("tf32", 4), ("tf32x3", 4), ("ieee", 4)):
         for architecture in ARCHITECTURES:
