@@ -8,8 +8,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import re
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -45,6 +47,16 @@ def get_uid(prefix: str = "") -> int:
     """Counts the uses of `prefix`: 1, 2, ..."""
     _state.counts[prefix] += 1
     return _state.counts[prefix]
+
+
+@contextlib.contextmanager
+def passing_names() -> Iterator[None]:
+    """Names taken inside are free again after the block."""
+    before = _state.counts.copy()
+    try:
+        yield
+    finally:
+        _state.counts = before
 
 
 def reset_names() -> None:

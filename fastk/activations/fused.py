@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from fastk.activations import functions
+from fastk.naming import to_snake_case
 
 # By function, with its default arguments: the name in the table of `fastk.kernels.activation`.
 _NAMES: dict[Any, str] = {
@@ -23,6 +25,8 @@ _NAMES: dict[Any, str] = {
     functions.hard_sigmoid: "hard_sigmoid",
     functions.mish: "mish",
 }
+_FUNCTIONS = {name: function for function, name in _NAMES.items() if function not in (None, functions.relu)}
+_FUNCTIONS["relu"] = lambda x: functions.relu(x)  # `keras.ops.relu` has no arguments
 
 
 def fused_name(activation: Any) -> str | None:
@@ -36,3 +40,18 @@ def fused_name(activation: Any) -> str | None:
         return _NAMES.get(activation)
     except TypeError:  # a callable that cannot be a key
         return None
+
+
+def fused_operation_name(class_name: str, arguments: dict[str, Any]) -> str | None:
+    """`fused_name` of an operation of `keras.ops`: its class's name, and the arguments that it was made with.
+
+    >>> from fastk.activations.fused import fused_operation_name
+    >>> fused_operation_name("LeakyRelu", {"negative_slope": 0.2}), fused_operation_name("LeakyRelu", {})
+    ('leaky_relu', None)
+    """
+    name = to_snake_case(class_name)
+    function = _FUNCTIONS.get(name)
+    if function is None:
+        return None
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return name if arguments == {p.name: p.default for p in parameters} else None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastk.graph.keras_tensor import KerasTensor
+from fastk.graph.nodes import OpSpec
 from fastk.graph.operation import Operation
 
 # Where `keras.ops` has another name for it.
@@ -54,6 +55,11 @@ class ReLU(Operation):
         from fastk import activations
 
         return activations.relu(x, self.negative_slope, self.max_value, self.threshold)
+
+    def _graph_ops(self) -> list[OpSpec]:
+        if self.negative_slope == 0.0 and self.max_value is None and self.threshold == 0.0:
+            return [OpSpec("activation", self.call, shown={"activation": "relu"})]
+        return super()._graph_ops()
 
     def compute_output_spec(self, x: Any) -> KerasTensor:
         """A KerasTensor like `x`."""

@@ -13,7 +13,7 @@ from fastk.graph.topology import map_graph
 
 
 @dataclass(frozen=True)
-class Graph:
+class CallGraph:
     """The nodes from `inputs` to `outputs`, flat and in the structures that they were given in."""
 
     inputs_struct: Any
@@ -64,21 +64,16 @@ class Function(Operation):
                         f"All `{what}` values must be KerasTensors. Received: {what}={given} including invalid value "
                         f"{x} of type {type(x)}"
                     )
-        topology = map_graph(flat_inputs, flat_outputs)
-        self._graph = Graph(
-            inputs_struct=_copied(inputs),
-            outputs_struct=_copied(outputs),
-            inputs=flat_inputs,
-            outputs=flat_outputs,
-            operations=topology.operations,
-            nodes=set(topology.nodes),
-            nodes_to_run=[node for node in topology.nodes if not node.is_input],
-        )
+        self._graph = call_graph(inputs, outputs)
         computed = {id(x) for node in self._graph.nodes_to_run for x in node.outputs} | set(map(id, flat_inputs))
         for path, x in tree.flatten_with_path(outputs):
             if id(x) not in computed:
                 where = ".".join(map(str, path))
                 raise ValueError(f"Output with path `{where}` is not connected to `inputs`")
+
+    def _call_graph(self, training: bool = False) -> CallGraph:
+        """What `graph.trace` walks through."""
+        return self._graph
 
     @property
     def _inputs_struct(self) -> Any:
@@ -143,6 +138,21 @@ class Function(Operation):
                     f"{type(self).__name__} was passed incompatible inputs. For input '{own.name}', expected shape "
                     f"{own.shape}, but received instead a tensor with shape {sizes}."
                 )
+
+
+def call_graph(inputs: Any, outputs: Any) -> CallGraph:
+    """The calls between (structures of) symbolic tensors."""
+    flat_inputs, flat_outputs = tree.flatten(inputs), tree.flatten(outputs)
+    topology = map_graph(flat_inputs, flat_outputs)
+    return CallGraph(
+        inputs_struct=_copied(inputs),
+        outputs_struct=_copied(outputs),
+        inputs=flat_inputs,
+        outputs=flat_outputs,
+        operations=topology.operations,
+        nodes=set(topology.nodes),
+        nodes_to_run=[node for node in topology.nodes if not node.is_input],
+    )
 
 
 def _copied(structure: Any) -> Any:

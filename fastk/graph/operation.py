@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import textwrap
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from fastk import tree
 from fastk.graph.keras_tensor import KerasTensor, any_symbolic_tensors
+from fastk.graph.nodes import OpSpec
 from fastk.graph.symbolic import compute_output_spec
-from fastk.naming import auto_name
+from fastk.naming import auto_name, passing_names, to_snake_case
 
 
 class KerasHistory(NamedTuple):
@@ -19,6 +22,30 @@ class KerasHistory(NamedTuple):
     operation: Any
     node_index: int
     tensor_index: int
+
+
+class _Recorder(threading.local):
+    nodes: list[Node] | None = None
+
+
+_recorder = _Recorder()
+
+
+@contextlib.contextmanager
+def passing_calls() -> Iterator[None]:
+    """Symbolic calls made inside leave no trace once the block ends: no node of an operation, and no name is taken."""
+    before, _recorder.nodes = _recorder.nodes, []
+    try:
+        with passing_names():
+            yield
+    finally:
+        made, _recorder.nodes = _recorder.nodes, before
+        for node in reversed(made):
+            node.operation._inbound_nodes.remove(node)
+            for x in node.input_tensors:
+                source = x._keras_history.operation if hasattr(x, "_keras_history") else None
+                if source is not None:
+                    source._outbound_nodes.remove(node)
 
 
 class Node:
@@ -54,6 +81,8 @@ class Node:
             for i, x in enumerate(self.outputs):
                 x._keras_history = KerasHistory(operation, index, i)
         self.is_input = not self.input_tensors
+        if _recorder.nodes is not None:
+            _recorder.nodes.append(self)
 
     @property
     def output_tensors(self) -> list[KerasTensor]:
@@ -133,6 +162,28 @@ class Operation:
         """KerasTensors in the structure, shapes and dtypes of what `call` would return."""
         return inferred(self, self.call, args, kwargs)
 
+    # ------------------------------------------------------------ what `graph.trace` asks for
+
+    def _graph_ops(self) -> list[OpSpec]:
+        """The ops that `call` computes, each taking the result of the one before."""
+        return [OpSpec(to_snake_case(type(self).__name__), self.call)]
+
+    def _why_opaque(self) -> str | None:
+        """None, or why the operation has to be called as a whole."""
+        return None if is_fastk(type(self)) else f"{type(self).__name__} is not one of fastk's operations"
+
+    def _casts_inputs_to(self) -> str | None:
+        """The dtype that a call casts floating-point inputs to; None where it casts nothing."""
+        return None
+
+    def _in_scope(self, call: Callable[..., Any], mixed: bool) -> Callable[..., Any]:
+        """`call` with what a call of the operation sets up around it; `mixed`: in a model of mixed precision."""
+        return call
+
+    def _inner_calls(self) -> Any:
+        """The `CallGraph` that stands for a call of the operation; None for all but models."""
+        return None
+
     @property
     def input(self) -> Any:
         """The symbolic input of the operation's only call."""
@@ -208,6 +259,11 @@ def inferred(operation: Any, function: Callable, args: tuple, kwargs: dict) -> A
             f"compute_output_shape()` method. Error encountered:\n\n{error}"
         )
         raise type(error)(message).with_traceback(error.__traceback__) from error
+
+
+def is_fastk(cls: type) -> bool:
+    """Whether a class is fastk's own, and not one derived from it."""
+    return cls.__module__.startswith("fastk.")
 
 
 def overrides(instance: Any, method: str, base: type) -> bool:

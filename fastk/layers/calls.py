@@ -81,6 +81,10 @@ class LayerCalls:
             run = self._call_in_full
         if context is not None:
             return run(context, args, kwargs)
+        return self._run_outermost(run, args, kwargs)
+
+    def _run_outermost(self, run: Callable, args: Any, kwargs: Any) -> Any:
+        """`run(context, args, kwargs)` in a context of its own, its outputs those that the user's code gets."""
         if self._losses_context is not None:
             for layer in self._losses_context.loss_owners:
                 layer._losses.clear()

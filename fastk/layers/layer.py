@@ -19,6 +19,7 @@ from fastk.graph import KerasTensor, Operation, compute_output_spec
 from fastk.graph.operation import inferred
 from fastk.layers.call_spec import CallContext, CallSpec, current
 from fastk.layers.calls import LayerCalls
+from fastk.layers.graph_ops import LayerGraphOps
 from fastk.layers.state import LayerState
 from fastk.layers.weight_options import WeightOptions
 from fastk.naming import current_path, name_scope
@@ -27,7 +28,7 @@ from fastk.user_warning import warn_user
 from fastk.variable import Variable
 
 
-class Layer(LayerCalls, WeightOptions, LayerState, Operation):
+class Layer(LayerCalls, LayerGraphOps, WeightOptions, LayerState, Operation):
     """A computation with state: weights made in `build()`, used in `call()`.
 
     Args:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from fastk import dtypes
+from fastk.graph.plan import forget_plans
 from fastk.layers.tracking import track_containers
 from fastk.random.seed_generator import SeedGenerator
 from fastk.variable import Variable
@@ -21,6 +22,8 @@ class LayerState(torch.nn.Module):
 
     name: str
     built: bool = False
+    # Whether a plan was made from the layer as it is.
+    _in_plan = False
     variable_dtype: Any
     dtype_policy: Any
 
@@ -44,6 +47,8 @@ class LayerState(torch.nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind = type(value)
+        if self._in_plan and self.__dict__.get(name, self._in_plan) is not value:
+            forget_plans()
         if "_state_locked" not in self.__dict__ or isinstance(getattr(type(self), name, None), property):
             # Before `super().__init__()`, which tracks what it finds; or a setter that does its own work.
             object.__setattr__(self, name, value)

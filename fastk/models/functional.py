@@ -11,6 +11,7 @@ import torch
 
 from fastk import dtypes, ops, serialization, tree
 from fastk.graph import Function, KerasHistory, KerasTensor, Node, Operation
+from fastk.graph.function import CallGraph
 from fastk.graph.topology import nodes_between
 from fastk.layers.call_spec import CallContext, current
 from fastk.layers.core.input_layer import Input, InputLayer
@@ -102,6 +103,12 @@ class Functional(Function, Model):
     def output_shape(self) -> Any:
         """The outputs' shapes; one shape for one output."""
         return _unpacked([x.shape for x in self._graph.outputs])
+
+    def _functional_part(self) -> Functional | None:
+        return self if type(self).call is Functional.call else None
+
+    def _call_graph(self, training: bool = False) -> CallGraph:
+        return Model._call_graph(self, training)
 
     # ------------------------------------------------------------ call
 

@@ -9,10 +9,11 @@ from typing import Any
 from fastk import serialization, tree
 from fastk.graph import KerasTensor
 from fastk.layers.layer import Layer
+from fastk.models.planned import Planned
 from fastk.training.trainer import Trainer
 
 
-class Model(Trainer, Layer):
+class Model(Planned, Trainer, Layer):
     """A layer with `compile`, `fit`, `evaluate`, `predict` and `save`.
 
     Three ways to make one: `Model(inputs, outputs)` from symbolic tensors, a subclass with a `call`, or `Sequential`.

@@ -158,6 +158,12 @@ class Sequential(Model):
             mask = tree.map_structure(get_keras_mask, inputs)
         return inputs
 
+    def _functional_part(self) -> Functional | None:
+        return self._functional if type(self).call is Sequential.call else None
+
+    def _layout(self) -> Any:
+        return self._built_graph
+
     @property
     def layers(self) -> list[Layer]:
         """The stack, without its input."""

@@ -23,9 +23,12 @@ from typing import Any
 from torch import Tensor
 
 from fastk import dtypes
+from fastk.activations.fused import fused_operation_name
 from fastk.graph.keras_tensor import KerasTensor
+from fastk.graph.nodes import OpSpec
 from fastk.graph.operation import Operation
 from fastk.graph.symbolic import compute_output_spec
+from fastk.naming import to_snake_case
 from fastk.ops.shapes import broadcast_shapes, shape_of, with_shape
 from fastk.serialization import deserialize_keras_object
 
@@ -202,6 +205,13 @@ class FunctionOperation(Operation):
         """The function's result for these tensors and the static arguments."""
         args, kwargs = self._arguments(args, kwargs)
         return type(self).function(*args, **kwargs)
+
+    def _graph_ops(self) -> list[OpSpec]:
+        static = self._static[0]
+        name = fused_operation_name(type(self).__name__, static)
+        if name is not None:
+            return [OpSpec("activation", self.call, shown={"activation": name})]
+        return [OpSpec(to_snake_case(type(self).__name__), self.call, shown=static)]
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """KerasTensors like the result."""

@@ -31,6 +31,7 @@ class Trainer(Loops):
     _call_has_training: bool
     _flatten_layers: Callable[..., list[Any]]
     _losses_context: Any
+    _run_planned: Callable[..., Any]
     if TYPE_CHECKING:
         __call__: Callable[..., Any]
 
@@ -306,7 +307,7 @@ class Trainer(Loops):
 
     def _train_on(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any] | None:
         """Trains on one batch; returns logs only where `compute_metrics` is the user's."""
-        y_pred = self(x, training=True) if self._call_has_training else self(x)
+        y_pred = self._run_planned(x, training=True)
         trained = self._find_trained() if self._trained is None else self._trained
         loss = self._loss_of(x, y, y_pred, sample_weight, training=True)
         gradients = self._gradients(loss, trained)
@@ -342,7 +343,7 @@ class Trainer(Loops):
 
     def _test_on(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any] | None:
         """Evaluates one batch; returns logs only where `compute_metrics` is the user's."""
-        y_pred = self(x, training=False) if self._call_has_training else self(x)
+        y_pred = self._run_planned(x, training=False)
         loss = self._loss_of(x, y, y_pred, sample_weight, training=False)
         self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
         if type(self).compute_metrics is not Trainer.compute_metrics:
@@ -353,7 +354,7 @@ class Trainer(Loops):
     def predict_step(self, data: Any) -> Any:
         """The outputs for one batch; override it to predict in another way."""
         x, _, _ = unpack_x_y_sample_weight(data)
-        return self(x, training=False) if self._call_has_training else self(x)
+        return self._run_planned(x, training=False)
 
     def _find_trained(self) -> tuple[Any, ...]:
         """The variables to train, for which the optimizer is built."""

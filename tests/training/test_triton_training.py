@@ -64,8 +64,8 @@ def depthwise():
 
 
 MODELS = {
-    "mlp": (mlp, "adam", {"dense", "dropout", "softmax_cross_entropy", "adam_"}),
-    "cnn": (cnn, keras.optimizers.SGD, {"conv2d", "max_pool2d", "batch_norm", "sgd_"}),
+    "mlp": (mlp, "adam", {"dense", "softmax_cross_entropy", "adam_"}),  # dropout is part of the product
+    "cnn": (cnn, keras.optimizers.SGD, {"conv2d", "max_pool2d", "batch_norm", "dropout", "sgd_"}),
     "lstm": (lstm, keras.optimizers.AdamW, {"lstm", "layer_norm", "adam_"}),
     "gru": (gru, keras.optimizers.RMSprop, {"gru", "rmsprop_"}),
     "depthwise": (depthwise, "adam", {"depthwise_conv2d", "average_pool2d", "conv2d"}),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastk import activations
+from fastk.graph import OpSpec
 from fastk.layers.arguments import SameShapeLayer
+from fastk.layers.graph_ops import activation_op
 
 
 class Activation(SameShapeLayer):
@@ -26,6 +28,9 @@ class Activation(SameShapeLayer):
     def call(self, inputs: Any) -> Any:
         """The function's value at `inputs`."""
         return self.activation(inputs)
+
+    def _graph_ops(self) -> list[OpSpec]:
+        return [activation_op(self.activation)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from fastk import activations
+from fastk.graph import OpSpec
 from fastk.layers.arguments import SameShapeLayer
 
 
@@ -47,6 +48,11 @@ class ReLU(SameShapeLayer):
             inputs, negative_slope=self.negative_slope, max_value=self.max_value, threshold=self.threshold
         )
 
+    def _graph_ops(self) -> list[OpSpec]:
+        names = {(None, 0.0, 0.0): "relu", (6.0, 0.0, 0.0): "relu6"}
+        name = names.get((self.max_value, self.negative_slope, self.threshold))
+        return [OpSpec("activation", self.call, shown={"activation": name})] if name else super()._graph_ops()
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         own = {"max_value": self.max_value, "negative_slope": self.negative_slope, "threshold": self.threshold}
@@ -82,6 +88,11 @@ class LeakyReLU(SameShapeLayer):
         """The rectified inputs."""
         return activations.leaky_relu(inputs, negative_slope=self.negative_slope)
 
+    def _graph_ops(self) -> list[OpSpec]:
+        if self.negative_slope != 0.2:  # that of the kernels
+            return super()._graph_ops()
+        return [OpSpec("activation", self.call, shown={"activation": "leaky_relu"})]
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "negative_slope": self.negative_slope}
@@ -107,6 +118,13 @@ class ELU(SameShapeLayer):
     def call(self, inputs: Any) -> Any:
         """The activated inputs."""
         return activations.elu(inputs, alpha=self.alpha)
+
+    def _graph_ops(self) -> list[OpSpec]:
+        return (
+            [OpSpec("activation", self.call, shown={"activation": "elu"})]
+            if self.alpha == 1.0
+            else (super()._graph_ops())
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

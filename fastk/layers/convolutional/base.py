@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastk import activations, config, regularizers
+from fastk.graph import OpSpec
 from fastk.layers.arguments import standardize_padding, standardize_tuple
+from fastk.layers.graph_ops import kernel_activation, left_activation
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
 from fastk.layers.windows import windows_shape
@@ -18,10 +20,15 @@ class Convolution(Layer):
 
     Attributes:
         rank: the number of spatial axes.
+        fuses: the op whose kernels take an activation along; None where there is none.
+        folds: whether the filters are the kernel's last axis, so that a batch normalization can be folded into it.
     """
 
     rank: int
     allows_causal = False
+    fuses: str | None = None
+    folds = False
+    kernel: Any
     bias: Any
 
     def _set_up(
@@ -61,17 +68,45 @@ class Convolution(Layer):
         return channels
 
     def _convolve(self, x: Any, bias: Any, activation: str | None) -> Any:
-        """The convolution of `x`, channels last, with the bias and, where it has a name, the activation."""
+        """The convolution of `x`, channels last, with the bias and, where it has a name, the activation.
+
+        Where the layer `folds`, a fourth argument may take the kernel's place.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement `_convolve(x, bias, activation)`.")
 
     def call(self, inputs: Any) -> Any:
         """The activated convolution of `inputs`."""
+        return self._convolution(inputs, activations.fused_name(self.activation), last=self.activation)
+
+    def _convolution(
+        self, inputs: Any, activation: str | None = None, batch_norm: Any = None, last: Any = activations.linear
+    ) -> Any:
+        """The convolution with what follows it: a `BatchNormalization` in inference, an activation.
+
+        `last` is called on the result, channels last, where the activation has no name.
+        """
         x = inputs.movedim(1, -1) if self._channels_first else inputs
-        fused = activations.fused_name(self.activation)
-        outputs = self._convolve(x, None if self.bias is None else self.bias.value, fused)
-        if fused is None:
-            outputs = self.activation(outputs)
+        bias = None if self.bias is None else self.bias.value
+        if batch_norm is None:
+            outputs = self._convolve(x, bias, activation)
+        else:
+            kernel, bias = batch_norm._folded(self.kernel.value, bias)
+            outputs = self._convolve(x, bias, activation, kernel)  # type: ignore[call-arg]
+        if activation is None:
+            outputs = last(outputs)
         return outputs.movedim(-1, 1) if self._channels_first else outputs
+
+    def _graph_ops(self) -> list[OpSpec]:
+        known = activations.fused_name(self.activation) is not None
+        if self.fuses is None or (self._channels_first and not known):
+            return super()._graph_ops()
+        options: dict[str, Any] = {"activation": kernel_activation(self.activation)}
+        if self.folds:
+            options["batch_norm"] = None
+        shown = {"strides": self.strides, "padding": self.padding, "channels": 1 if self._channels_first else -1}
+        weights = {"kernel": self.kernel, "bias": self.bias}
+        convolution = OpSpec(self.fuses, self._convolution, options, shown, weights)
+        return [convolution, *left_activation(self.activation)]
 
     def _finished(self, outputs: Any, bias: Any, activation: str | None) -> Any:
         """`outputs` with what a convolution that fuses nothing leaves to do."""

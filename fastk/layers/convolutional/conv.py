@@ -109,12 +109,14 @@ class Conv1D(_Conv):
     """
 
     rank = 1
+    fuses = "conv1d"
+    folds = True
     allows_causal = True
 
-    def _convolve(self, x: Any, bias: Any, activation: str | None) -> Any:
+    def _convolve(self, x: Any, bias: Any, activation: str | None, kernel: Any = None) -> Any:
         return autograd.conv1d(
             x,
-            self.kernel.value,
+            self.kernel.value if kernel is None else kernel,
             bias,
             strides=self.strides,
             padding=self.padding,
@@ -150,11 +152,13 @@ class Conv2D(_Conv):
     """
 
     rank = 2
+    fuses = "conv2d"
+    folds = True
 
-    def _convolve(self, x: Any, bias: Any, activation: str | None) -> Any:
+    def _convolve(self, x: Any, bias: Any, activation: str | None, kernel: Any = None) -> Any:
         return autograd.conv2d(
             x,
-            self.kernel.value,
+            self.kernel.value if kernel is None else kernel,
             bias,
             strides=self.strides,
             padding=self.padding,

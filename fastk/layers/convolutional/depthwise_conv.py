@@ -104,6 +104,7 @@ class DepthwiseConv1D(_DepthwiseConv):
     """
 
     rank = 1
+    fuses = "depthwise_conv1d"
 
 
 class DepthwiseConv2D(_DepthwiseConv):
@@ -115,3 +116,4 @@ class DepthwiseConv2D(_DepthwiseConv):
     """
 
     rank = 2
+    fuses = "depthwise_conv2d"

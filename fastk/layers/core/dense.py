@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastk import activations, autograd
+from fastk.graph import OpSpec
 from fastk.layers.arguments import require_none
+from fastk.layers.graph_ops import kernel_activation, left_activation
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
 
@@ -76,10 +78,23 @@ class Dense(Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The layer's output for `inputs`."""
-        bias = None if self.bias is None else self.bias.value
         fused = activations.fused_name(self.activation)
-        outputs = autograd.dense(inputs, self.kernel.value, bias, activation=fused)
+        outputs = self._product(inputs, fused)
         return outputs if fused is not None else self.activation(outputs)
+
+    def _product(self, x: Any, activation: str | None = None, dropout: Any = None, batch_norm: Any = None) -> Any:
+        """The product with what follows it: a `BatchNormalization` in inference, an activation, a `Dropout`."""
+        kernel, bias = self.kernel.value, None if self.bias is None else self.bias.value
+        if batch_norm is not None:
+            kernel, bias = batch_norm._folded(kernel, bias)
+        if dropout is None:
+            return autograd.dense(x, kernel, bias, activation)
+        return autograd.dense(x, kernel, bias, activation, dropout.rate, dropout.seed_generator.next())
+
+    def _graph_ops(self) -> list[OpSpec]:
+        options = {"activation": kernel_activation(self.activation), "batch_norm": None, "dropout": None}
+        weights = {"kernel": self.kernel, "bias": self.bias}
+        return [OpSpec("dense", self._product, options, weights=weights), *left_activation(self.activation)]
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """`input_shape` with `units` as its last size."""

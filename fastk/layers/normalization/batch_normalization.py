@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from fastk import autograd, config
+from fastk.graph import OpSpec
 from fastk.layers.arguments import checked_axes
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
@@ -124,6 +125,12 @@ class BatchNormalization(Layer):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """`inputs`, normalised."""
+        return self._normalized(inputs, training, mask)
+
+    def _normalized(
+        self, inputs: Any, training: bool | None = None, mask: Any = None, activation: str | None = None
+    ) -> Any:
+        """`inputs`, normalised, with an activation that follows it; not with `renorm`."""
         if mask is not None and mask.ndim != inputs.ndim - 1:
             raise ValueError(
                 "The mask provided should be one dimension less than the inputs. "
@@ -133,21 +140,39 @@ class BatchNormalization(Layer):
         beta = None if self.beta is None else self.beta.value
         if not (training and self.trainable):
             mean, variance = self.moving_mean.value, self.moving_variance.value
-            return autograd.batch_norm(inputs, gamma, beta, mean, variance, self.axis, self.epsilon)[0]
+            statistics = (mean, variance, self.axis, self.epsilon)
+            return autograd.batch_norm(inputs, gamma, beta, *statistics, activation=activation)[0]
         if self.renorm:
             return self._renormalize(inputs, gamma, beta, mask)
-        outputs, mean, variance = self._normalize_batch(inputs, gamma, beta, mask)
+        outputs, mean, variance = self._normalize_batch(inputs, gamma, beta, mask, activation)
         if not state.symbolic:
             self._move((self.moving_mean, self.moving_variance), (mean, variance), self.momentum)
         return outputs
 
-    def _normalize_batch(self, inputs: Any, gamma: Any, beta: Any, mask: Any) -> Any:
+    def _folded(self, kernel: Any, bias: Any) -> tuple[Any, Any]:
+        """The kernel and the bias of an op, channels last in both, that normalises by the moving averages as well."""
+        scale = torch.rsqrt(self.moving_variance.value + self.epsilon)
+        if self.gamma is not None:
+            scale = scale * self.gamma.value
+        mean = self.moving_mean.value if bias is None else self.moving_mean.value - bias
+        shift = -mean * scale if self.beta is None else torch.addcmul(self.beta.value, mean, scale, value=-1)
+        return (kernel * scale).to(kernel.dtype), shift.to(kernel.dtype)
+
+    def _graph_ops(self) -> list[OpSpec]:
+        if self.renorm:
+            return super()._graph_ops()
+        shown = {"axis": self.axis, "epsilon": self.epsilon}
+        weights = {name: getattr(self, name) for name in ("gamma", "beta", "moving_mean", "moving_variance")}
+        return [OpSpec("batch_norm", self._normalized, {"activation": None}, shown, weights, takes_training=True)]
+
+    def _normalize_batch(self, inputs: Any, gamma: Any, beta: Any, mask: Any, activation: str | None = None) -> Any:
         """`(outputs, mean, variance)` by the statistics of this batch, which have no gradient."""
         if mask is not None:
             mask = mask.to(torch.bool).expand(inputs.shape[:-1])
             if self.axis not in (-1, inputs.ndim - 1):
                 return _normalize_masked(inputs, gamma, beta, mask, self.axis, self.epsilon)
-        return autograd.batch_norm(inputs, gamma, beta, None, None, self.axis, self.epsilon, training=True, mask=mask)
+        options = {"training": True, "mask": mask, "activation": activation}
+        return autograd.batch_norm(inputs, gamma, beta, None, None, self.axis, self.epsilon, **options)
 
     def _move(self, variables: tuple, values: tuple, momentum: float) -> None:
         """Moves averages towards `values`: in place and together, unless values of variables are kept elsewhere."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from fastk import config
+from fastk.graph import OpSpec
 from fastk.layers.arguments import standardize_padding, standardize_tuple
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
 from fastk.layers.windows import joined_shape, split_shape, windows_shape
+from fastk.naming import to_snake_case
 
 
 class Pooling(Layer):
@@ -47,6 +49,11 @@ class Pooling(Layer):
         if self._channels_first:
             return self._pool(inputs.movedim(1, -1)).movedim(-1, 1)
         return self._pool(inputs)
+
+    def _graph_ops(self) -> list[OpSpec]:
+        name = to_snake_case(type(self).__name__).replace("pooling", "pool")
+        shown = {"pool_size": self.pool_size, "strides": self.strides, "padding": self.padding}
+        return [OpSpec(name, self.call, shown=shown)]
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """The shape of the output."""

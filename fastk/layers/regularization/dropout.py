@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastk import autograd, config
+from fastk.graph import OpSpec
 from fastk.layers.arguments import SameShapeLayer, checked_rate
 from fastk.layers.input_spec import InputSpec
 from fastk.random import SeedGenerator
@@ -42,6 +43,11 @@ class Dropout(SameShapeLayer):
 
     def _noise_shape(self, inputs: Any) -> tuple | None:
         return self.noise_shape
+
+    def _graph_ops(self) -> list[OpSpec]:
+        whole = type(self) is Dropout and self.noise_shape is None
+        shown = {"rate": self.rate, "noise_shape": None if whole else self.noise_shape or "channels"}
+        return [OpSpec("dropout", self.call, shown=shown, takes_training=True)]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
