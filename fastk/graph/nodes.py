@@ -11,7 +11,8 @@ net(%0: (None, 3) float32)
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,19 @@ class OpSpec:
     shown: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Any] = field(default_factory=dict)
     takes_training: bool = False
+
+
+def by_name(variables: Iterable[Any]) -> dict[str, Any]:
+    """Variables by their names, numbered where a name comes again."""
+    found: dict[str, Any] = {}
+    for variable in variables:
+        name = variable.name
+        for i in itertools.count(1):
+            if name not in found:
+                break
+            name = f"{variable.name}_{i}"
+        found[name] = variable
+    return found
 
 
 class Value:

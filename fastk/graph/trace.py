@@ -13,8 +13,8 @@ from typing import Any
 from fastk import dtypes, tree
 from fastk.graph.function import CallGraph
 from fastk.graph.keras_tensor import KerasTensor
-from fastk.graph.nodes import Graph, OpNode, OpSpec, Value
-from fastk.graph.operation import Node
+from fastk.graph.nodes import Graph, OpNode, OpSpec, Value, by_name
+from fastk.graph.operation import Node, is_fastk
 from fastk.naming import to_snake_case
 from fastk.tensor import get_keras_mask
 
@@ -108,9 +108,10 @@ class _Tracer:
         args, kwargs = tree.map_structure(value_of, node.args), tree.map_structure(value_of, node.kwargs)
         if specs is None:
             name = to_snake_case(type(operation).__name__)
-            spec = OpSpec(name, operation)
+            spec = OpSpec(name, operation, weights=by_name(getattr(operation, "weights", ())))
             self.nodes.append(OpNode(spec, args, kwargs, tuple(outputs), (operation.name,), operation, reason))
-            self.unsure.update(outputs)
+            if not is_fastk(type(operation)):
+                self.unsure.update(outputs)
             return outputs
         kwargs.pop("training", None)  # what the model is called with takes its place
         self.bypassed[operation] = None

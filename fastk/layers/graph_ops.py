@@ -9,6 +9,7 @@ from typing import Any
 
 from fastk import activations
 from fastk.graph import OpSpec
+from fastk.graph.nodes import by_name
 from fastk.graph.operation import is_fastk
 from fastk.naming import to_snake_case
 
@@ -31,9 +32,8 @@ class LayerGraphOps:
 
     def _graph_ops(self) -> list[OpSpec]:
         """One op, named after the class, which is the layer's `call`."""
-        weights = {variable.name: variable for variable in self.weights}
         name = to_snake_case(type(self).__name__)
-        return [OpSpec(name, self.call, weights=weights, takes_training=self._call_has_training)]
+        return [OpSpec(name, self.call, weights=by_name(self.weights), takes_training=self._call_has_training)]
 
     def _why_opaque(self) -> str | None:
         kind = type(self).__name__
