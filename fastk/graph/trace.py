@@ -45,7 +45,7 @@ def trace(model: Any, training: bool = False) -> Graph:
     inputs = [Value(x.shape, x.dtype) for x in calls.inputs]
     outputs = tracer.run(calls, inputs)
     structure = tree.pack_sequence_as(calls.outputs_struct, outputs)
-    nodes, bypassed = tuple(tracer.nodes), tuple(tracer.bypassed)
+    nodes, bypassed = tuple(tracer.nodes), (model, *tracer.bypassed)
     notes = tuple((node.layers, node.opaque) for node in nodes if node.opaque is not None)
     return Graph(model.name, tuple(inputs), nodes, tuple(outputs), structure, bypassed, notes)
 

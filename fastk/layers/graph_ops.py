@@ -14,6 +14,10 @@ from fastk.graph.operation import is_fastk
 from fastk.naming import to_snake_case
 
 
+# What a user may put in the place of a layer's computation, on the layer itself.
+REPLACED = frozenset({"call", "forward"})
+
+
 class LayerGraphOps:
     """The part of `Layer` that `graph.trace` asks; a layer that rules know has a `_graph_ops` of its own."""
 
@@ -41,7 +45,7 @@ class LayerGraphOps:
             return f"{kind} is the user's own layer"
         if has_hooks(self):
             return "it has torch hooks"
-        if {"call", "forward", "__call__"} & self.__dict__.keys():
+        if not REPLACED.isdisjoint(self.__dict__):
             return "its call was replaced"
         if self.activity_regularizer is not None:
             return "its outputs are regularized"

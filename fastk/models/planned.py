@@ -12,7 +12,7 @@ from fastk.graph.function import CallGraph
 from fastk.graph.fuse import fuse
 from fastk.graph.plan import GLOBAL_HOOKS, Plan, age
 from fastk.layers.call_spec import CallContext, current
-from fastk.layers.graph_ops import has_hooks
+from fastk.layers.graph_ops import REPLACED, has_hooks
 from fastk.models.tracing import calls_of
 from fastk.scopes import state
 from fastk.tensor import get_keras_mask
@@ -86,8 +86,8 @@ class Planned:
             Untraceable: the model has to be called as a whole; the message says why.
         """
         kept = self._up_to_date()
-        if kept.plan is None:
-            raise Untraceable(f"Model '{self.name}' has no plan: {kept.why_not}.")
+        if kept.plan is None or has_hooks(self):
+            raise Untraceable(f"Model '{self.name}' has no plan: {kept.why_not or 'it has torch hooks'}.")
         return kept.plan
 
     # ------------------------------------------------------------ what a step calls
@@ -99,7 +99,7 @@ class Planned:
             kept = self._up_to_date()
         plan = kept.plan
         if plan is not None and any(plan.hooks):
-            plan = None if any(GLOBAL_HOOKS) else self._up_to_date(anew=True).plan
+            plan = None if any(GLOBAL_HOOKS) or has_hooks(self) else self._up_to_date(anew=True).plan
         if plan is None or self.run_eagerly or state.active or current.context is not None:
             return self._called(x, training)
         inputs = self._planned_inputs(x, kept)
@@ -147,16 +147,14 @@ class Planned:
         return calls_of(self, training) if functional is None else functional._graph
 
     def _inner_calls(self) -> CallGraph | None:
-        return None if self._why_not_planned() else self._functional_part()._graph
+        return None if has_hooks(self) or self._why_not_planned() else self._functional_part()._graph
 
     def _why_not_planned(self) -> str | None:
         if self._functional_part() is None:
             return f"{type(self).__name__} has a `call()` of its own, or is not built yet"
-        if has_hooks(self):
-            return "the model has torch hooks"
-        if {"call", "forward", "__call__"} & self.__dict__.keys():
-            return "the model's call was replaced"
-        return None if self.activity_regularizer is None else "the model's outputs are regularized"
+        if not REPLACED.isdisjoint(self.__dict__):
+            return "its call was replaced"
+        return None if self.activity_regularizer is None else "its outputs are regularized"
 
     def _up_to_date(self, anew: bool = False) -> _Kept:
         """The plan for the model as it is."""
@@ -170,7 +168,12 @@ class Planned:
 
     def _holds(self, kept: _Kept) -> bool:
         """Whether nothing has changed since a plan was made."""
-        return kept.age == age() and kept.compiled is self._compile_arguments and kept.layout is self._layout()
+        return (
+            kept.age == age()
+            and kept.compiled is self._compile_arguments
+            and kept.layout is self._layout()
+            and REPLACED.isdisjoint(self.__dict__)
+        )
 
     def _plan_into(self, kept: _Kept) -> None:
         graph = trace(self)
@@ -179,7 +182,8 @@ class Planned:
         given = self._functional_part()._inputs_struct
         kept.names = list(given) if isinstance(given, dict) else self._functional_part().input_names
         for layer in graph.bypassed:
-            object.__setattr__(layer, "_in_plan", True)
+            if layer is not self:
+                object.__setattr__(layer, "_in_plan", True)
 
 
 def _fits(x: Any, dtype: torch.dtype, sizes: tuple[int | None, ...]) -> bool:

@@ -27,7 +27,8 @@ def test_printed():
     )
     assert str(model.graph()).splitlines() == [
         "net(%0: (None, 4) float32)",
-        "  %1 = dense(%0, kernel=hidden/kernel[4,3], bias=hidden/bias[3], activation=relu)  # hidden  (None, 3) float32",
+        "  %1 = dense(%0, kernel=hidden/kernel[4,3], bias=hidden/bias[3], activation=relu)"
+        "  # hidden  (None, 3) float32",
         "  %2 = dropout(%1, rate=0.5)  # drop  (None, 3) float32",
         "  %3 = dense(%2, kernel=out/kernel[3,2])  # out  (None, 2) float32",
         "  %4 = softmax(%3)  # out  (None, 2) float32",
