@@ -19,13 +19,14 @@ True
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
 import logging
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -104,6 +105,18 @@ def availability(op: str, device_type: str) -> dict[str, str | None]:
 def last_choices() -> dict[str, Choice]:
     """The latest choice made for each op, by the op's name."""
     return dict(_last)
+
+
+@contextlib.contextmanager
+def recorded_choices() -> Iterator[dict[str, Choice]]:
+    """A dictionary of the latest choice for each op, by the op's name, of those made inside."""
+    global _last
+    outer, _last = _last, {}
+    try:
+        yield _last
+    finally:
+        outer |= _last
+        _last = outer
 
 
 def folder(name: str) -> str:

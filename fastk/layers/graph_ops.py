@@ -13,7 +13,6 @@ from fastk.graph.nodes import by_name
 from fastk.graph.operation import is_fastk
 from fastk.naming import to_snake_case
 
-
 # What a user may put in the place of a layer's computation, on the layer itself.
 REPLACED = frozenset({"call", "forward"})
 

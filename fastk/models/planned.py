@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fastk import device, dtypes, tree
+from fastk import dtypes, tree
+from fastk.device import get_device
 from fastk.graph import Graph, Untraceable, trace
 from fastk.graph.function import CallGraph
 from fastk.graph.fuse import fuse
@@ -16,6 +17,9 @@ from fastk.layers.graph_ops import REPLACED, has_hooks
 from fastk.models.tracing import calls_of
 from fastk.scopes import state
 from fastk.tensor import get_keras_mask
+
+if TYPE_CHECKING:
+    from fastk.models.explain import Explanation
 
 
 class _Kept:
@@ -75,7 +79,7 @@ class Planned:
           return %1
         """
         graph = trace(self, bool(training))
-        return fuse(graph, bool(training), device.get_device().type) if fused else graph
+        return fuse(graph, bool(training), get_device().type) if fused else graph
 
     def plan(self) -> Plan:
         """The flat list of calls that the steps of `fit`, `evaluate` and `predict` run in place of the layers.
@@ -89,6 +93,26 @@ class Planned:
         if kept.plan is None or has_hooks(self):
             raise Untraceable(f"Model '{self.name}' has no plan: {kept.why_not or 'it has torch hooks'}.")
         return kept.plan
+
+    def explain(self, batch_size: int = 32, training: bool = True) -> Explanation:
+        """What the model runs as, op by op: to be printed, or read with `as_dict()`.
+
+        Which layers were fused into which op, the implementation and why, launches, FLOPs and bytes, the predicted time
+        at the roofline where the device's peaks are known; and what was not fused or not traced, with the reason.
+
+        Args:
+            batch_size: the samples that costs are counted for.
+            training: whether for a training step or for inference.
+
+        >>> import fastk
+        >>> layers = [fastk.layers.Dense(8), fastk.layers.ReLU(), fastk.layers.Dropout(0.5)]
+        >>> model = fastk.Sequential([fastk.Input((4,)), *layers], name="net")
+        >>> model.explain(32).totals()["ops"]
+        1
+        """
+        from fastk.models.explain import explain
+
+        return explain(self, batch_size, training)
 
     # ------------------------------------------------------------ what a step calls
 
@@ -177,7 +201,7 @@ class Planned:
 
     def _plan_into(self, kept: _Kept) -> None:
         graph = trace(self)
-        kept.plan = Plan(graph, device.get_device().type)
+        kept.plan = Plan(graph, get_device().type)
         kept.shapes = [(dtypes.to_torch_dtype(x.dtype), x.shape[1:]) for x in graph.inputs]
         given = self._functional_part()._inputs_struct
         kept.names = list(given) if isinstance(given, dict) else self._functional_part().input_names

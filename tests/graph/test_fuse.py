@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import fastk as keras
-from fastk import config, layers, ops
+from fastk import dtype_policies, layers, ops
 from fastk.graph.fuse import RULES, fuse
 from fastk.graph.plan import Calls
 from fastk.graph.trace import trace
@@ -191,13 +191,13 @@ def test_dtypes_have_to_agree():
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(policy, training):
-    config.set_dtype_policy(policy)
+    dtype_policies.set_dtype_policy(policy)
     try:
         model = stack(
             layers.Conv2D(4, 3), layers.ReLU(), pool(), layers.Flatten(), layers.Dense(4, activation="softmax")
         )
     finally:
-        config.set_dtype_policy("float32")
+        dtype_policies.set_dtype_policy("float32")
     graph = fuse(trace(model), training)
     assert ops_of(graph) == ["cast", "conv2d", "max_pool2d", "activation", "flatten", "dense", "softmax"]
     x = torch.randn(4, 8, 8, 3, generator=torch.Generator().manual_seed(0))

@@ -1,6 +1,7 @@
 """When a plan stands for the call of a model, when it does not, and that it follows every change."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from fastk.graph import Untraceable
 from fastk.graph.plan import Plan
 from fastk.models.model import Model
 from fastk.scopes import internal
+from fastk.tensor import set_keras_mask
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def small(*stacked, shape=(3,)):
 X = torch.linspace(-1.0, 1.0, 6).view(2, 3)
 
 
-def agree(planned, model, x=X, by_plan=True):
+def agree(planned, model, x: Any = X, by_plan=True):
     made, by = planned(model, x)
     with internal(), torch.no_grad():
         expected = model(x, training=False)
@@ -216,7 +218,7 @@ def test_a_mask_of_the_inputs_is_for_the_layers(planned):
     x = torch.ones(2, 4, 3)
     agree(planned, model, x)
     model.supports_masking = True
-    x._keras_mask = torch.tensor([[True, True, False, False]] * 2)
+    set_keras_mask(x, torch.tensor([[True, True, False, False]] * 2))
     agree(planned, model, x, by_plan=False)
 
 
