@@ -25,7 +25,7 @@ LEVELS = {
     "ops": "activations constraints dtype_policies graph initializers ops regularizers",
     "layers": "callbacks layers losses metrics optimizers utils",
     "models": "applications datasets models saving training",
-    "top": "backend cli fastk integrations mixed_precision",
+    "top": "__main__ backend cli fastk integrations mixed_precision",
 }
 LEVEL_NAMES = list(LEVELS)
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS.values()) for name in names.split()}

@@ -1,5 +1,7 @@
 """The fusion rules: fused is unfused, forward, backward and over training steps; what must not fuse does not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -228,3 +230,8 @@ def test_batch_norm_with_fixed_statistics_keeps_them_in_training():
     np.testing.assert_array_equal(planned.detach(), model(x, training=True).detach())
     for now, then in zip(model.layers[1].get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+def test_the_page_names_every_rule():
+    page = (Path(__file__).parents[2] / "docs" / "how_it_fuses.md").read_text(encoding="utf-8")
+    assert [rule.name for rule in RULES if f"| {rule.name} |" not in page] == []
