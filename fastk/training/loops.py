@@ -24,6 +24,7 @@ from fastk.tensor import convert_to_numpy
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
 from fastk.training.logs import as_numbers, to_numbers
+from fastk.training.step import CapturedStep
 from fastk.user_warning import warn_user
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
@@ -54,6 +55,11 @@ class Loops:
     _in_order: Callable[[dict[str, Any]], Any]
     _train_on: Callable[[Any, Any, Any], Any]
     _test_on: Callable[[Any, Any, Any], Any]
+    _steps: dict[str, CapturedStep]
+    _flatten_layers: Callable[..., list[Any]]
+    metrics: list[Any]
+    loss: Any
+    run_eagerly: bool
     train_step: Any
     test_step: Any
     predict_step: Any
@@ -308,12 +314,26 @@ class Loops:
         """The step over one batch, made ready; a `train_step` of the user's comes in the place of fastk's."""
         own = self._is_own("train_step")
         self._prepare(training=True, own_step=own)
-        return self._train_on if own else lambda *batch: self.train_step(pack_x_y_sample_weight(*batch))
+        if own:
+            return self._captured("train", self._train_on)
+        return lambda *batch: self.train_step(pack_x_y_sample_weight(*batch))
 
     def _start_testing(self) -> Callable[[Any, Any, Any], Any]:
         own = self._is_own("test_step")
         self._prepare(training=False, own_step=own)
-        return self._test_on if own else lambda *batch: self.test_step(pack_x_y_sample_weight(*batch))
+        if own:
+            return self._captured("test", self._test_on)
+        return lambda *batch: self.test_step(pack_x_y_sample_weight(*batch))
+
+    def _captured(self, mode: str, step: Callable) -> Callable[[Any, Any, Any], Any]:
+        """The step, replayed where it can be; what was recorded before is compared with the model as it is now."""
+        if self.run_eagerly:
+            return step
+        known = self._steps.get(mode)
+        if known is None:
+            objects = [*self._flatten_layers(), *self.metrics, *tree.flatten(self.loss)]
+            known = self._steps[mode] = CapturedStep(step, objects)
+        return known if known.check_again() else step
 
     def _start_predicting(self) -> None:
         if self.training:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fastk import config, dtypes, metrics, optimizers, serialization, tree
+from fastk.capture import host_call
 from fastk.tensor import get_keras_mask, set_keras_mask
 from fastk.training.compile_loss import CompileLoss
 from fastk.training.compile_metrics import CompileMetrics
@@ -126,6 +127,7 @@ class Trainer(Loops):
             _compile_metrics=compiled_metrics,
             _compile_arguments=arguments,
             _loss_tracker=_mean("loss"),
+            _steps={},
             _begun=False,
             _trainable_when_compiled=self._trainable_state(),
         )
@@ -314,11 +316,18 @@ class Trainer(Loops):
         with torch.no_grad():
             self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
             if gradients is not None:
-                self.optimizer.apply(gradients, trained)
+                self._update(gradients, trained)
             if type(self).compute_metrics is Trainer.compute_metrics:
                 self._update_metrics(y, y_pred, sample_weight)
                 return None
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _update(self, gradients: Any, trained: tuple[Any, ...]) -> None:
+        """One step of the optimizer, whose counts and rates the host knows where it computes."""
+        if gradients[0] is not None and gradients[0].is_cpu:
+            host_call(self.optimizer.apply, gradients, trained)
+        else:
+            self.optimizer.apply(gradients, trained)
 
     def _gradients(self, loss: torch.Tensor, trained: tuple[Any, ...]) -> Any:
         if not trained:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from fastk.capture import host_call
 from fastk.kernels.dropout.aten_bits import device_bits, host_bits
 from fastk.kernels.dropout.philox import threshold
 
@@ -22,7 +23,7 @@ def dropout(
         return torch.where(torch.zeros((), dtype=torch.bool, device=x.device), x, 0.0)  # zeros with a gradient of zeros
     shape = x.shape if noise_shape is None else noise_shape
     if x.is_cpu and not torch.compiler.is_compiling() and not isinstance(x, FakeTensor):
-        bits = host_bits(math.prod(shape), seed)
+        bits = host_call(host_bits, math.prod(shape), seed)
     else:
         bits = device_bits(math.prod(shape), seed, x.device)
     # The comparison written straight into the noise: 1M floats in 0.1 ms, through a bool tensor in 1 ms.

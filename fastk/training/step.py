@@ -1,0 +1,181 @@
+"""The captured step: one batch after another through what a recording of the step did, without its Python.
+
+A step runs as it is for the first batch of a shape. Two more are recorded; where they did the same to the same tensors,
+the next ones are replayed: on the CPU as a flat list of ATen calls (`fastk.capture`), on a GPU as a CUDA graph. A
+step that is not the same each time goes on as it is, and `reason` says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from fastk import capture, tree
+from fastk.capture.cuda import CudaGraph
+
+logger = logging.getLogger("fastk")
+
+MOST_SHAPES = 8
+"""Batches of more shapes than this run as they are: each recorded shape has buffers of its own."""
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+class CapturedStep:
+    """A step over `(x, y, sample_weight)` that is replayed where it can be.
+
+    Args:
+        step: called with a batch; returns None or logs.
+        objects: layers, metrics and others whose Python attributes the step must leave as they are.
+    """
+
+    def __init__(self, step: Callable[..., Any], objects: Iterable[Any] = ()):
+        self.step = step
+        objects = list(objects)
+        self._modules = [x for x in objects if isinstance(x, torch.nn.Module)]
+        self._watched = [x for x in objects if hasattr(x, "__dict__") and not type(x).__module__.startswith("fastk.")]
+        self._shapes: dict[Any, _Shape] = {}
+        self._hooked: str | None = None
+
+    def __call__(self, *batch: Any) -> Any:
+        """The step over one batch."""
+        key = _signature(batch)
+        shape = self._shapes.get(key)
+        if shape is None:
+            if len(self._shapes) >= MOST_SHAPES:
+                return self.step(*batch)
+            shape = self._shapes[key] = _Shape(self)
+        return shape.run(batch)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why steps are not replayed, a sentence a shape."""
+        found = [self._hooked, *(shape.reason for shape in self._shapes.values())]
+        return [reason for reason in found if reason is not None]
+
+    @property
+    def programs(self) -> list[Any]:
+        """What is replayed, one a shape of batches."""
+        return [shape.program for shape in self._shapes.values() if shape.program is not None]
+
+    def check_again(self) -> bool:
+        """Has the next step of each shape recorded and compared: the model may have changed.
+
+        Returns False where nothing can be replayed, because a torch hook is to run at each step.
+        """
+        hooked = [type(module).__name__ for module in self._modules if any(getattr(module, name) for name in _HOOKS)]
+        self._hooked = f"a torch hook is registered on {hooked[0]}" if hooked else None
+        for shape in self._shapes.values():
+            shape.is_checked = False
+        return not hooked
+
+    def watched_state(self) -> list[dict[str, Any]]:
+        """The plain attributes of the user's objects, and the lengths of their containers."""
+        return [
+            {
+                name: len(value) if isinstance(value, (list, dict, set)) else value
+                for name, value in vars(x).items()
+                if isinstance(value, (bool, int, float, str, list, dict, set))
+            }
+            for x in self._watched
+        ]
+
+    def changed(self, before: list[dict[str, Any]]) -> str | None:
+        """A sentence on the first attribute that is not as it was."""
+        for x, old, new in zip(self._watched, before, self.watched_state(), strict=True):
+            for name in old.keys() | new.keys():
+                if old.get(name) != new.get(name):
+                    return f"the attribute `{name}` of {type(x).__name__} changes with each step"
+        return None
+
+
+class _Shape:
+    """The steps over batches of one shape."""
+
+    def __init__(self, owner: CapturedStep):
+        self.owner = owner
+        self.reason: str | None = None
+        self.program: Any = None
+        self.is_checked = True
+        self._ran = False
+        self._recording: capture.Recording | None = None
+        self._buffers: tuple[Any, ...] = ()
+        self._fill: list[Callable[[torch.Tensor], Any] | None] = []
+
+    def run(self, batch: tuple) -> Any:
+        """The step over one batch, replayed if it can be."""
+        if self.program is not None and self.is_checked:
+            self._take(batch)
+            return self.program.run()
+        if self.reason is None and self._ran:
+            return self._record(batch)
+        self._ran = True
+        return self.owner.step(*batch)
+
+    def _take(self, batch: tuple) -> None:
+        """Copies a batch to where the step reads it."""
+        for fill, leaf in zip(self._fill, _leaves(batch), strict=True):
+            if fill is not None:
+                fill(leaf)
+
+    def _record(self, batch: tuple) -> Any:
+        if not self._buffers:
+            leaves = [torch.empty_like(x) if isinstance(x, torch.Tensor) else x for x in _leaves(batch)]
+            self._fill = [x.copy_ if isinstance(x, torch.Tensor) else None for x in leaves]
+            self._buffers = tree.pack_sequence_as(batch, leaves)
+        self._take(batch)
+        before = self.owner.watched_state()
+        recording = capture.record(self.owner.step, *self._buffers)
+        result, recording.result = recording.result, None
+        self._learn(recording, recording.refusal or self.owner.changed(before))
+        return result
+
+    def _learn(self, recording: capture.Recording, refusal: str | None) -> None:
+        """Draws the conclusion from one more recording."""
+        previous, self._recording = self._recording, recording
+        may_have_changed, self.is_checked = not self.is_checked, True
+        difference = None if previous is None or refusal else previous.difference(recording)
+        if refusal:
+            self._give_up(refusal)
+        elif difference is not None:
+            self.program = None  # once more from here, where the model has changed since
+            if not may_have_changed:
+                self._give_up(difference)
+        elif previous is not None and self.program is None:
+            self._capture(recording)
+
+    def _capture(self, recording: capture.Recording) -> None:
+        if all(x.is_cpu for x in _leaves(self._buffers) if isinstance(x, torch.Tensor)):
+            try:
+                self.program = capture.build(recording)
+            except NotImplementedError as error:
+                self._give_up(str(error))
+            return
+        called = [call.function.__qualname__ for call in recording.calls if call.is_host_call]
+        if called:
+            self._give_up(f"{called[0]} is computed on the host")
+            return
+        try:
+            self.program = CudaGraph(self.owner.step, *self._buffers)
+        except RuntimeError as error:
+            self._give_up(f"CUDA cannot capture it: {error}")
+
+    def _give_up(self, reason: str) -> None:
+        self.reason, self.program, self._recording, self._buffers = reason, None, None, ()
+        logger.info("A step runs as it is instead of being replayed: %s.", reason)
+
+
+def _leaves(batch: Any) -> Any:
+    return batch if all(x is None or isinstance(x, torch.Tensor) for x in batch) else tree.flatten(batch)
+
+
+def _signature(batch: tuple) -> Any:
+    """What a batch has in common with those that the same recording serves."""
+    x, y, weight = batch
+    if weight is None and type(x) is torch.Tensor and type(y) is torch.Tensor:
+        return x.shape, x.dtype, y.shape, y.dtype
+    return tuple((x.shape, x.dtype) if isinstance(x, torch.Tensor) else x for x in tree.flatten(batch))

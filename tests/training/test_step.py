@@ -1,0 +1,230 @@
+"""The captured step of `fit` and `evaluate`: the same numbers as op by op, and only where it may be replayed."""
+
+import gc
+
+import numpy as np
+import pytest
+import torch
+
+import fastk as keras
+from fastk import layers
+
+OPTIMIZERS = {
+    "adam": lambda: "adam",
+    "sgd": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True, clipnorm=1.0),
+    "decaying": lambda: keras.optimizers.AdamW(keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.9)),
+    "accumulating": lambda: keras.optimizers.RMSprop(0.01, gradient_accumulation_steps=3),
+    "averaging": lambda: keras.optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=4),
+    "a loss scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)),
+}
+
+
+def mlp():
+    return keras.Sequential(
+        [
+            keras.Input((12,)),
+            layers.Dense(16, activation="relu", kernel_regularizer="l2"),
+            layers.Dropout(0.3),
+            layers.BatchNormalization(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def cnn():
+    inputs = keras.Input((12,))
+    x = layers.Reshape((2, 2, 3))(inputs)
+    x = layers.Conv2D(4, 2, padding="same", activation="relu")(x)
+    x = layers.Add()([x, layers.Conv2D(4, 1)(x)])
+    x = layers.BatchNormalization()(x)
+    x = layers.SpatialDropout2D(0.2)(layers.MaxPooling2D(2)(x))
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(x)))
+
+
+def recurrent():
+    return keras.Sequential(
+        [
+            keras.Input((12,)),
+            layers.Reshape((6, 2)),
+            layers.Masking(0.0),
+            layers.LSTM(5, return_sequences=True, dropout=0.2),
+            layers.Bidirectional(layers.GRU(4)),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def attention():
+    inputs = keras.Input((12,))
+    x = layers.Embedding(7, 6)(layers.Lambda(lambda x: keras.ops.cast(keras.ops.abs(x * 3), "int32") % 7)(inputs))
+    x = layers.LayerNormalization()(x + layers.MultiHeadAttention(2, 3, dropout=0.1)(x, x))
+    return keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling1D()(x)))
+
+
+MODELS = {"mlp": mlp, "cnn": cnn, "recurrent": recurrent, "attention": attention}
+
+
+def data(samples=70):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((samples, 12)).astype("float32")
+    x[::5, 6:] = 0.0
+    return x, rng.integers(0, 3, samples)
+
+
+def trained(make, optimizer="adam", eager=False, epochs=3, **options):
+    keras.utils.set_random_seed(3)
+    model = make()
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=eager)
+    x, y = data()
+    history = model.fit(x, y, batch_size=8, epochs=epochs, verbose=0, validation_data=(x, y), **options).history
+    return model, history
+
+
+def steps(model, mode="train"):
+    return model._steps[mode]
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_replayed_steps_give_the_numbers_of_the_steps_themselves(make):
+    model, history = trained(make)
+    expected, expected_history = trained(make, eager=True)
+    assert steps(model).reasons == steps(model, "test").reasons == []
+    assert len(steps(model).programs) == 2  # of whole batches, and of the last
+    assert history == expected_history
+    for ours, theirs in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_optimizers_keep_their_counts_and_rates(optimizer):
+    model, history = trained(mlp, optimizer())
+    expected, expected_history = trained(mlp, optimizer(), eager=True)
+    assert steps(model).programs
+    assert history == expected_history
+    assert int(model.optimizer.iterations) == int(expected.optimizer.iterations)
+
+
+def test_weights_of_samples_and_classes():
+    options = {"sample_weight": np.linspace(0, 2, 70)}
+    assert trained(mlp, **options)[1] == trained(mlp, eager=True, **options)[1]
+    options = {"class_weight": {0: 1.0, 1: 3.0, 2: 0.5}}
+    assert trained(mlp, **options)[1] == trained(mlp, eager=True, **options)[1]
+
+
+def test_a_rate_changed_by_a_callback_counts_at_once():
+    def halved():
+        return [keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)]
+
+    assert trained(mlp, callbacks=halved())[1] == trained(mlp, eager=True, callbacks=halved())[1]
+
+
+class Change(keras.callbacks.Callback):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            self.change(self.model)
+
+
+def freeze(model):
+    model.layers[0].trainable = False
+
+
+def drop_more(model):
+    model.layers[1].rate = 0.6
+
+
+@pytest.mark.parametrize("change", [freeze, drop_more])
+@pytest.mark.filterwarnings("ignore:Gradients do not exist", "ignore:A layer's `trainable`")
+def test_a_model_that_changes_between_epochs_is_recorded_anew(change):
+    model, history = trained(mlp, epochs=5, callbacks=[Change(change)])
+    assert history == trained(mlp, eager=True, epochs=5, callbacks=[Change(change)])[1]
+    assert steps(model).programs and not steps(model).reasons
+
+
+class Counting(layers.Layer):
+    calls = 0
+
+    def call(self, inputs):
+        self.calls += 1
+        return inputs
+
+
+class Deciding(layers.Layer):
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def call(self, inputs):
+        return inputs * 2 if inputs.sum() > 0 else inputs
+
+
+class Reading(layers.Layer):
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def call(self, inputs):
+        return inputs + float(inputs.detach().numpy().mean())
+
+
+REFUSED = {
+    Counting: "the attribute `calls` of Counting changes with each step",
+    Deciding: "reads a value from the device",
+    Reading: "Python reads a tensor's values, by Tensor.numpy()",
+}
+
+
+@pytest.mark.parametrize("layer", REFUSED)
+def test_steps_that_python_takes_part_in_are_not_replayed(layer):
+    def make():
+        return keras.Sequential([keras.Input((12,)), layer(), layers.Dense(3, activation="softmax")])
+
+    model, history = trained(make)
+    assert any(REFUSED[layer] in reason for reason in steps(model).reasons)
+    assert not steps(model).programs
+    assert history == trained(make, eager=True)[1]
+
+
+def test_torch_hooks_run_at_each_step():
+    seen = []
+
+    def make():
+        model = mlp()
+        model.layers[0].register_forward_hook(lambda *_: seen.append(1))
+        return model
+
+    model, _ = trained(make, epochs=1)
+    assert len(seen) == 18
+    assert steps(model).reasons == ["a torch hook is registered on Dense"]
+
+
+def test_batches_of_many_shapes_share_no_more_than_some_recordings():
+    from fastk.training.step import MOST_SHAPES
+
+    model = keras.Sequential([layers.GlobalAveragePooling1D(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+
+    def batches():
+        for _ in range(5):
+            for length in range(1, 13):
+                yield np.ones((2, length, 3), "float32"), np.ones((2, 1), "float32")
+
+    model.fit(batches(), verbose=0)
+    assert len(steps(model).programs) == MOST_SHAPES
+
+
+def test_fifty_fits_take_no_more_memory_than_five():
+    model, _ = trained(mlp)
+    x, y = data()
+
+    def tensors():
+        gc.collect()
+        return sum(isinstance(x, torch.Tensor) for x in gc.get_objects())
+
+    counts = []
+    for _ in range(10):
+        for _ in range(5):
+            model.fit(x, y, batch_size=8, verbose=0)
+        counts.append(tensors())
+    assert counts[-1] == counts[0]
