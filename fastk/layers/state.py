@@ -16,6 +16,15 @@ from fastk.variable import Variable
 _STATELESS = (bool, int, float, str, type(None), bytes)
 
 
+class Changes:
+    """How often an attribute of any layer was set: what was learnt of a model holds while it stays the same."""
+
+    count = 0
+
+
+changes = Changes()
+
+
 class LayerState(torch.nn.Module):
     """The part of `Layer` that owns state. A variable is a torch parameter (or buffer) under its own name."""
 
@@ -43,6 +52,8 @@ class LayerState(torch.nn.Module):
             setattr(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name != "training":  # torch's mode, which says nothing of the next step
+            changes.count += 1
         kind = type(value)
         if "_state_locked" not in self.__dict__ or isinstance(getattr(type(self), name, None), property):
             # Before `super().__init__()`, which tracks what it finds; or a setter that does its own work.
