@@ -150,8 +150,6 @@ EXCEEDING = {
     "conv2d_backward": "as forward",
     "dense_backward": "784 columns in tiles of 256",
     "depthwise_conv2d_backward": "programs' sums of the gradient by the kernel",
-    "layer_norm_forward": "every program, of 2 rows, asks for gamma and beta, which the caches hold",
-    "layer_norm_backward": "programs' sums of the gradients by gamma and beta",
     "softmax_cross_entropy_with_gradient": "dense labels are asked for twice, the second time from the cache",
 }
 
