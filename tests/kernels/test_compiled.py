@@ -21,7 +21,6 @@ UPDATE = "python -m fastk.kernels report --quick --update-golden tests/kernels/g
 # What is still to be mended, by Triton version; a row that passes has to leave the list.
 KNOWN = {
     "3.9.0": {
-        "batch_norm/gradient_sums_kernel/64x64 w8 relu/fp32/sm_100": {"no_spills"},
         "conv2d/kernel_gradient_kernel/128x128x64 w4 s3/bf16/sm_90": {"wide_loads"},
         "conv2d/kernel_gradient_kernel/128x128x64 w4 s3/fp16/sm_90": {"wide_loads"},
         "conv2d/kernel_gradient_kernel/64x32x16 w4 s2/fp32/sm_90": {"wide_loads"},

@@ -72,14 +72,22 @@ def test_batch_norm_of_many_rows_moves_the_least():
     assert sum(launch.requested for launch in backward) <= 1.01 * 5 * x.nbytes
 
 
-def test_given_statistics_take_one_launch():
-    x, vectors = normal(1000, 16), [normal(16).square() + 1 for _ in range(4)]
+def test_given_statistics_take_one_reading():
+    x, vectors = normal(15_000, 16), [normal(16).square() + 1 for _ in range(4)]
     gamma, beta, mean, variance = vectors
     _, launches = traced(lambda: batch_norm_forward(x, gamma, beta, mean, variance, 1, 1e-3, False, None, "relu"))
     assert [launch.kernel for launch in launches] == ["normalise_kernel"]
     call = (x, x, gamma, beta, mean, variance, x.new_empty(0), 1e-3, False, None, "relu")
-    _, launches = traced(lambda: batch_norm_backward(*call, (True, False)))
-    assert [launch.kernel for launch in launches] == ["input_gradient_kernel"]
+    (dx, _), launches = traced(lambda: batch_norm_backward(*call, (True, False)))
+    assert [launch.kernel for launch in launches] == ["gradient_sums_kernel"]
+    (same_dx, sums), launches = traced(lambda: batch_norm_backward(*call, (True, True)))
+    assert [launch.kernel for launch in launches] == ["gradient_sums_kernel", "sum_partials_kernel"]
+    assert sum(launch.requested for launch in launches) <= 1.01 * 3 * x.nbytes
+    (empty, same_sums), _ = traced(lambda: batch_norm_backward(*call, (False, True)))
+    assert empty.numel() == 0 and torch.equal(same_dx, dx) and torch.equal(same_sums, sums)
+    h = torch.where((x - mean) * torch.rsqrt(variance + 1e-3) * gamma + beta > 0, x, 0.0)
+    torch.testing.assert_close(dx, h * gamma * torch.rsqrt(variance + 1e-3))
+    torch.testing.assert_close(sums[1], h.sum(0), rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize("rows", [50, 600])
