@@ -149,7 +149,6 @@ EXCEEDING = {
     "conv2d_backward": "as forward",
     "dense_backward": "784 columns in tiles of 256",
     "depthwise_conv2d_backward": "programs' sums of the gradient by the kernel",
-    "softmax_cross_entropy_with_gradient": "dense labels are asked for twice, the second time from the cache",
 }
 
 
