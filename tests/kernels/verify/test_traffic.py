@@ -148,7 +148,6 @@ EXCEEDING = {
     "conv2d_forward": "the patches' 27 columns of an image are multiplied in blocks of 64, 288 in 5 blocks of 64",
     "conv2d_backward": "as forward",
     "dense_backward": "784 columns in tiles of 256",
-    "depthwise_conv2d_backward": "programs' sums of the gradient by the kernel",
 }
 
 
