@@ -24,7 +24,6 @@ KNOWN = {
         "conv2d/kernel_gradient_kernel/128x128x64 w4 s3/bf16/sm_90": {"wide_loads"},
         "conv2d/kernel_gradient_kernel/128x128x64 w4 s3/fp16/sm_90": {"wide_loads"},
         "conv2d/kernel_gradient_kernel/64x32x16 w4 s2/fp32/sm_90": {"wide_loads"},
-        "lstm/lstm_sequence_backward_kernel/units=56 block_b=16 num_warps=8/tf32x3/sm_90": {"no_spills"},
     },
 }.get(triton.__version__, {})
 
