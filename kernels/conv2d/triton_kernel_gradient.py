@@ -53,19 +53,21 @@ def kernel_gradient_kernel(
     shift = (r * IN_W + s) * (C * G) + c + group * C
     offs_n = pid_n * BLOCK_N + tl.arange(0, BLOCK_N)
     mask_n = offs_n < N
-    # Pixels, their windows' corners (h, w), and the corners' offsets from the first pixel's image.
+    # Pixels, their windows' corners (h, w), and the corners' offsets from the first pixel's image in units of C_UNIT
+    # elements: Triton 3.9 does not see that a sum carried through a loop stays divisible by them, and loads scalars.
     start = split * steps * BLOCK_K
     offs_k = tl.arange(0, BLOCK_K)
     b, i, j = (start + offs_k) // OUT_W // OUT_H, (start + offs_k) // OUT_W % OUT_H, (start + offs_k) % OUT_W
     h, w = i * stride_h - top, j * stride_w - left
-    row_size, image_size = IN_W * (C * G), IN_H * IN_W * (C * G)
+    pixel_size = C_UNITS * G
+    row_size, image_size = IN_W * pixel_size, IN_H * IN_W * pixel_size
     first = start // OUT_W // OUT_H
-    x_ptr += first.to(tl.int64) * image_size
-    corner = (b - first) * image_size + h * row_size + w * (C * G)
+    x_ptr += first.to(tl.int64) * image_size * C_UNIT
+    corner = (b - first) * image_size + h * row_size + w * pixel_size
     end_h, end_w = OUT_H * stride_h, OUT_W * stride_w
     step_h, step_w = step_i * stride_h, step_j * stride_w
-    step_corner = step_b * image_size + step_h * row_size + step_w * (C * G)
-    carry_w, carry_h = stride_h * row_size - end_w * (C * G), image_size - end_h * row_size
+    step_corner = step_b * image_size + step_h * row_size + step_w * pixel_size
+    carry_w, carry_h = stride_h * row_size - end_w * pixel_size, image_size - end_h * row_size
     g_ptrs = g_ptr + (start + offs_k).to(tl.int64)[:, None] * (N * G) + (group * N + offs_n)[None, :]
     left_over = B * OUT_H * OUT_W - start
 
@@ -74,7 +76,8 @@ def kernel_gradient_kernel(
         mask_k = offs_k < left_over
         inside = is_inside(h[:, None] + r[None, :], w[:, None] + s[None, :], IN_H, IN_W)
         mask_x = inside & mask_m[None, :] & mask_k[:, None]
-        x = tl.load(x_ptr + (corner[:, None] + shift[None, :]), mask=mask_x, other=0.0)  # [BLOCK_K, BLOCK_M]
+        x_rows = x_ptr + corner * C_UNIT
+        x = tl.load(x_rows[:, None] + shift[None, :], mask=mask_x, other=0.0)  # [BLOCK_K, BLOCK_M]
         g = tl.load(g_ptrs, mask=mask_k[:, None] & mask_n[None, :], other=0.0)  # [BLOCK_K, BLOCK_N]
         acc = tl.dot(tl.trans(x), g, acc, input_precision=INPUT_PRECISION, out_dtype=acc.dtype)
         g_ptrs += BLOCK_K * (N * G)
