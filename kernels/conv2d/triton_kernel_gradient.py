@@ -21,13 +21,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastk.kernels.conv2d.configurations import (
-    TileConfiguration,
-    choose_gradient_configuration,
-    kind_of,
-    splits_of,
-)
+from fastk.kernels.conv2d.configurations import choose_gradient_configuration
 from fastk.kernels.conv2d.triton_correlation import is_inside
+from fastk.kernels.gemm_configurations import GemmConfiguration, kind_of, splits_of, tiles
 from fastk.kernels.triton_reduction import sum_partials
 from fastk.kernels.triton_runtime import architecture, sm_count
 from fastk.kernels.window import Padding, Pair
@@ -104,7 +100,7 @@ def kernel_gradient(
     dilation: Pair,
     groups: int,
     precision: str,
-    configuration: TileConfiguration | None = None,
+    configuration: GemmConfiguration | None = None,
 ) -> Tensor:
     """[kh, kw, C / groups, F]: the gradient by the kernel, g being that by the result; both contiguous."""
     (batch, height, width, channels), (_, rows, columns, filters) = x.shape, g.shape
@@ -114,17 +110,17 @@ def kernel_gradient(
     if not pixels or not patch * filters:
         return x.new_zeros(shape)
     chosen = configuration or choose_gradient_configuration(patch, outer, kind_of(x.dtype, precision), architecture())
-    tiles = triton.cdiv(patch, chosen.block_m) * triton.cdiv(outer, chosen.block_n)
+    count = tiles(chosen, patch, outer)
     blocks = triton.cdiv(pixels, chosen.block_k)
     # Offsets from a program's first image are 32 bits wide: no program goes through more than 2^29 elements.
-    splits, steps = splits_of(tiles * groups, blocks, sm_count(), triton.cdiv(x.numel(), 1 << 29))
+    splits, steps = splits_of(count * groups, blocks, sm_count(), triton.cdiv(x.numel(), 1 << 29))
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     partial = x.new_empty((splits, *shape), dtype=x.dtype if splits == 1 else wide)
     item = x.element_size()
     c_unit, n_unit = math.gcd(inner, 16 // item), math.gcd(outer, 16 // item)
     step_i, step_j = divmod(chosen.block_k, columns)
     step_b, step_i = divmod(step_i, rows)
-    kernel_gradient_kernel[(tiles, groups, splits)](
+    kernel_gradient_kernel[(count, groups, splits)](
         partial, x, g,
         batch, height, width, rows, columns, inner // c_unit, outer // n_unit, groups, *window,
         *strides, *dilation, padding[0][0], padding[1][0], steps, step_b, step_i, step_j,

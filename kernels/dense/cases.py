@@ -8,8 +8,9 @@ from functools import partial
 import torch
 
 from fastk import config
-from fastk.kernels.dense.configurations import ARCHITECTURES, GemmConfiguration, shipped
+from fastk.kernels.dense.configurations import shipped
 from fastk.kernels.dense.triton_gemm import gemm
+from fastk.kernels.gemm_configurations import ARCHITECTURES, GemmConfiguration
 from fastk.kernels.verify.case import Case
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "tf32": torch.float32}

@@ -13,12 +13,13 @@ from fastk.kernels.conv2d.triton_correlation import correlate, input_gradient
 from fastk.kernels.conv2d.triton_kernel_gradient import kernel_gradient
 from fastk.kernels.depthwise_conv2d import configurations as stencils
 from fastk.kernels.depthwise_conv2d import triton_kernels as depthwise
+from fastk.kernels.gemm_configurations import ARCHITECTURES, GemmConfiguration, splits_of
 
 KINDS = ("half", "tf32", "tf32x3", "ieee")
 PADDING = ((1, 1), (1, 1))
 
 
-@pytest.mark.parametrize("architecture", tiles.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_shipped_tiles_are_valid(kind, architecture):
     for by_kernel in (False, True):
@@ -28,7 +29,7 @@ def test_shipped_tiles_are_valid(kind, architecture):
 
 def test_invalid_tiles_say_why():
     def tile(*sizes, architecture=90):
-        return str(tiles.TileConfiguration(*sizes).why_invalid(2, architecture))
+        return str(GemmConfiguration(*sizes).why_invalid(2, architecture))
 
     assert "powers of two" in tile(96, 64, 64, 4, 3)
     assert "256 accumulators" in tile(128, 256, 64, 4, 3)
@@ -60,7 +61,7 @@ def test_large_products_take_large_tiles_and_small_ones_fill_the_device():
 
 @pytest.mark.parametrize(("count", "blocks", "least"), [(1, 1, 1), (1, 7, 1), (36, 1568, 1), (600, 50, 1), (4, 100, 9)])
 def test_splits_cover_every_block_once(count, blocks, least):
-    splits, steps = tiles.splits_of(count, blocks, 132, least)
+    splits, steps = splits_of(count, blocks, 132, least)
     assert (splits - 1) * steps < blocks <= splits * steps
     assert splits >= min(least, blocks) * 0.9
 

@@ -6,10 +6,11 @@ import torch
 pytest.importorskip("triton")
 
 from fastk import config
-from fastk.kernels.dense import aten, configurations
-from fastk.kernels.dense.configurations import ARCHITECTURES, GemmConfiguration, choose_configuration, shipped
+from fastk.kernels.dense import aten
+from fastk.kernels.dense.configurations import choose_configuration, shipped
 from fastk.kernels.dense.triton_gemm import gemm
 from fastk.kernels.dense.triton_kernels import dense_backward, dense_forward
+from fastk.kernels.gemm_configurations import ARCHITECTURES, GemmConfiguration, splits_of
 from fastk.kernels.triton_runtime import INTERPRETED, pretend_architecture
 
 pytestmark = [] if INTERPRETED else [pytest.mark.gpu]
@@ -73,7 +74,7 @@ def test_a_long_reduction_is_split(architecture, rows, monkeypatch):
     x, g = normal(rows, 16), normal(rows, 24, seed=2)
     with pretend_architecture(architecture):
         close(gemm(x, g, trans_a=True)[0], x.double().t() @ g.double(), rows)
-    assert configurations.splits_of(1, 128, 4) == 8
+    assert splits_of(1, 128, 4) == (8, 16)
 
 
 def test_no_rows_no_columns_no_inputs():
@@ -136,7 +137,7 @@ def test_what_is_chosen():
     ("tile", "message"),
     [
         (GemmConfiguration(48, 64, 64, 4, 3), "powers of two"),
-        (GemmConfiguration(256, 256, 64, 4, 3), "128 accumulators"),
+        (GemmConfiguration(256, 256, 64, 4, 3), "512 accumulators"),
         (GemmConfiguration(128, 256, 128, 8, 4), "shared memory"),
         (GemmConfiguration(128, 128, 64, 8, 3, descriptors=True), "no TMA"),
     ],
