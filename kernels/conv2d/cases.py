@@ -57,7 +57,7 @@ def _correlations(tile: GemmConfiguration, dtype: str) -> Iterator[tuple[str, Ca
     if tile.block_n <= 128:
         yield "gelu", _forward(tile, dtype, 256, 1000, 3, "gelu", saves=True)
         yield "C=24", _forward(tile, dtype, 24, 1000, 3, None, saves=False)
-    if tile.block_n <= 64 and tile.block_k == 64:
+    if tile.block_n <= 64 and _DTYPES[dtype][1] == "half" and (tile.block_k == 32 or tile.block_m == 64):
         yield "7x7 C=3", _forward(tile, dtype, 3, 64, 7, None, saves=False)
 
 

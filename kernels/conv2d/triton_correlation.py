@@ -237,7 +237,7 @@ def _launch(
     phases = strides[0] * strides[1] if gradient else 1
     packable = not gradient and window != (1, 1)
     chosen = configuration or choose_configuration(
-        pixels, columns, depth, groups * phases, packable, z is not None,
+        pixels, columns, depth, math.prod(window), groups * phases, packable, z is not None,
         kind_of(x.dtype, precision), architecture(), sm_count(),
     )  # fmt: skip
     item = x.element_size()

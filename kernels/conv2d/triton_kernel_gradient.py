@@ -67,7 +67,10 @@ def kernel_gradient_kernel(
     g_ptrs = g_ptr + (start + offs_k).to(tl.int64)[:, None] * (N * G) + (group * N + offs_n)[None, :]
     left_over = B * OUT_H * OUT_W - start
 
-    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32)
+    # wgmma takes 64 rows at least: of fewer columns of a patch than that the product is made transposed.
+    TURNED: tl.constexpr = BLOCK_M < 64
+    rows_and_columns: tl.constexpr = (BLOCK_N, BLOCK_M) if TURNED else (BLOCK_M, BLOCK_N)
+    acc = tl.zeros(rows_and_columns, tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32)
     for _ in range(steps):
         mask_k = offs_k < left_over
         inside = is_inside(h[:, None] + r[None, :], w[:, None] + s[None, :], IN_H, IN_W)
@@ -75,7 +78,10 @@ def kernel_gradient_kernel(
         x_rows = x_ptr + corner * C_UNIT
         x = tl.load(x_rows[:, None] + shift[None, :], mask=mask_x, other=0.0)  # [BLOCK_K, BLOCK_M]
         g = tl.load(g_ptrs, mask=mask_k[:, None] & mask_n[None, :], other=0.0)  # [BLOCK_K, BLOCK_N]
-        acc = tl.dot(tl.trans(x), g, acc, input_precision=INPUT_PRECISION, out_dtype=acc.dtype)
+        if TURNED:
+            acc = tl.dot(tl.trans(g), x, acc, input_precision=INPUT_PRECISION, out_dtype=acc.dtype)
+        else:
+            acc = tl.dot(tl.trans(x), g, acc, input_precision=INPUT_PRECISION, out_dtype=acc.dtype)
         g_ptrs += BLOCK_K * (N * G)
         left_over -= BLOCK_K
         w += step_w
@@ -86,9 +92,10 @@ def kernel_gradient_kernel(
         over = h >= end_h - top
         h -= tl.where(over, end_h, 0)
         corner += tl.where(over, carry_h, 0)
+    dW = tl.trans(acc) if TURNED else acc
     rows = (split * R * S * C + offs_m).to(tl.int64)
     partial_ptrs = partial_ptr + rows[:, None] * (N * G) + (group * N + offs_n)[None, :]
-    tl.store(partial_ptrs, acc.to(partial_ptr.dtype.element_ty), mask=mask_m[:, None] & mask_n[None, :])
+    tl.store(partial_ptrs, dW.to(partial_ptr.dtype.element_ty), mask=mask_m[:, None] & mask_n[None, :])
 
 
 def kernel_gradient(

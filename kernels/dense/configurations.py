@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-from fastk.kernels.gemm_configurations import GemmConfiguration, tiles
+from fastk.kernels.gemm_configurations import GemmConfiguration, cheapest, tiles
 
 GROUP_M = 8  # rows of tiles that are made at the same time, and share columns of B in L2
 
@@ -38,7 +38,7 @@ def shipped(kind: str, architecture: int) -> tuple[G, ...]:
 
 @functools.cache
 def choose_configuration(M: int, N: int, kind: str, aligned: bool, architecture: int, sm_count: int) -> G:
-    """The largest tile that is no wider than the product and leaves one for every SM, else the smallest that fits.
+    """The cheapest tile of those that leave one for every SM, else of those that are most.
 
     Args:
         M: rows of the product.
@@ -50,5 +50,5 @@ def choose_configuration(M: int, N: int, kind: str, aligned: bool, architecture:
     """
     width = max(32, 1 << (N - 1).bit_length())  # a tile wider than the product multiplies nothing but zeros
     fitting = [t for t in shipped(kind, architecture) if t.block_n <= width and (aligned or not t.descriptors)]
-    filling = [tile for tile in fitting if tiles(tile, M, N) >= sm_count]
-    return filling[0] if filling else max(fitting, key=lambda tile: (tiles(tile, M, N), -tile.block_m * tile.block_n))
+    enough = min(sm_count, max(tiles(tile, M, N) for tile in fitting))
+    return cheapest([tile for tile in fitting if tiles(tile, M, N) >= enough], M, N, 64)

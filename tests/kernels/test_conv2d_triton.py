@@ -47,16 +47,26 @@ def test_any_size_has_a_tile(kind):
         for n in (1, 33, 64, 1000):
             for k in (1, 32, 96, 512):
                 for saves in (False, True):
-                    chosen = tiles.choose_configuration(m, n, k, 1, k % 64 != 0, saves, kind, 90, 132)
+                    chosen = tiles.choose_configuration(m, n, k, 9, 1, k % 64 != 0, saves, kind, 90, 132)
                     assert chosen in tiles.shipped(kind, 90)
                     assert not saves or chosen.block_n <= 128
 
 
 def test_large_products_take_large_tiles_and_small_ones_fill_the_device():
     choose = tiles.choose_configuration
-    assert choose(10**6, 256, 256, 1, False, False, "half", 90, 132).block_n == 256
-    small = choose(32 * 7 * 7, 512, 512, 1, False, False, "half", 90, 132)
+    assert choose(10**6, 256, 256, 9, 1, True, False, "half", 90, 132).block_n == 256
+    small = choose(32 * 7 * 7, 512, 512, 9, 1, True, False, "half", 90, 132)
     assert math.ceil(32 * 49 / small.block_m) * (512 // small.block_n) >= 132
+
+
+def test_tiles_that_waste_little_are_taken():
+    """Columns of a patch in blocks of K, or as rows of the gradient by the kernel."""
+    choose = tiles.choose_configuration
+    depths = {K: choose(10**6, 64, K, 9, 1, True, False, "half", 90, 132).block_k for K in (3, 24, 32, 64, 96)}
+    assert depths == {3: 32, 24: 32, 32: 32, 64: 64, 96: 64}  # 27 and 288 columns are few blocks of 64, half empty
+    assert choose(10**6, 256, 32, 9, 1, True, False, "half", 90, 132).block_n == 256  # worth an empty half block
+    heights = {M: tiles.choose_gradient_configuration(M, 64, "half", 90).block_m for M in (9, 27, 64, 288, 576)}
+    assert heights == {9: 32, 27: 32, 64: 64, 288: 64, 576: 128}
 
 
 @pytest.mark.parametrize(("count", "blocks", "least"), [(1, 1, 1), (1, 7, 1), (36, 1568, 1), (600, 50, 1), (4, 100, 9)])

@@ -127,6 +127,9 @@ def test_what_is_chosen():
     assert choose_configuration(8192, 8192, "half", True, 80, 108) == GemmConfiguration(128, 128, 64, 8, 3)
     assert choose_configuration(100352, 64, "half", True, 90, 132).block_n == 64
     assert choose_configuration(32, 10, "half", True, 90, 132).block_m == 64
+    # 784 columns are 4 tiles of 256 or 7 of 128, which is less; 13 of 64 would be less still, and cost more.
+    assert choose_configuration(8448, 784, "half", True, 90, 132) == HALF[1]
+    assert choose_configuration(784, 256, "half", True, 90, 7).block_m == 128
     for kind, itemsize in (("half", 2), ("tf32", 4), ("tf32x3", 4), ("ieee", 4)):
         for architecture in ARCHITECTURES:
             for tile in shipped(kind, architecture):
