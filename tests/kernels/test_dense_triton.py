@@ -103,22 +103,29 @@ def test_no_races_and_any_order_of_programs(tile):
 
 
 @interpreted
-def test_launches_of_a_step():
-    """Forward is one launch; backward the derivative with the bias sums in two, and a GEMM for each of dx and dW."""
+@pytest.mark.parametrize(("rows", "sums"), [(32, 1), (256, 1), (264, 2)])
+def test_launches_of_a_step(rows, sums):
+    """Forward is one launch; backward the derivative with the bias sums, and a GEMM for each of dx and dW.
+
+    Only the sums over many rows, more than 8 blocks of 32, come from two launches.
+    """
     from fastk.kernels.verify import interpreter
 
-    x, kernel, bias = normal(64, 64), normal(64, 32, seed=2), normal(32, seed=3)
+    x, kernel, bias = normal(rows, 64), normal(64, 32, seed=2), normal(32, seed=3)
+    g = normal(rows, 32, seed=4)
     with interpreter.trace() as forward:
         y, saved = dense_forward(x, kernel, bias, "relu", 0.5, SEED)
     with interpreter.trace() as backward:
-        dense_backward(normal(64, 32), x, kernel, y, saved, "relu", 0.5, SEED, (True, True, True))
+        db = dense_backward(g, x, kernel, y, saved, "relu", 0.5, SEED, (True, True, True))[2]
     assert len(forward) == 1
-    assert len(backward) == 4
+    assert len(backward) == sums + 2
+    close(db, (g.double() * 2 * (y != 0)).sum(0), rows)
     # g' is read from g and y and written once, whatever the activation and the dropout.
     derivative = backward[0]
-    assert derivative.stores.requested == 64 * 32 * 2 + derivative.grid[1] * 32 * 4
-    assert derivative.loads.requested == 2 * 64 * 32 * 2 + 16 * derivative.grid[0] * derivative.grid[1]
-    assert sum(launch.dot_flops for launch in forward) == 2 * 64 * 64 * 32
+    written = derivative.grid[1] * 32 * (4 if sums == 2 else 2)
+    assert derivative.stores.requested == rows * 32 * 2 + written
+    assert derivative.loads.requested == 2 * rows * 32 * 2 + 16 * -(-rows // 32)  # the seed, once a block
+    assert forward[0].dot_flops == 2 * -(-rows // 64) * 64 * 64 * 32
 
 
 def test_what_is_chosen():

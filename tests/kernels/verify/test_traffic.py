@@ -181,9 +181,9 @@ def fresh_dispatch(monkeypatch):
 
 # The calls of a step in their order without those of dropout, which dense may take in; the step's launches.
 STEPS = {
-    "mlp": ("dense dense loss dense dense adam", 14),
-    "cnn": ("conv2d max_pool2d conv2d max_pool2d dense loss dense max_pool2d conv2d max_pool2d conv2d adam", 25),
-    "lstm": ("lstm dense loss dense lstm adam", 10),
+    "mlp": ("dense dense loss dense dense adam", 12),
+    "cnn": ("conv2d max_pool2d conv2d max_pool2d dense loss dense max_pool2d conv2d max_pool2d conv2d adam", 24),
+    "lstm": ("lstm dense loss dense lstm adam", 9),
 }
 
 
