@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-# Compute capability: bytes of shared memory that a program can have.
-SHARED_MEMORY = {80: 166912, 86: 101376, 87: 166912, 89: 101376, 90: 232448, 100: 232448, 103: 232448, 120: 101376}
+from fastk.kernels.gemm_configurations import shared_memory
 
 
 def padded(units: int) -> int:
@@ -44,7 +43,7 @@ class Problem:
     @property
     def shared_memory(self) -> int:
         """The most shared memory of a program; on a device not listed the least of those that are."""
-        return SHARED_MEMORY.get(self.architecture, min(SHARED_MEMORY.values()))
+        return shared_memory(self.architecture)
 
 
 @dataclass(frozen=True)
