@@ -10,7 +10,7 @@ pytest.importorskip("triton")
 
 from fastk import autograd, config
 from fastk.kernels.gru import aten, configurations, triton_kernels
-from fastk.kernels.gru.configurations import SequenceConfiguration
+from fastk.kernels.gru.configurations import CooperativeConfiguration, SequenceConfiguration
 from fastk.kernels.recurrence import as_function
 from fastk.kernels.recurrence_configurations import Problem, StepConfiguration
 from fastk.kernels.triton_runtime import INTERPRETED
@@ -19,7 +19,11 @@ pytestmark = [] if INTERPRETED else [pytest.mark.gpu]
 DEVICE = "cpu" if INTERPRETED else "cuda"
 WIDE = torch.float64 if INTERPRETED else torch.float32
 
-FORMS = {"one launch": SequenceConfiguration(16, 4), "a launch a step": StepConfiguration(16, 16, 16, 4, 2)}
+FORMS = {
+    "one launch": SequenceConfiguration(16, 4),
+    "programs that wait": CooperativeConfiguration(16, 16, 16, 2),
+    "a launch a step": StepConfiguration(16, 16, 16, 4, 2),
+}
 # Each option of the op at least once, two together where they meet in the code.
 OPTIONS = {
     "plain": {},
@@ -202,7 +206,7 @@ def test_bytes_of_one_launch(reset_after):
 
 
 def problem(units, batch=64, dtype=torch.bfloat16, precision=None, architecture=90, steps=50):
-    return Problem(batch, steps, units, dtype, precision, 0, architecture, 132)
+    return Problem(batch, steps, units, 3, dtype, precision, 0, architecture, 132)
 
 
 @pytest.mark.parametrize(
