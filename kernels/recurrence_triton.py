@@ -167,8 +167,9 @@ def load_parts(tile, stride, offs_k, mask_n, H: tl.constexpr, SHARE: tl.constexp
 
 @triton.jit
 def add_parts(
-    total,
+    totals,
     operand,
+    factors,
     slices,
     offs_k,
     mask_b,
@@ -177,15 +178,21 @@ def add_parts(
     SHARE: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """total [PARTS, BLOCK_B, BLOCK_N] + the product of what other programs wrote by the slices of `load_parts`.
+    """Each total [PARTS, BLOCK_B, BLOCK_N] + what other programs wrote, read once, times the slices of `load_parts`.
 
-    operand [PARTS, BLOCK_B, CHUNK] points at the first units of each part.
+    operand, and factors of it or None [PARTS, BLOCK_B, CHUNK]: pointers at the first units of each part.
     """
     for chunk in tl.static_range(SHARE // CHUNK):
         inside = mask_b[None, :, None] & (offs_k + chunk * CHUNK < H)[:, None, :]
         a = tl.load(operand + chunk * CHUNK, mask=inside, other=0.0, cache_modifier=".cg")  # [PARTS, BLOCK_B, CHUNK]
-        total = tl.dot(a, slices[chunk], total, input_precision=PRECISION, out_dtype=total.dtype)
-    return total
+        if factors is not None:
+            a = (a * tl.load(factors + chunk * CHUNK, mask=inside, other=0.0)).to(a.dtype)
+        sums = ()
+        for gate in tl.static_range(len(slices)):
+            r = slices[gate][chunk]  # [PARTS, CHUNK, BLOCK_N]
+            sums += (tl.dot(a, r, totals[gate], input_precision=PRECISION, out_dtype=totals[gate].dtype),)
+        totals = sums
+    return totals
 
 
 # ---------------------------------------------------------------- before the scan

@@ -25,7 +25,6 @@ from fastk.kernels.gru.configurations import CooperativeConfiguration
 from fastk.kernels.gru.triton_cell import (
     blend,
     blend_gradient,
-    load_factor,
     load_three,
     reset_gradient,
     store_three,
@@ -110,6 +109,16 @@ def gru_cooperative_forward_kernel(
     r_r = load_parts(columns + H, 3 * H, offs_k, mask_n, H, share, CHUNK)
     r_h = load_parts(columns + 2 * H, 3 * H, offs_k, mask_n, H, share, CHUNK)
     h = load_state(h_0_ptr, state, inside, dtype)
+    bias = tl.zeros([BLOCK_N], ACCUMULATOR)
+    if bias_ptr is not None:
+        bias += tl.load(bias_ptr + offs_n, mask=mask_n, other=0.0)
+    bias = bias[None, :]
+    if FACTORS:
+        factors = factors_ptr + offs_b.to(tl.int64)[None, :, None] * H + offs_k[:, None, :]
+        each = tl.cast(B, tl.int64) * H if FACTORS == 3 else 0
+        m_z, m_r, m_h = factors, factors + each, factors + 2 * each
+    else:
+        m_z, m_r, m_h = None, None, None
     shown = tl.zeros([BLOCK_B], tl.int1)  # which rows have had an unmasked step
 
     slot = slot_of(0, T, slots, REVERSE)
@@ -119,39 +128,25 @@ def gru_cooperative_forward_kernel(
         step = step_at(t, T, REVERSE)
         x_z, x_r, x_n = load_three(gate_tile + step * (3 * H), H, inside)  # [BLOCK_B, BLOCK_N]
         keep = load_keep(mask_ptr, rows, mask_b, step)
-        p_z = tl.zeros([PARTS, BLOCK_B, BLOCK_N], ACCUMULATOR)
-        p_r, p_h = p_z, p_z
+        p = tl.zeros([PARTS, BLOCK_B, BLOCK_N], ACCUMULATOR)
         wait(counter_ptr, (BARRIERS * t + 1) * programs)
-        for chunk in tl.static_range(share // CHUNK):
-            offs_c = offs_k + chunk * CHUNK
-            inside_c = mask_b[None, :, None] & (offs_c < H)[:, None, :]
-            arrived = exchange[None, :, :] + slot * H + offs_c[:, None, :]
-            a = tl.load(arrived, mask=inside_c, other=0.0, cache_modifier=".cg")  # [PARTS, BLOCK_B, CHUNK]
-            m_tile = offs_b.to(tl.int64)[None, :, None] * H + offs_c[:, None, :]
-            a_z = a
-            if FACTORS:
-                a_z = (a * load_factor(factors_ptr, m_tile, B, inside_c, 0, H, FACTORS)).to(dtype)
-            a_r, a_h = a_z, a_z
-            if FACTORS == 3:
-                a_r = (a * load_factor(factors_ptr, m_tile, B, inside_c, 1, H, FACTORS)).to(dtype)
-                if RESET_AFTER:
-                    a_h = (a * load_factor(factors_ptr, m_tile, B, inside_c, 2, H, FACTORS)).to(dtype)
-            p_z = tl.dot(a_z, r_z[chunk], p_z, input_precision=PRECISION, out_dtype=ACCUMULATOR)
-            p_r = tl.dot(a_r, r_r[chunk], p_r, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+        arrived = exchange[None, :, :] + slot * H + offs_k[:, None, :]
+        if FACTORS == 3:
+            (p_z,) = add_parts((p,), arrived, m_z, (r_z,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+            (p_r,) = add_parts((p,), arrived, m_r, (r_r,), offs_k, mask_b, H, PRECISION, share, CHUNK)
             if RESET_AFTER:
-                p_h = tl.dot(a_h, r_h[chunk], p_h, input_precision=PRECISION, out_dtype=ACCUMULATOR)
-        old = h.to(ACCUMULATOR)
-        n = x_n.to(ACCUMULATOR)
-        if RESET_AFTER:
-            s_z, s_r, inner = tl.reduce((p_z, p_r, p_h), 0, sum_of_three)
-            if bias_ptr is not None:
-                inner += tl.load(bias_ptr + offs_n, mask=mask_n, other=0.0).to(ACCUMULATOR)[None, :]
+                (p_h,) = add_parts((p,), arrived, m_h, (r_h,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+        elif RESET_AFTER:
+            all_gates = r_z, r_r, r_h
+            p_z, p_r, p_h = add_parts((p, p, p), arrived, m_z, all_gates, offs_k, mask_b, H, PRECISION, share, CHUNK)
         else:
-            s_z, s_r = tl.reduce((p_z, p_r), 0, sum_of_two)
-        z, r = x_z + s_z, x_r + s_r
+            p_z, p_r = add_parts((p, p), arrived, m_z, (r_z, r_r), offs_k, mask_b, H, PRECISION, share, CHUNK)
+        old = h.to(ACCUMULATOR)
+        z, r = x_z + sum_of_parts(p_z), x_r + sum_of_parts(p_r)
         update, reset = squash(z, RECURRENT_ACTIVATION, FAST), squash(r, RECURRENT_ACTIVATION, FAST)
         if RESET_AFTER:
-            n += reset * inner
+            inner = bias + sum_of_parts(p_h)
+            n = x_n + reset * inner
         else:
             inner = reset * old
             if mask_ptr is not None:  # NaN in a masked step of x reaches no product
@@ -159,16 +154,9 @@ def gru_cooperative_forward_kernel(
             tl.store(inner_rows + step * INNER + offs_n[None, :], inner.to(dtype), mask=inside)
             arrive(counter_ptr)
             wait(counter_ptr, (BARRIERS * t + 2) * programs)
-            for chunk in tl.static_range(share // CHUNK):
-                offs_c = offs_k + chunk * CHUNK
-                inside_c = mask_b[None, :, None] & (offs_c < H)[:, None, :]
-                arrived = inner_rows[None, :, :] + step * INNER + offs_c[:, None, :]
-                a = tl.load(arrived, mask=inside_c, other=0.0, cache_modifier=".cg")  # [PARTS, BLOCK_B, CHUNK]
-                if FACTORS:
-                    m_tile = offs_b.to(tl.int64)[None, :, None] * H + offs_c[:, None, :]
-                    a = (a * load_factor(factors_ptr, m_tile, B, inside_c, 2, H, FACTORS)).to(dtype)
-                p_h = tl.dot(a, r_h[chunk], p_h, input_precision=PRECISION, out_dtype=ACCUMULATOR)
-            n += tl.sum(p_h, axis=0)
+            arrived = inner_rows[None, :, :] + step * INNER + offs_k[:, None, :]
+            (p_h,) = add_parts((p,), arrived, m_h, (r_h,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+            n = x_n + sum_of_parts(p_h)
         new, s_n = blend(update, n, old, ACTIVATION, FAST)
         h_new = new.to(dtype)
         if mask_ptr is not None:
@@ -198,15 +186,16 @@ def first_of_parts(SHARE: tl.constexpr, CHUNK: tl.constexpr, PARTS: tl.constexpr
 
 
 @triton.jit
-def sum_of_two(z, r, other_z, other_r):
-    """For `tl.reduce`: sums of two gates with the barriers of one."""
-    return z + other_z, r + other_r
+def sum_of_parts(p):
+    """p [PARTS, BLOCK_B, BLOCK_N] summed up.
 
-
-@triton.jit
-def sum_of_three(z, r, n, other_z, other_r, other_n):
-    """Likewise of three."""
-    return z + other_z, r + other_r, n + other_n
+    The last two parts are added after a split, which spreads the sums over the threads: `tl.sum` alone leaves all of
+    them in every warp, and each would compute the whole cell.
+    """
+    PARTS: tl.constexpr = p.shape[0]
+    halves = tl.sum(p.reshape(2, PARTS // 2, p.shape[1], p.shape[2]), axis=1)
+    one, other = halves.permute(1, 2, 0).split()
+    return one + other
 
 
 @triton.jit(do_not_specialize=["B", "T"])
@@ -262,8 +251,10 @@ def gru_cooperative_backward_kernel(
     r_r = load_parts(r_rows + H, 1, offs_k, mask_n, H, share, CHUNK)
     r_h = load_parts(r_rows + 2 * H, 1, offs_k, mask_n, H, share, CHUNK)
     dh = load_state(g_h_ptr, state, inside, ACCUMULATOR)
+    m_z, m_r, m_h = 1.0, 1.0, 1.0
     if FACTORS == 1:
-        factor = tl.load(factors_ptr + state, mask=inside, other=0.0)
+        m_z = tl.load(factors_ptr + state, mask=inside, other=0.0)
+        m_r, m_h = m_z, m_z
     if FACTORS == 3:
         m_z, m_r, m_h = load_three(factors_ptr + state, tl.cast(B, tl.int64) * H, inside)
     if SHOWN == SEEN:
@@ -311,41 +302,36 @@ def gru_cooperative_backward_kernel(
         p = tl.zeros([PARTS, BLOCK_B, BLOCK_N], ACCUMULATOR)
         wait(counter_ptr, (BARRIERS * taken + 1) * programs)
         if RESET_AFTER:
-            d_u_rows = du_ptr + rows[None, :, None] * H + offs_k[:, None, :] + step * H
-            p_z = add_parts(p, arrived, r_z, offs_k, mask_b, H, PRECISION, share, CHUNK)
-            p_r = add_parts(p if FACTORS == 3 else p_z, arrived + H, r_r, offs_k, mask_b, H, PRECISION, share, CHUNK)
-            p_h = add_parts(p if FACTORS == 3 else p_r, d_u_rows, r_h, offs_k, mask_b, H, PRECISION, share, CHUNK)
+            arrived_u = du_ptr + (rows * H + step * H)[None, :, None] + offs_k[:, None, :]
             if FACTORS == 3:
-                d_z, d_r, d_h = tl.reduce((p_z, p_r, p_h), 0, sum_of_three)
-                dh = passing + d_z * m_z + d_r * m_r + d_h * m_h
+                (p_z,) = add_parts((p,), arrived, None, (r_z,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+                dh = passing + sum_of_parts(p_z) * m_z
+                (p_r,) = add_parts((p,), arrived + H, None, (r_r,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+                dh += sum_of_parts(p_r) * m_r
+                (p_h,) = add_parts((p,), arrived_u, None, (r_h,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+                dh += sum_of_parts(p_h) * m_h
             else:
-                p = tl.sum(p_h, axis=0)
-                if FACTORS == 1:
-                    p = p * factor
-                dh = passing + p
+                (p,) = add_parts((p,), arrived, None, (r_z,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+                (p,) = add_parts((p,), arrived + H, None, (r_r,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+                (p,) = add_parts((p,), arrived_u, None, (r_h,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+                dh = passing + sum_of_parts(p) * m_z
         else:
-            p_h = add_parts(p, arrived + 2 * H, r_h, offs_k, mask_b, H, PRECISION, share, CHUNK)
-            d_q = tl.sum(p_h, axis=0)
-            if FACTORS == 3:
-                d_q = d_q * m_h
-            if FACTORS == 1:
-                d_q = d_q * factor
-            d_r, d_h = reset_gradient(d_q, h.to(ACCUMULATOR), s_r.to(ACCUMULATOR), RECURRENT_ACTIVATION)
+            (p_h,) = add_parts((p,), arrived + 2 * H, None, (r_h,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+            d_r, d_h = reset_gradient(
+                sum_of_parts(p_h) * m_h, h.to(ACCUMULATOR), s_r.to(ACCUMULATOR), RECURRENT_ACTIVATION
+            )
             if mask_ptr is not None:
                 d_r, d_h = tl.where(keep[:, None], d_r, 0.0), tl.where(keep[:, None], d_h, 0.0)
             tl.store(here + H, d_r.to(dtype), mask=inside)
             arrive(counter_ptr)
-            p_z = add_parts(p, arrived, r_z, offs_k, mask_b, H, PRECISION, share, CHUNK)
-            wait(counter_ptr, (BARRIERS * taken + 2) * programs)
-            p_r = add_parts(p if FACTORS == 3 else p_z, arrived + H, r_r, offs_k, mask_b, H, PRECISION, share, CHUNK)
+            (p_z,) = add_parts((p,), arrived, None, (r_z,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+            dh = passing + d_h
             if FACTORS == 3:
-                d_z, d_r = tl.reduce((p_z, p_r), 0, sum_of_two)
-                dh = passing + d_h + d_z * m_z + d_r * m_r
-            else:
-                p = tl.sum(p_r, axis=0)
-                if FACTORS == 1:
-                    p = p * factor
-                dh = passing + d_h + p
+                dh += sum_of_parts(p_z) * m_z
+                p_z = p
+            wait(counter_ptr, (BARRIERS * taken + 2) * programs)
+            (p_r,) = add_parts((p_z,), arrived + H, None, (r_r,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+            dh += sum_of_parts(p_r) * m_r
         s_z, s_r, s_n, h, inner = z_ahead, r_ahead, n_ahead, h_ahead, inner_ahead
         keep, step = keep_ahead, ahead
     if dh_0_ptr is not None:
