@@ -94,7 +94,8 @@ class _Sizes:
         self.bias = bias if "biases" in flags else None
         self.state = empty(_BATCH, units) if "state" in flags else None
         self.mask = empty(_BATCH, _STEPS).bool() if "mask" in flags else None
-        self.factors = empty(3, _BATCH, units) if "dropout" in flags else None
+        each = empty(3, _BATCH, units) if "dropout" in flags else None
+        self.factors = empty(_BATCH, units) if "factor" in flags else each
         self.sequence, self.gates = empty(_BATCH, _STEPS, units), empty(_BATCH, _STEPS, 3 * units)
         self.activations = ("gelu", "hard_sigmoid") if "gelu" in flags else ("tanh", "sigmoid")
         self.reverse = "reverse" in flags

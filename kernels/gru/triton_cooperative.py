@@ -133,19 +133,22 @@ def gru_cooperative_forward_kernel(
         arrived = exchange[None, :, :] + slot * H + offs_k[:, None, :]
         if FACTORS == 3:
             (p_z,) = add_parts((p,), arrived, m_z, (r_z,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+            z = x_z + sum_of_parts(p_z)
             (p_r,) = add_parts((p,), arrived, m_r, (r_r,), offs_k, mask_b, H, PRECISION, share, CHUNK)
+            r = x_r + sum_of_parts(p_r)
             if RESET_AFTER:
                 (p_h,) = add_parts((p,), arrived, m_h, (r_h,), offs_k, mask_b, H, PRECISION, share, CHUNK)
-        elif RESET_AFTER:
-            all_gates = r_z, r_r, r_h
-            p_z, p_r, p_h = add_parts((p, p, p), arrived, m_z, all_gates, offs_k, mask_b, H, PRECISION, share, CHUNK)
+                u = bias + sum_of_parts(p_h)
         else:
-            p_z, p_r = add_parts((p, p), arrived, m_z, (r_z, r_r), offs_k, mask_b, H, PRECISION, share, CHUNK)
+            sides = (r_z, r_r, r_h) if RESET_AFTER else (r_z, r_r)
+            sums = add_parts((p,) * len(sides), arrived, m_z, sides, offs_k, mask_b, H, PRECISION, share, CHUNK)
+            z, r = x_z + sum_of_parts(sums[0]), x_r + sum_of_parts(sums[1])
+            if RESET_AFTER:
+                u = bias + sum_of_parts(sums[2])
         old = h.to(ACCUMULATOR)
-        z, r = x_z + sum_of_parts(p_z), x_r + sum_of_parts(p_r)
         update, reset = squash(z, RECURRENT_ACTIVATION, FAST), squash(r, RECURRENT_ACTIVATION, FAST)
         if RESET_AFTER:
-            inner = bias + sum_of_parts(p_h)
+            inner = u
             n = x_n + reset * inner
         else:
             inner = reset * old
