@@ -18,11 +18,16 @@ class CooperativeConfiguration(shared.CooperativeConfiguration):
 
     def exchanged(self, problem: Problem) -> int:
         """A chunk of h of each part, or the parts' sums."""
-        return 0
+        return self.num_warps * self.block_b * max(self.chunk * problem.operand_bytes, self.block_n * 4)
 
     def fits_registers(self, problem: Problem) -> bool:
         """Which of the compiled kernels have no spills."""
-        return True
+        if problem.precision == "ieee":  # products without tensor cores are unrolled
+            return False
+        if problem.precision == "tf32x3":  # operands are split in two
+            return self.block_b * problem.padded <= 2**13
+        most = 32 if problem.factors == 3 else 64
+        return self.block_b <= most and self.block_b * problem.padded <= 2**15
 
 
 SEQUENCE = {32: SequenceConfiguration(16, 4), 128: SequenceConfiguration(16, 8)}  # up to so many units
@@ -30,7 +35,7 @@ COOPERATIVE = {
     2: (
         CooperativeConfiguration(16, 16, 32, 8),
         CooperativeConfiguration(32, 16, 32, 8),
-        CooperativeConfiguration(64, 16, 32, 8),
+        CooperativeConfiguration(64, 16, 16, 8),
     ),
     4: (CooperativeConfiguration(16, 16, 16, 8), CooperativeConfiguration(32, 16, 16, 8)),
 }  # by the bytes of an element

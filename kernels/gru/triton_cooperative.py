@@ -37,6 +37,7 @@ from fastk.kernels.recurrence_triton import (
     add_parts,
     arrive,
     first_unmasked,
+    gate_factors,
     is_shown,
     load_keep,
     load_parts,
@@ -138,17 +139,16 @@ def gru_cooperative_forward_kernel(
             r = x_r + sum_of_parts(p_r)
             if RESET_AFTER:
                 (p_h,) = add_parts((p,), arrived, m_h, (r_h,), offs_k, mask_b, H, PRECISION, share, CHUNK)
-                u = bias + sum_of_parts(p_h)
+                inner = bias + sum_of_parts(p_h)
         else:
             sides = (r_z, r_r, r_h) if RESET_AFTER else (r_z, r_r)
             sums = add_parts((p,) * len(sides), arrived, m_z, sides, offs_k, mask_b, H, PRECISION, share, CHUNK)
             z, r = x_z + sum_of_parts(sums[0]), x_r + sum_of_parts(sums[1])
             if RESET_AFTER:
-                u = bias + sum_of_parts(sums[2])
-        old = h.to(ACCUMULATOR)
+                inner = bias + sum_of_parts(sums[2])
         update, reset = squash(z, RECURRENT_ACTIVATION, FAST), squash(r, RECURRENT_ACTIVATION, FAST)
+        old = h.to(ACCUMULATOR)
         if RESET_AFTER:
-            inner = u
             n = x_n + reset * inner
         else:
             inner = reset * old
@@ -381,6 +381,7 @@ def cooperative_forward(
         RESET_AFTER=reset_after,
         **scan.flags(gates.dtype),
         **_tiles(chosen, units),
+        maxnreg=224 if gate_factors(scan.factors) == 3 else None,  # else ptxas stops at 128 and may spill for it
     )
     return h
 
