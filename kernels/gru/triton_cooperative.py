@@ -381,7 +381,7 @@ def cooperative_forward(
         RESET_AFTER=reset_after,
         **scan.flags(gates.dtype),
         **_tiles(chosen, units),
-        maxnreg=224 if gate_factors(scan.factors) == 3 else None,  # else ptxas stops at 128 and may spill for it
+        maxnreg=240 if gate_factors(scan.factors) == 3 else None,  # else ptxas stops at 128 and may spill for it
     )
     return h
 
