@@ -30,7 +30,7 @@ def cases() -> Iterator[Case]:
         name = "fp32" if dtype == "ieee" else dtype
         for form, configuration, units, architectures in _configurations(dtype):
             tiles = " ".join(f"{key}={value}" for key, value in vars(configuration).items())
-            for flags in _flags(dtype, configuration, units):
+            for flags in _flags(dtype, configuration):
                 usual = configuration in (SEQUENCE[128], COOPERATIVE[_size(dtype)][0], STEP[_size(dtype)][-1])
                 halves = ("", "_reset") if form == "step" and "before" in flags else ("",)
                 for half, (direction, launch) in ((h, d) for h in halves for d in _DIRECTIONS.items()):
@@ -75,26 +75,19 @@ def _configurations(dtype: str) -> Iterator[tuple[str, Configuration, int, tuple
         yield "step", configuration, 1000, everywhere
 
 
-def _fits(
-    configuration: CooperativeConfiguration, units: int, dtype: str, architecture: int = 90, factors: int = 0
-) -> bool:
+def _fits(configuration: CooperativeConfiguration, units: int, dtype: str, architecture: int) -> bool:
     kind, precision = _TYPES.get(dtype, torch.float32), None if dtype in _TYPES else dtype
-    problem = Problem(configuration.block_b, _STEPS, units, 3, kind, precision, factors, architecture, 108)
+    problem = Problem(configuration.block_b, _STEPS, units, 3, kind, precision, 0, architecture, 108)
     return configuration.why_invalid(problem) is None
 
 
-def _flags(dtype: str, configuration: Configuration, units: int) -> Iterator[tuple[str, ...]]:
+def _flags(dtype: str, configuration: Configuration) -> Iterator[tuple[str, ...]]:
     for place in ((), ("before",)):
         yield place
-        every = (*place, "mask", "state", "reverse", "dropout", "biases")
-        if dtype not in ("bf16", "tf32x3"):
-            continue
-        every = (*place, "mask", "state", "reverse", "dropout", "biases")
-        cooperative = isinstance(configuration, CooperativeConfiguration)
-        if not cooperative or _fits(configuration, units, dtype, factors=3):
-            yield every
-        if cooperative:
-            yield tuple("factor" if flag == "dropout" else flag for flag in every)
+        if dtype in ("bf16", "tf32x3"):
+            yield (*place, "mask", "state", "reverse", "dropout", "biases")
+            if isinstance(configuration, CooperativeConfiguration):
+                yield (*place, "mask", "state", "reverse", "factor", "biases")
     if dtype == "bf16" and configuration in (SEQUENCE[128], STEP[2][-1]):
         yield ("gelu",)
 

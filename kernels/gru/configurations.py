@@ -26,17 +26,12 @@ class CooperativeConfiguration(shared.CooperativeConfiguration):
             return False
         if problem.precision == "tf32x3":  # operands are split in two
             return self.block_b * problem.padded <= 2**13
-        most = 32 if problem.factors == 3 else 64
-        return self.block_b <= most and self.block_b * problem.padded <= 2**15
+        return problem.padded <= 1024
 
 
 SEQUENCE = {32: SequenceConfiguration(16, 4), 128: SequenceConfiguration(16, 8)}  # up to so many units
 COOPERATIVE = {
-    2: (
-        CooperativeConfiguration(16, 16, 32, 8),
-        CooperativeConfiguration(32, 16, 32, 8),
-        CooperativeConfiguration(64, 16, 16, 8),
-    ),
+    2: (CooperativeConfiguration(16, 16, 32, 8), CooperativeConfiguration(32, 16, 32, 8)),
     4: (CooperativeConfiguration(16, 16, 16, 8), CooperativeConfiguration(32, 16, 16, 8)),
 }  # by the bytes of an element
 STEP = {

@@ -37,7 +37,6 @@ from fastk.kernels.recurrence_triton import (
     add_parts,
     arrive,
     first_unmasked,
-    gate_factors,
     is_shown,
     load_keep,
     load_parts,
@@ -381,7 +380,7 @@ def cooperative_forward(
         RESET_AFTER=reset_after,
         **scan.flags(gates.dtype),
         **_tiles(chosen, units),
-        maxnreg=240 if gate_factors(scan.factors) == 3 else None,  # else ptxas stops at 128 and may spill for it
+        maxnreg=240,  # else ptxas may stop at what lets two programs share a multiprocessor, and spill
     )
     return h
 
