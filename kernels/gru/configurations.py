@@ -26,7 +26,7 @@ class CooperativeConfiguration(shared.CooperativeConfiguration):
             return False
         if problem.precision == "tf32x3":  # operands are split in two
             return self.block_b * problem.padded <= 2**13
-        return problem.padded <= 1024
+        return problem.padded <= 2048 // problem.dtype.itemsize
 
 
 SEQUENCE = {32: SequenceConfiguration(16, 4), 128: SequenceConfiguration(16, 8)}  # up to so many units

@@ -9,7 +9,6 @@ With RESET_AFTER a step has one barrier: forward for h, backward for dz, dr and 
 which z and r want, and for q = r h'; backward for dn and for dr, the product of dz lying between them.
 
 A product is split into one part for each warp, all gates together: h is read once for the three of them.
-
 Reads of what was exchanged pass by L1 (.cg): another multiprocessor wrote it. All programs must fit on the device at
 once, which a cooperative launch checks.
 """
@@ -37,10 +36,12 @@ from fastk.kernels.recurrence_triton import (
     add_parts,
     arrive,
     first_unmasked,
+    gate_factors,
     is_shown,
     load_keep,
     load_parts,
     load_state,
+    precision,
     saved,
     slot_of,
     squash,
@@ -380,7 +381,7 @@ def cooperative_forward(
         RESET_AFTER=reset_after,
         **scan.flags(gates.dtype),
         **_tiles(chosen, units),
-        maxnreg=240,  # else ptxas may stop at what lets two programs share a multiprocessor, and spill
+        maxnreg=_most_registers(scan, gates.dtype),
     )
     return h
 
@@ -427,3 +428,8 @@ def cooperative_backward(
 def _tiles(chosen: CooperativeConfiguration, units: int) -> dict:
     tiles = {"BLOCK_B": chosen.block_b, "BLOCK_N": chosen.block_n, "BLOCK_K": padded(units), "CHUNK": chosen.chunk}
     return tiles | {"PARTS": chosen.num_warps, "num_warps": chosen.num_warps, "launch_cooperative_grid": True}
+
+
+def _most_registers(scan: Scan, dtype: torch.dtype) -> int | None:
+    """Where ptxas else stops at 128, which let two programs share a multiprocessor, and spills for it."""
+    return 240 if gate_factors(scan.factors) == 3 or precision(dtype) == "tf32" else None
