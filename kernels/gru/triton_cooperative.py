@@ -433,6 +433,7 @@ def _tiles(chosen: CooperativeConfiguration, units: int) -> dict:
 
 def _most_registers(scan: Scan, dtype: torch.dtype, chosen: CooperativeConfiguration, forward: bool) -> int | None:
     """Where ptxas else stops at 80 or 128, which let more programs share a multiprocessor, and spills for it."""
+    factors = gate_factors(scan.factors)
     if dtype.itemsize == 2 and chosen.block_b == 16:
-        return 168
-    return 240 if forward and (gate_factors(scan.factors) == 3 or precision(dtype) == "tf32") else None
+        return None if factors == 1 else 168
+    return 240 if forward and (factors == 3 or precision(dtype) == "tf32") else None
