@@ -142,7 +142,7 @@ class TorchRunner:
         self.torch, case = torch, CASES[name]
         torch.manual_seed(0)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = initialize(MODELS[name]()).to(device).to(memory_format=torch.channels_last)
+        self.model = initialize(MODELS[name]()).to(device)
         self.parameters = sum(p.numel() for p in self.model.parameters()) - case.unlike_torch
         inputs, labels = case.data(steps)
         self.x, self.y = [torch.from_numpy(x).to(device) for x in inputs], torch.from_numpy(labels).to(device)

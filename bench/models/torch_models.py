@@ -103,7 +103,10 @@ class Branches(nn.Module):
 
 
 def initialize(model: nn.Module) -> nn.Module:
-    """Gives the parameters Keras's starting values, so that losses can be compared: Glorot's uniform, no bias."""
+    """Gives the parameters Keras's starting values, so that losses can be compared: Glorot's uniform, no bias.
+
+    Convolutions get theirs in the layout of their images, channels last.
+    """
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.ndim > 1:
@@ -113,6 +116,8 @@ def initialize(model: nn.Module) -> nn.Module:
                 )
                 for part in parts:
                     (nn.init.orthogonal_ if recurrent else nn.init.xavier_uniform_)(part)
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.to(memory_format=torch.channels_last)
             elif "bias" in name:
                 nn.init.zeros_(parameter.data)
     return model
