@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# On a machine with an NVIDIA GPU, within 10 minutes: the tests of its kernels, then what every op costs, then what
-# `fit` costs beside a torch loop. Needs torch's CUDA build and the packages of `pip install -e .[dev,cuda12]` (or
+# On a machine with an NVIDIA GPU, within 11 minutes: the tests of its kernels, then what every op costs, then what
+# whole models cost beside a torch loop. Needs torch's CUDA build and the packages of `pip install -e .[dev,cuda12]` (or
 # cuda13). The tests' log and the measurements are left in a folder, whatever fails:
 #
 #     bash bench/gpu.sh [FOLDER]          bench/results/<date> unless given
@@ -15,6 +15,6 @@ mkdir -p "$results"
 
 failed=0
 timeout 240 "$python" -m pytest -q -m gpu --numprocesses 4 tests 2>&1 | tee "$results/tests.log" || failed=1
-timeout 250 "$python" bench/ops.py --seconds 200 --json "$results/ops.json" 2>&1 | tee "$results/ops.log" || failed=1
-timeout 100 "$python" bench/fit_overhead.py --json "$results/fit.json" 2>&1 | tee "$results/fit.log" || failed=1
+timeout 250 "$python" -m bench.ops --seconds 200 --json "$results/ops.json" 2>&1 | tee "$results/ops.log" || failed=1
+timeout 150 "$python" -m bench.models --providers fastk torch --rounds 5 --json "$results/models.json" 2>&1 | tee "$results/models.log" || failed=1
 exit $failed

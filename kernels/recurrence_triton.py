@@ -27,7 +27,8 @@ from torch import Tensor
 
 from fastk.kernels.activation import saves_input
 from fastk.kernels.activation.triton_kernels import activate
-from fastk.kernels.triton_runtime import INTERPRETED, float32_precision
+from fastk.kernels.recurrence_configurations import Problem
+from fastk.kernels.triton_runtime import INTERPRETED, architecture, float32_precision, sm_count
 
 # Which outputs are those of the state, the others being 0.
 ALL_SHOWN, UNMASKED_SHOWN, SEEN_SHOWN = 0, 1, 2
@@ -145,6 +146,55 @@ def wait(counter_ptr, target):
         pass
 
 
+@triton.jit
+def slot_of(t, T, slots, REVERSE: tl.constexpr):
+    """Where h before step t is exchanged: at the step's place if there is one for each, else in turns."""
+    return tl.where(slots == T, step_at(t, T, REVERSE), t % 2)
+
+
+@triton.jit
+def load_parts(tile, stride, offs_k, mask_n, H: tl.constexpr, SHARE: tl.constexpr, CHUNK: tl.constexpr):
+    """The slice of R that a program multiplies by, in parts of SHARE units of the sum, CHUNK of each at a time.
+
+    tile [PARTS, CHUNK, BLOCK_N] points at the first units offs_k [PARTS, CHUNK], the next ones are `stride` further.
+    """
+    slices = ()
+    for k in tl.static_range(0, SHARE, CHUNK):
+        inside = (offs_k + k < H)[:, :, None] & mask_n[None, None, :]
+        slices += (tl.load(tile + k * stride, mask=inside, other=0.0),)  # [PARTS, CHUNK, BLOCK_N]
+    return slices
+
+
+@triton.jit
+def add_parts(
+    totals,
+    operand,
+    factors,
+    slices,
+    offs_k,
+    mask_b,
+    H: tl.constexpr,
+    PRECISION: tl.constexpr,
+    SHARE: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """Each total [PARTS, BLOCK_B, BLOCK_N] + what other programs wrote, read once, times the slices of `load_parts`.
+
+    operand, and factors of it or None [PARTS, BLOCK_B, CHUNK]: pointers at the first units of each part.
+    """
+    for chunk in tl.static_range(SHARE // CHUNK):
+        inside = mask_b[None, :, None] & (offs_k + chunk * CHUNK < H)[:, None, :]
+        a = tl.load(operand + chunk * CHUNK, mask=inside, other=0.0, cache_modifier=".cg")  # [PARTS, BLOCK_B, CHUNK]
+        if factors is not None:
+            a = (a * tl.load(factors + chunk * CHUNK, mask=inside, other=0.0)).to(a.dtype)
+        sums = ()
+        for gate in tl.static_range(len(slices)):
+            r = slices[gate][chunk]  # [PARTS, CHUNK, BLOCK_N]
+            sums += (tl.dot(a, r, totals[gate], input_precision=PRECISION, out_dtype=totals[gate].dtype),)
+        totals = sums
+    return totals
+
+
 # ---------------------------------------------------------------- before the scan
 
 
@@ -240,6 +290,13 @@ def accumulator(dtype: torch.dtype) -> tl.dtype:
 def precision(dtype: torch.dtype) -> str | None:
     """`input_precision` of `tl.dot`."""
     return float32_precision() if dtype == torch.float32 else None
+
+
+def problem(x: Tensor, recurrent_kernel: Tensor, factors: Tensor | None) -> Problem:
+    """What a configuration is chosen for."""
+    units, columns = recurrent_kernel.shape
+    sizes = *x.shape[:2], units, columns // max(1, units)
+    return Problem(*sizes, x.dtype, precision(x.dtype), gate_factors(factors), architecture(), sm_count())
 
 
 # ---------------------------------------------------------------- after the scan

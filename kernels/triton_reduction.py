@@ -4,7 +4,7 @@
     bias_gradient(g, v, f)  : gz[m, n] = g[m, n] mask[m, n] f'(v[m, n]) and db[n] = sum over m of gz[m, n]
 
 A program sums a stretch of rows into one row of partial sums in float32 (float64 for float64), kept in memory, and
-`sum_partials` adds those in a fixed order.
+`sum_partials` adds those in a fixed order. Of a small batch one program sums all rows: there is nothing to add.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from fastk.kernels.activation.triton_kernels import activation_gradient, compute
 from fastk.kernels.dropout.philox import threshold
 from fastk.kernels.dropout.triton_kernels import keep_tile
 from fastk.kernels.triton_runtime import sm_count
+
+_IN_ONE = 8  # blocks of rows: 128 rows, 256 of up to 64 columns
 
 
 @triton.jit
@@ -47,7 +49,7 @@ def bias_gradient_kernel(
     """gz = g mask f'(value) where WRITES, and its sums over `steps` blocks of rows."""
     N = N_UNITS * N_UNIT
     offs_n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
-    acc = tl.zeros((BLOCK_M, BLOCK_N), partial_ptr.dtype.element_ty)
+    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float64 if g_ptr.dtype.element_ty == tl.float64 else tl.float32)
     for step in range(steps):
         offs_m = (tl.program_id(1) * steps + step) * BLOCK_M + tl.arange(0, BLOCK_M)
         offs = offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
@@ -64,7 +66,8 @@ def bias_gradient_kernel(
                 gz = activation_gradient(gz, value * value_scale, ACTIVATION)
             tl.store(gz_ptr + offs, gz.to(gz_ptr.dtype.element_ty), mask=mask)
         acc += tl.where(mask, gz, 0.0)
-    tl.store(partial_ptr + tl.program_id(1) * N + offs_n, tl.sum(acc, 0), mask=offs_n < N)
+    sums = tl.sum(acc, 0).to(partial_ptr.dtype.element_ty)
+    tl.store(partial_ptr + tl.program_id(1) * N + offs_n, sums, mask=offs_n < N)
 
 
 def sum_partials(partial: Tensor, dtype: torch.dtype) -> Tensor:
@@ -105,13 +108,14 @@ def bias_gradient(
     block_m, block_n = (32, 64) if columns <= 64 else (16, 128)
     unit = math.gcd(columns, 16 // g.element_size())
     tiles_n, blocks = triton.cdiv(columns, block_n), triton.cdiv(rows, block_m)
-    steps = triton.cdiv(blocks, max(1, 8 * sm_count() // tiles_n))
+    # A second launch costs more than going through a few blocks in turn.
+    steps = blocks if blocks <= _IN_ONE else triton.cdiv(blocks, max(1, 8 * sm_count() // tiles_n))
     chunks = triton.cdiv(blocks, steps)
     wide = torch.float64 if g.dtype == torch.float64 else torch.float32
-    partial = g.new_empty((chunks, columns), dtype=wide)
+    partial = g.new_empty((chunks, columns), dtype=g.dtype if chunks == 1 else wide)
     bias_gradient_kernel[(tiles_n, chunks)](
         gz, partial, g, value, seed, rows, columns // unit, steps, threshold(rate), 1.0 / (1.0 - rate), value_scale,
         ACTIVATION=activation, WRITES=writes, DROPS=seed is not None, N_UNIT=unit, BLOCK_M=block_m, BLOCK_N=block_n,
         num_warps=4,
     )  # fmt: skip
-    return gz, sum_partials(partial, g.dtype)
+    return gz, partial[0] if chunks == 1 else sum_partials(partial, g.dtype)

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from fastk import tree
+
 
 class CudaGraph:
     """A step captured as a CUDA graph; `run` launches it.
@@ -26,6 +28,6 @@ class CudaGraph:
             self._outputs = step(*inputs)
 
     def run(self) -> Any:
-        """Does the step once more and returns what it returned, in the same memory each time."""
+        """Does the step once more and returns what it returned."""
         self._graph.replay()
-        return self._outputs
+        return tree.map_structure(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, self._outputs)

@@ -48,7 +48,7 @@ class Program:
     @property
     def calls(self) -> int:
         """How many calls a replay makes."""
-        return sum(line.endswith(")") for line in self.source.splitlines()[1:])
+        return sum(line.endswith(")") for line in self.source.splitlines()[1:-1])
 
 
 def build(recording: Recording) -> Program:
@@ -92,7 +92,7 @@ class _Builder:
             for memory in sorted(done):
                 names = [self.names.pop(ref) for ref in [r for r in self.names if r.memory == memory]]
                 self.lines.append(f"del {', '.join(names)}")
-        outputs = self._expression(self.recording.outputs)
+        outputs = self._returned(self.recording.outputs)
         source = "\n".join(["def run():", *(f"    {line}" for line in self.lines), f"    return {outputs}"])
         exec(compile(source, "<captured step>", "exec"), self.globals)
         return Program(_without_gradients(self.globals["run"]), source, arena_bytes)
@@ -220,12 +220,21 @@ class _Builder:
             return self._place(value)
         if type(value) in _LITERALS:
             return repr(value)
-        if isinstance(value, dict):
-            return "{" + ", ".join(f"{key!r}: {self._expression(x)}" for key, x in value.items()) + "}"
         if type(value) in (list, tuple, torch.Size) and (_refs_in(value) or all(type(x) in _LITERALS for x in value)):
             inner = ", ".join(self._expression(x) for x in value)
             return f"[{inner}]" if isinstance(value, list) else f"({inner},)" if inner else "()"
         return self._named("c", value)
+
+    def _returned(self, value: Any) -> str:
+        """Code for what the step returned, in memory that the next replay does not write to."""
+        if isinstance(value, Ref):
+            return self._place(value) + (".clone()" if value.memory in self.bases else "")
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key!r}: {self._returned(x)}" for key, x in value.items()) + "}"
+        if type(value) in (list, tuple):
+            inner = "".join(f"{self._returned(x)}, " for x in value)
+            return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+        return self._expression(value)
 
     def _place(self, ref: Ref) -> str:
         if ref.memory in self.bases:

@@ -173,7 +173,8 @@ class LayerCalls:
                 outputs = self._apply_call(args, kwargs)
             finally:
                 context.values = before
-        self.built = True
+        if not self.built:
+            self.built = True
         self._add_activity_loss(outputs)
         self._hand_on_mask(spec.first, outputs, previous_mask)
         if any_symbolic_tensors(original_args, original_kwargs):

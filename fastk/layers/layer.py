@@ -289,7 +289,7 @@ class Layer(LayerCalls, LayerGraphOps, WeightOptions, LayerState, Operation):
         context = current.context
         if context is not None and self._losses_context is not context:
             self._losses.clear()
-            self._losses_context = context
+            object.__setattr__(self, "_losses_context", context)
         if context is not None:
             context.loss_owners.append(self)
         # Shape inference runs `call` without values: what it adds is not a loss.

@@ -17,6 +17,15 @@ from fastk.variable import Variable
 _STATELESS = (bool, int, float, str, type(None), bytes)
 
 
+class Changes:
+    """How often an attribute of any layer was set: what was learnt of a model holds while it stays the same."""
+
+    count = 0
+
+
+changes = Changes()
+
+
 class LayerState(torch.nn.Module):
     """The part of `Layer` that owns state. A variable is a torch parameter (or buffer) under its own name."""
 
@@ -46,6 +55,8 @@ class LayerState(torch.nn.Module):
             setattr(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name != "training":  # torch's mode, which says nothing of the next step
+            changes.count += 1
         kind = type(value)
         if self._in_plan and self.__dict__.get(name, self._in_plan) is not value:
             forget_plans()

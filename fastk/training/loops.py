@@ -23,6 +23,8 @@ from fastk.scopes import internal
 from fastk.tensor import convert_to_numpy
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
+from fastk.training.data.arrays import DEFAULT_BATCH_SIZE
+from fastk.training.data.convert import to_tensor
 from fastk.training.logs import as_numbers, to_numbers
 from fastk.training.step import CapturedStep
 from fastk.user_warning import warn_user
@@ -143,7 +145,7 @@ class Loops:
                 self.reset_metrics()
                 callbacks.on_epoch_begin(epoch)
                 # Anew for each epoch: a callback may have changed what is trained.
-                logs = self._run_epoch(source, callbacks, "train", self._start_training())
+                logs = self._run_epoch(source, callbacks, "train", self._start("train", anew=epoch == initial_epoch))
                 if validation is not None and _is_due(epoch, validation_freq):
                     logs |= {f"val_{name}": value for name, value in self._evaluate(validation, callbacks).items()}
                 callbacks.on_epoch_end(epoch, logs)
@@ -194,7 +196,7 @@ class Loops:
         callbacks.on_test_begin()
         self.reset_metrics()
         with torch.no_grad():
-            logs = self._run_epoch(source, callbacks, "test", self._start_testing())
+            logs = self._run_epoch(source, callbacks, "test", self._start("test", anew=True))
         callbacks.on_test_end(logs)
         return logs
 
@@ -212,20 +214,22 @@ class Loops:
             x, batch_size, verbose, callbacks: as for `fit`.
             steps: batches to predict; needed where the data does not end.
         """
+        if verbose == 0 and callbacks is None and steps is None and _is_one_batch(x, batch_size):
+            return self.predict_on_batch(x)
         source = make_source(x, batch_size=batch_size, steps=steps, device=devices.get_device())
         try:
             build_for(self, source.peek()[0])
             callbacks = self._callback_list(callbacks, verbose, source)
             self.stop_predicting = False
             callbacks.on_predict_begin()
-            self._start_predicting()
+            step = self._start("predict", anew=True)
             collected: list[list] = []
             outputs: Any = None
             with torch.no_grad(), internal():
                 for first, last, batches in _grouped(source.epoch(), self.steps_per_execution):
                     callbacks.on_predict_batch_begin(first)
                     for batch in batches:
-                        outputs = self.predict_step(pack_x_y_sample_weight(*batch))
+                        outputs = step(*batch)
                         # Detached, they do not keep alive what a loss would be computed from.
                         collected.append(
                             [x.detach() if isinstance(x, torch.Tensor) else x for x in tree.flatten(outputs)]
@@ -250,31 +254,44 @@ class Loops:
         return_dict: bool = False,
     ) -> Any:
         """One training step; returns the loss and the metrics of this batch."""
-        self._begin("train_on_batch")
         if class_weight is not None and sample_weight is not None:
             raise ValueError(
                 "Arguments `sample_weight` and `class_weight` cannot be specified at the same time. "
                 f"Received: sample_weight={sample_weight}, class_weight={class_weight}"
             )
-        batch = self._single_batch(x, y, sample_weight, class_weight)
-        build_for(self, batch[0])
-        return self._run_single(self._start_training(), batch, return_dict)
+        return self._run_single("train", x, y, sample_weight, class_weight, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss and the metrics of one batch."""
-        self._begin("test_on_batch")
-        batch = self._single_batch(x, y, sample_weight)
-        build_for(self, batch[0])
         with torch.no_grad():
-            return self._run_single(self._start_testing(), batch, return_dict)
+            return self._run_single("test", x, y, sample_weight, None, return_dict)
+
+    def _run_single(self, mode: str, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool) -> Any:
+        step = self._known(f"{mode} on batch")
+        if step is None:
+            self._begin(f"{mode}_on_batch")
+        batch = self._single_batch(x, y, sample_weight, class_weight)
+        try:
+            if step is None:
+                build_for(self, batch[0])
+                step = self._start(mode, on_batch=True)
+            with internal():
+                logs = as_numbers(step(*batch))
+        finally:
+            self._release()
+        return logs if return_dict else self._in_order(logs)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The model's outputs for one batch, as NumPy arrays."""
         batch = self._single_batch(x)
-        build_for(self, batch[0])
-        self._start_predicting()
+        step = self._known("predict")
+        if step is None:
+            build_for(self, batch[0])
+            step = self._start("predict")
         with torch.no_grad(), internal():
-            outputs = self.predict_step(pack_x_y_sample_weight(*batch))
+            outputs = step(*batch)
+        if isinstance(outputs, torch.Tensor):
+            return convert_to_numpy(outputs)
         return tree.map_structure(convert_to_numpy, outputs)
 
     def _callback_list(self, callbacks: Any, verbose: Any, source: Any, epochs: int = 1, **options: Any) -> Any:
@@ -293,51 +310,62 @@ class Loops:
 
     @staticmethod
     def _single_batch(x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None) -> tuple:
-        rows = next(len(part) for part in tree.flatten(x) if part is not None)
         device = devices.get_device()
+        if class_weight is None and sample_weight is None and _is_array(x) and (y is None or _is_array(y)):
+            if y is None:
+                return to_tensor(x).to(device), None, None
+            if x.shape[:1] == y.shape[:1]:
+                return to_tensor(x).to(device), to_tensor(y).to(device), None
+        rows = next(len(part) for part in tree.flatten(x) if part is not None)
         source = make_source(x, y, sample_weight, batch_size=max(rows, 1), class_weight=class_weight, device=device)
         return source.peek()
 
-    def _run_single(self, step: Callable, batch: tuple, return_dict: bool) -> Any:
-        self.reset_metrics()
-        try:
-            with internal():
-                logs = step(*batch)
-        finally:
-            self._release()
-        logs = self._results() if logs is None else as_numbers(logs)
-        return logs if return_dict else self._in_order(logs)
-
     # ------------------------------------------------------------ inside
 
-    def _start_training(self) -> Callable[[Any, Any, Any], Any]:
-        """The step over one batch, made ready; a `train_step` of the user's comes in the place of fastk's."""
-        own = self._is_own("train_step")
-        self._prepare(training=True, own_step=own)
-        if own:
-            return self._captured("train", self._train_on)
-        return lambda *batch: self.train_step(pack_x_y_sample_weight(*batch))
+    def _start(self, mode: str, on_batch: bool = False, anew: bool = False) -> Callable[[Any, Any, Any], Any]:
+        """The step over one batch, made ready and replayed where it can be.
 
-    def _start_testing(self) -> Callable[[Any, Any, Any], Any]:
-        own = self._is_own("test_step")
-        self._prepare(training=False, own_step=own)
-        if own:
-            return self._captured("test", self._test_on)
-        return lambda *batch: self.test_step(pack_x_y_sample_weight(*batch))
-
-    def _captured(self, mode: str, step: Callable) -> Callable[[Any, Any, Any], Any]:
-        """The step, replayed where it can be; what was recorded before is compared with the model as it is now."""
-        if self.run_eagerly:
+        Args:
+            mode: "train", "test" or "predict"; a `train_step` of the user's comes in the place of fastk's, and is not
+                replayed.
+            on_batch: whether the step resets the metrics before, and returns the results.
+            anew: whether a step that was recorded before is compared with the model in any case.
+        """
+        own = self._is_own(f"{mode}_step")
+        if mode == "predict":
+            if self.training:
+                self.eval()
+        else:
+            self._prepare(training=mode == "train", own_step=own)
+        given = getattr(self, f"{mode}_step")
+        step = getattr(self, f"_{mode}_on") if own else lambda *batch: given(pack_x_y_sample_weight(*batch))
+        if on_batch:
+            step = partial(self._on_batch, step)
+        if self.run_eagerly or not own:
             return step
-        known = self._steps.get(mode)
+        key = f"{mode} on batch" if on_batch else mode
+        known = self._steps.get(key)
         if known is None:
             objects = [*self._flatten_layers(), *self.metrics, *tree.flatten(self.loss)]
-            known = self._steps[mode] = CapturedStep(step, objects)
-        return known if known.check_again() else step
+            known = self._steps[key] = CapturedStep(step, objects)
+        if anew or not known.is_current:
+            known.check_again()
+        return known if known.is_current else step
 
-    def _start_predicting(self) -> None:
-        if self.training:
-            self.eval()
+    def _known(self, key: str) -> CapturedStep | None:
+        """The step that was made ready before, where nothing has changed since."""
+        known = self._steps.get(key)
+        if known is None or self.run_eagerly or not known.is_current:
+            return None
+        training = key.startswith("train")
+        if self.training is not training:
+            self.train(training)
+        return known
+
+    def _on_batch(self, step: Callable, *batch: Any) -> dict[str, Any]:
+        self.reset_metrics()
+        logs = step(*batch)
+        return self.get_metrics_result() if logs is None else logs
 
     def _is_own(self, step: str) -> bool:
         from fastk.training.trainer import Trainer
@@ -372,6 +400,14 @@ class Loops:
         # A step that reports a loss and leaves the mean of the loss alone reports its own.
         own_loss = "loss" in logs and not bool(self._loss_tracker.count.value)
         return logs if own_loss or logs.keys() != results.keys() else {name: results[name] for name in logs}
+
+
+def _is_array(x: Any) -> bool:
+    return type(x) in (np.ndarray, torch.Tensor)
+
+
+def _is_one_batch(x: Any, batch_size: Any) -> bool:
+    return _is_array(x) and x.ndim > 0 and 0 < len(x) <= (batch_size or DEFAULT_BATCH_SIZE)
 
 
 def _grouped(batches: Iterator, size: int) -> Iterator[tuple[int, int, Any]]:

@@ -15,6 +15,7 @@ import torch
 
 from fastk import capture, tree
 from fastk.capture.cuda import CudaGraph
+from fastk.layers.state import changes
 
 logger = logging.getLogger("fastk")
 
@@ -36,10 +37,11 @@ class CapturedStep:
     def __init__(self, step: Callable[..., Any], objects: Iterable[Any] = ()):
         self.step = step
         objects = list(objects)
-        self._modules = [x for x in objects if isinstance(x, torch.nn.Module)]
         self._watched = [x for x in objects if hasattr(x, "__dict__") and not type(x).__module__.startswith("fastk.")]
+        modules = [x for x in objects if isinstance(x, torch.nn.Module)]
+        self._hooks = [(getattr(module, name), module) for module in modules for name in _HOOKS]
         self._shapes: dict[Any, _Shape] = {}
-        self._hooked: str | None = None
+        self._version: int | None = None
 
     def __call__(self, *batch: Any) -> Any:
         """The step over one batch."""
@@ -54,24 +56,24 @@ class CapturedStep:
     @property
     def reasons(self) -> list[str]:
         """Why steps are not replayed, a sentence a shape."""
-        found = [self._hooked, *(shape.reason for shape in self._shapes.values())]
-        return [reason for reason in found if reason is not None]
+        hooked = [f"a torch hook is registered on {type(module).__name__}" for hooks, module in self._hooks if hooks]
+        return hooked + [shape.reason for shape in self._shapes.values() if shape.reason is not None]
 
     @property
     def programs(self) -> list[Any]:
         """What is replayed, one a shape of batches."""
         return [shape.program for shape in self._shapes.values() if shape.program is not None]
 
-    def check_again(self) -> bool:
-        """Has the next step of each shape recorded and compared: the model may have changed.
+    @property
+    def is_current(self) -> bool:
+        """Whether no layer has had an attribute set since the last check, and no torch hook is to run at each step."""
+        return self._version == changes.count and not any(hooks for hooks, _ in self._hooks)
 
-        Returns False where nothing can be replayed, because a torch hook is to run at each step.
-        """
-        hooked = [type(module).__name__ for module in self._modules if any(getattr(module, name) for name in _HOOKS)]
-        self._hooked = f"a torch hook is registered on {hooked[0]}" if hooked else None
+    def check_again(self) -> None:
+        """Has the next step of each shape recorded and compared: the model may have changed."""
+        self._version = changes.count
         for shape in self._shapes.values():
             shape.is_checked = False
-        return not hooked
 
     def watched_state(self) -> list[dict[str, Any]]:
         """The plain attributes of the user's objects, and the lengths of their containers."""

@@ -58,7 +58,8 @@ class Trainer(Loops):
     _has_fixed_losses: bool | None = None
 
     def __init__(self) -> None:
-        self._set_plain(_compute_loss_takes_training="training" in inspect.signature(self.compute_loss).parameters)
+        takes_training = "training" in inspect.signature(self.compute_loss).parameters
+        self._set_plain(_compute_loss_takes_training=takes_training, _steps={})
 
     # ------------------------------------------------------------ compile
 
@@ -362,7 +363,9 @@ class Trainer(Loops):
 
     def predict_step(self, data: Any) -> Any:
         """The outputs for one batch; override it to predict in another way."""
-        x, _, _ = unpack_x_y_sample_weight(data)
+        return self._predict_on(*unpack_x_y_sample_weight(data))
+
+    def _predict_on(self, x: Any, y: Any, sample_weight: Any) -> Any:
         return self._run_planned(x, training=False)
 
     def _find_trained(self) -> tuple[Any, ...]:

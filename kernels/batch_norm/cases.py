@@ -11,12 +11,14 @@ from fastk.kernels.batch_norm.configurations import STREAMED, WHOLE, TileConfigu
 from fastk.kernels.batch_norm.triton_kernels import batch_norm_backward, batch_norm_forward
 from fastk.kernels.verify.case import Case
 
-Launch = Callable[[], None]
+Launch = Callable[..., None]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 QUICK = (WHOLE[3], STREAMED[2])  # 128 rows at once; 64 channels
 
 
-def _launch(tile: TileConfiguration, R: int, dtype: str, activation: str, masked: bool, backward: bool) -> None:
+def _launch(
+    tile: TileConfiguration, R: int, dtype: str, activation: str, masked: bool, backward: bool, training: bool = True
+) -> None:
     C = tile.BLOCK_C * 2 + 8 if tile.BLOCK_C > 16 else 24  # divisible by 8 and by no higher power of two
     x = torch.empty(R, C, dtype=DTYPES[dtype], device="meta")
     gamma, beta, mean, variance = (torch.empty(C, device="meta") for _ in range(4))
@@ -24,7 +26,7 @@ def _launch(tile: TileConfiguration, R: int, dtype: str, activation: str, masked
     mask = torch.empty(R, dtype=torch.bool, device="meta") if masked else None
     if backward:
         known = (mean, variance, count)
-        batch_norm_backward(x, x, gamma, beta, *known, 1e-3, True, mask, activation, (True, True), tile)
+        batch_norm_backward(x, x, gamma, beta, *known, 1e-3, training, mask, activation, (True, True), tile)
     else:
         batch_norm_forward(x, gamma, beta, None, None, 1, 1e-3, True, mask, activation, tile)
 
@@ -53,5 +55,7 @@ def cases() -> Iterator[Case]:
             # What these two store is a row of sums for each program, beside the megabytes that they read.
             yield Case("moments_kernel", words, dtype, forward, quick=quick)
             yield Case("gradient_sums_kernel", words, dtype, backward, quick=quick)
+            given = f"{words.removesuffix(' masked')} given"  # statistics, for which it computes dx too
+            yield Case("gradient_sums_kernel", given, dtype, partial(backward, training=False))
             if tile is QUICK[1] and dtype == "fp32":  # it sees statistics alone, in float32
                 yield Case("combine_moments_kernel", words, dtype, forward, quick=quick)

@@ -17,7 +17,8 @@ numbers: data of mean 1e4 and deviation 1 keep their variance in float32. No ato
 every run. Up to 512 rows fit in a tile: then forward is one launch, and so is backward.
 
 Saved are x, mean and variance; the activation's input is computed again. Least bytes: forward x twice and y once (x
-once at given statistics, or up to 512 rows), backward x and g twice and dx once (once each up to 512 rows).
+once at given statistics, or up to 512 rows), backward x and g twice and dx once (once each at given statistics, where
+dx takes no sums, or up to 512 rows).
 """
 
 from __future__ import annotations
@@ -249,11 +250,14 @@ def normalise_kernel(
 
 @triton.jit
 def gradient_sums_kernel(
-    partial_ptr, g_ptr, x_ptr, gamma_ptr, beta_ptr, mean_ptr, variance_ptr, epsilon, R, C_UNITS, steps,
+    dx_ptr, partial_ptr, g_ptr, x_ptr, gamma_ptr, beta_ptr, mean_ptr, variance_ptr, epsilon, R, C_UNITS, steps,
     ACTIVATION: tl.constexpr, FROM_INPUT: tl.constexpr, C_UNIT: tl.constexpr, BLOCK_R: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """partial[program, 0 and 1, :] = sums of h xhat and of h over `steps` blocks of rows."""
+    """partial[program, 0 and 1, :] = sums of h xhat and of h over `steps` blocks of rows, dx at given statistics.
+
+    Either pointer may be None.
+    """
     C = C_UNITS * C_UNIT
     program = tl.program_id(1)
     offs_c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -261,8 +265,9 @@ def gradient_sums_kernel(
     gamma, beta = channels(gamma_ptr, offs_c, mask_c, 1.0), channels(beta_ptr, offs_c, mask_c, 0.0)
     mean = channels(mean_ptr, offs_c, mask_c, 0.0)
     r = 1.0 / tl.sqrt(channels(variance_ptr, offs_c, mask_c, 0.0) + epsilon)
-    dgamma = tl.zeros((BLOCK_R, BLOCK_C), partial_ptr.dtype.element_ty)
-    dbeta = tl.zeros((BLOCK_R, BLOCK_C), partial_ptr.dtype.element_ty)
+    if partial_ptr is not None:
+        dgamma = tl.zeros((BLOCK_R, BLOCK_C), partial_ptr.dtype.element_ty)
+        dbeta = tl.zeros((BLOCK_R, BLOCK_C), partial_ptr.dtype.element_ty)
     for step in range(steps):
         offs_r = (program * steps + step) * BLOCK_R + tl.arange(0, BLOCK_R)
         mask = (offs_r < R)[:, None] & mask_c[None, :]
@@ -271,32 +276,35 @@ def gradient_sums_kernel(
         g = compute_type(tl.load(g_ptr + offs, mask=mask, other=0.0))  # [BLOCK_R, BLOCK_C]
         xhat = (x - mean) * r
         h = before_activation(g, xhat, gamma, beta, ACTIVATION, FROM_INPUT)
-        h = tl.where(mask, h, 0.0)
-        dgamma += h * xhat
-        dbeta += h
-    offs = program * 2 * C + offs_c
-    tl.store(partial_ptr + offs, tl.sum(dgamma, 0), mask=mask_c)
-    tl.store(partial_ptr + offs + C, tl.sum(dbeta, 0), mask=mask_c)
+        if partial_ptr is not None:
+            h = tl.where(mask, h, 0.0)
+            dgamma += h * xhat
+            dbeta += h
+        if dx_ptr is not None:  # gamma r would be kept beside gamma and r: 24 bytes spilt with gelu
+            tl.store(dx_ptr + offs, (h * r * gamma).to(dx_ptr.dtype.element_ty), mask=mask)
+    if partial_ptr is not None:
+        offs = program * 2 * C + offs_c
+        tl.store(partial_ptr + offs, tl.sum(dgamma, 0), mask=mask_c)
+        tl.store(partial_ptr + offs + C, tl.sum(dbeta, 0), mask=mask_c)
 
 
 @triton.jit
 def input_gradient_kernel(
     dx_ptr, g_ptr, x_ptr, gamma_ptr, beta_ptr, mean_ptr, variance_ptr, sums_ptr, count_ptr, mask_ptr, epsilon, fuzz, R,
-    C_UNITS, steps, TRAINING: tl.constexpr, ACTIVATION: tl.constexpr, FROM_INPUT: tl.constexpr, C_UNIT: tl.constexpr,
+    C_UNITS, steps, ACTIVATION: tl.constexpr, FROM_INPUT: tl.constexpr, C_UNIT: tl.constexpr,
     BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """dx of `steps` blocks of rows."""
+    """dx of `steps` blocks of rows, in training."""
     C = C_UNITS * C_UNIT
     offs_c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     mask_c = offs_c < C
     gamma, beta = channels(gamma_ptr, offs_c, mask_c, 1.0), channels(beta_ptr, offs_c, mask_c, 0.0)
     mean = channels(mean_ptr, offs_c, mask_c, 0.0)
     r = 1.0 / tl.sqrt(channels(variance_ptr, offs_c, mask_c, 0.0) + epsilon)
-    if TRAINING:
-        dgamma, dbeta = channels(sums_ptr, offs_c, mask_c, 0.0), channels(sums_ptr + C, offs_c, mask_c, 0.0)
-        count = R * 1.0
-        if mask_ptr is not None:
-            count = tl.load(count_ptr)
+    dgamma, dbeta = channels(sums_ptr, offs_c, mask_c, 0.0), channels(sums_ptr + C, offs_c, mask_c, 0.0)
+    count = R * 1.0
+    if mask_ptr is not None:
+        count = tl.load(count_ptr)
     for step in range(steps):
         offs_r = (tl.program_id(1) * steps + step) * BLOCK_R + tl.arange(0, BLOCK_R)
         mask_r = offs_r < R
@@ -306,15 +314,12 @@ def input_gradient_kernel(
         g = compute_type(tl.load(g_ptr + offs, mask=mask, other=0.0))  # [BLOCK_R, BLOCK_C]
         xhat = (x - mean) * r
         h = before_activation(g, xhat, gamma, beta, ACTIVATION, FROM_INPUT)
-        if TRAINING:
-            counted = mask
-            if mask_ptr is not None:
-                counted = (tl.load(mask_ptr + offs_r, mask=mask_r, other=0) != 0)[:, None]  # [BLOCK_R, 1]
-            dx = input_gradient(
-                h, xhat, r, mean, gamma, dgamma, dbeta, count, counted, fuzz, mask_ptr is not None
-            )  # fmt: skip
-        else:
-            dx = gamma * r * h
+        counted = mask
+        if mask_ptr is not None:
+            counted = (tl.load(mask_ptr + offs_r, mask=mask_r, other=0) != 0)[:, None]  # [BLOCK_R, 1]
+        dx = input_gradient(
+            h, xhat, r, mean, gamma, dgamma, dbeta, count, counted, fuzz, mask_ptr is not None
+        )  # fmt: skip
         tl.store(dx_ptr + offs, dx.to(dx_ptr.dtype.element_ty), mask=mask)
 
 
@@ -410,15 +415,16 @@ def batch_norm_backward(
         )  # fmt: skip
         return dx, sums
     columns, programs, steps = split_rows(R, C, tile, sm_count())
-    totals = sums
-    if has_sums or training:
-        partial = x.new_empty((programs, 2, C), dtype=wide)
-        gradient_sums_kernel[(columns, programs)](partial, *inputs, epsilon, R, units, steps, **flags)
-        totals = sum_partials(partial, wide)
-    if has_dx:
+    partial = x.new_empty((programs, 2, C), dtype=wide) if has_sums or training else None
+    if has_sums or has_dx:
+        gradient_sums_kernel[(columns, programs)](
+            dx if has_dx and not training else None, partial, *inputs, epsilon, R, units, steps,
+            maxnreg=MOST_REGISTERS, **flags,
+        )  # fmt: skip
+    totals = sums if partial is None else sum_partials(partial, wide)
+    if has_dx and training:
         input_gradient_kernel[(columns, programs)](
-            dx, *inputs, totals, count, rows if training else None, epsilon, fuzz, R, units, steps,
-            TRAINING=training, **flags,
+            dx, *inputs, totals, count, rows, epsilon, fuzz, R, units, steps, **flags
         )  # fmt: skip
     return dx, totals if has_sums else sums
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from fastk.kernels.conv2d.configurations import ARCHITECTURES, TileConfiguration, shipped
+from fastk.kernels.conv2d.configurations import shipped
 from fastk.kernels.conv2d.triton_correlation import correlate, input_gradient
 from fastk.kernels.conv2d.triton_kernel_gradient import kernel_gradient
+from fastk.kernels.gemm_configurations import ARCHITECTURES, GemmConfiguration
 from fastk.kernels.verify.case import Case
 
 _BATCH, _SIZE = 8, 56
@@ -32,11 +33,11 @@ def cases() -> Iterator[Case]:
         for tile, architectures in _with_architectures(kind, by_kernel=False):
             first = tile == shipped(kind, 90)[1]
             for variant, launch in _correlations(tile, dtype):
-                yield _case("correlation_kernel", f"{_words(tile)} {variant}", dtype, launch, architectures, first)
+                yield _case("correlation_kernel", f"{tile} {variant}", dtype, launch, architectures, first)
         for tile, architectures in _with_architectures(kind, by_kernel=True):
             first = tile == shipped(kind, 90, by_kernel=True)[1]
             launch = _kernel_gradient(tile, dtype, 1000)
-            yield _case("kernel_gradient_kernel", _words(tile), dtype, launch, architectures, first)
+            yield _case("kernel_gradient_kernel", str(tile), dtype, launch, architectures, first)
 
 
 def _case(kernel, variant, dtype, launch, architectures, first) -> Case:
@@ -50,25 +51,21 @@ def _case(kernel, variant, dtype, launch, architectures, first) -> Case:
     )  # fmt: skip
 
 
-def _correlations(tile: TileConfiguration, dtype: str) -> Iterator[tuple[str, Callable[[], object]]]:
+def _correlations(tile: GemmConfiguration, dtype: str) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "relu", _forward(tile, dtype, 256, 1000, 3, "relu", saves=False)
     yield "s2 backward", _input_gradient(tile, dtype, 256, 1000, stride=2)
     if tile.block_n <= 128:
         yield "gelu", _forward(tile, dtype, 256, 1000, 3, "gelu", saves=True)
         yield "C=24", _forward(tile, dtype, 24, 1000, 3, None, saves=False)
-    if tile.block_n <= 64 and tile.block_k == 64:
+    if tile.block_n <= 64 and _DTYPES[dtype][1] == "half" and (tile.block_k == 32 or tile.block_m == 64):
         yield "7x7 C=3", _forward(tile, dtype, 3, 64, 7, None, saves=False)
 
 
-def _with_architectures(kind: str, by_kernel: bool) -> Iterator[tuple[TileConfiguration, tuple[int, ...]]]:
+def _with_architectures(kind: str, by_kernel: bool) -> Iterator[tuple[GemmConfiguration, tuple[int, ...]]]:
     """Each tile with the architectures that it is shipped for."""
     tables = {a: shipped(kind, a, by_kernel) for a in ARCHITECTURES}
     for tile in dict.fromkeys(t for table in tables.values() for t in table):
         yield tile, tuple(a for a in ARCHITECTURES if tile in tables[a])
-
-
-def _words(tile: TileConfiguration) -> str:
-    return f"{tile.block_m}x{tile.block_n}x{tile.block_k} w{tile.num_warps} s{tile.num_stages}"
 
 
 def _empty(dtype: str, *shape: int) -> Tensor:

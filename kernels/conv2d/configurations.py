@@ -8,42 +8,10 @@ architecture another one stands in, with what failed beside it.
 from __future__ import annotations
 
 import functools
-import math
-from dataclasses import dataclass
 
-import torch
+from fastk.kernels.gemm_configurations import ARCHITECTURES, GemmConfiguration, cheapest, tiles
 
-SHARED_MEMORY = {80: 166_912, 90: 232_448, 100: 232_448}  # bytes a program can have
-
-
-@dataclass(frozen=True)
-class TileConfiguration:
-    """block_m x block_n of the result, block_k of the reduction; num_stages blocks of K are in flight."""
-
-    block_m: int
-    block_n: int
-    block_k: int
-    num_warps: int
-    num_stages: int
-
-    def why_invalid(self, itemsize: int, architecture: int) -> str | None:
-        """None, or why it cannot run on operands of `itemsize` bytes."""
-        sizes = (self.block_m, self.block_n, self.block_k, self.num_warps)
-        if any(size & (size - 1) or size < 1 for size in sizes) or min(sizes[:3]) < 16:
-            return f"blocks must be powers of two of at least 16, warps a power of two: {self}"
-        accumulators = self.block_m * self.block_n // (32 * self.num_warps)
-        if accumulators > 128:
-            return f"{accumulators} accumulators a thread leave no registers for addresses; at most 128"
-        needed = self.num_stages * (self.block_m + self.block_n) * self.block_k * itemsize
-        if needed > SHARED_MEMORY[architecture]:
-            return (
-                f"{needed} bytes of shared memory are more than the {SHARED_MEMORY[architecture]} of sm_{architecture}"
-            )
-        return None
-
-
-T = TileConfiguration
-ARCHITECTURES = (80, 90, 100)
+T = GemmConfiguration
 
 # By kind of arithmetic, from the largest tile to the smallest.
 _CORRELATION = {
@@ -60,7 +28,7 @@ _CORRELATION = {
     "tf32x3": (T(128, 64, 32, 8, 3), T(64, 64, 32, 4, 3), T(64, 32, 32, 4, 3)),  # 128 x 128: 504 bytes on sm_80
     "ieee": (T(128, 64, 16, 8, 2), T(64, 64, 16, 4, 2), T(64, 32, 16, 4, 2)),
 }
-_CORRELATION_INSTEAD: dict[tuple[int, str, TileConfiguration], TileConfiguration] = {
+_CORRELATION_INSTEAD: dict[tuple[int, str, GemmConfiguration], GemmConfiguration] = {
     (100, "tf32x3", T(128, 64, 32, 8, 3)): T(128, 64, 32, 4, 3),  # 16 bytes, and 48 in place of those on sm_90
 }
 _GRADIENT = {
@@ -69,40 +37,38 @@ _GRADIENT = {
         T(128, 128, 64, 8, 3),
         T(128, 64, 64, 8, 3),
         T(64, 64, 64, 4, 4),
+        T(32, 64, 64, 4, 4),
         T(64, 32, 64, 4, 4),
     ),
-    "tf32": (T(128, 128, 32, 8, 3), T(64, 64, 32, 4, 3), T(64, 32, 32, 4, 3)),
-    "tf32x3": (T(64, 64, 32, 4, 3), T(64, 32, 32, 4, 3)),
-    "ieee": (T(64, 64, 16, 8, 2), T(64, 32, 16, 4, 2)),
+    "tf32": (T(128, 128, 32, 8, 3), T(64, 64, 32, 4, 3), T(32, 64, 32, 4, 3), T(64, 32, 32, 4, 3)),
+    "tf32x3": (T(64, 64, 32, 4, 3), T(32, 64, 32, 4, 3), T(64, 32, 32, 4, 3)),
+    "ieee": (T(64, 64, 16, 8, 2), T(32, 64, 16, 4, 2), T(64, 32, 16, 4, 2)),
 }
-_GRADIENT_INSTEAD: dict[tuple[int, str, TileConfiguration], TileConfiguration] = {
+_GRADIENT_INSTEAD: dict[tuple[int, str, GemmConfiguration], GemmConfiguration] = {
     (90, "half", T(128, 128, 64, 8, 3)): T(128, 128, 64, 4, 3),  # C7515: wgmma serialised; 136 bytes on sm_80
 }
 
 
 @functools.cache
-def shipped(kind: str, architecture: int, by_kernel: bool = False) -> tuple[TileConfiguration, ...]:
+def shipped(kind: str, architecture: int, by_kernel: bool = False) -> tuple[GemmConfiguration, ...]:
     """The tiles of a kind of arithmetic, for the correlation or (by_kernel) the gradient by the kernel."""
     table, instead = (_GRADIENT, _GRADIENT_INSTEAD) if by_kernel else (_CORRELATION, _CORRELATION_INSTEAD)
     nearest = max(a for a in ARCHITECTURES if a <= architecture or a == ARCHITECTURES[0])
     return tuple(instead.get((nearest, kind, t)) or t for t in table[kind])
 
 
-def kind_of(dtype: torch.dtype, precision: str) -> str:
-    """The kind of arithmetic: "half" for 16-bit types, else how float32 is multiplied (float64 as "ieee")."""
-    return "half" if dtype.itemsize == 2 else precision
-
-
 @functools.cache
 def choose_configuration(
-    M: int, N: int, K: int, copies: int, packable: bool, saves: bool, kind: str, architecture: int, sm_count: int
-) -> TileConfiguration:
-    """The largest tile that N fills and that leaves one for every SM, else the smallest of those that are most.
+    M: int, N: int, K: int, taps: int, copies: int, packable: bool, saves: bool, kind: str, architecture: int,
+    sm_count: int,
+) -> GemmConfiguration:  # fmt: skip
+    """The cheapest tile of those that leave one for every SM, else of those that are most.
 
     Args:
         M: pixels.
         N: output channels of a group.
         K: input channels of a group.
+        taps: of the window.
         copies: how often the grid holds such a product (groups x phases).
         packable: whether the loop can go over all columns of a patch at once, so that BLOCK_K need not divide K.
         saves: whether the epilogue writes two results: with 128 accumulators a thread it spills (gelu: 328 bytes).
@@ -111,31 +77,13 @@ def choose_configuration(
         sm_count: of the device.
     """
     width = max(32, min(128 if saves else 256, 1 << (N - 1).bit_length()))
-    depth = 64 if packable or K % 64 == 0 or K % 64 > 32 else 32
-    fitting = [t for t in shipped(kind, architecture) if t.block_n <= width and t.block_k <= depth]
-    fitting = [t for t in fitting if t.block_k == fitting[0].block_k] if kind == "half" else fitting
-    filling = [t for t in fitting if _tiles(t, M, N) * copies >= sm_count]
-    return filling[0] if filling else max(fitting, key=lambda t: (_tiles(t, M, N), -t.block_m * t.block_n))
+    fitting = [t for t in shipped(kind, architecture) if t.block_n <= width]
+    enough = min(sm_count, max(tiles(t, M, N) for t in fitting) * copies)
+    filling = [t for t in fitting if tiles(t, M, N) * copies >= enough]
+    return cheapest(filling, M, N, K * taps if packable else K)
 
 
 @functools.cache
-def choose_gradient_configuration(M: int, N: int, kind: str, architecture: int) -> TileConfiguration:
-    """The largest tile that the patch (M = R S C) and the filters (N) of a group fill: K makes up for the rest."""
-    width, height = max(32, 1 << (N - 1).bit_length()), max(64, 1 << (M - 1).bit_length())
-    tiles = shipped(kind, architecture, by_kernel=True)
-    return next((t for t in tiles if t.block_n <= width and t.block_m <= height), tiles[-1])
-
-
-@functools.cache
-def splits_of(tiles: int, blocks: int, sm_count: int, least: int) -> tuple[int, int]:
-    """(programs a tile, blocks of K each): two programs for each SM, but not less than 8 blocks each; at least `least`.
-
-    A split costs a write and a read of its partial sum: with fewer blocks than that these outweigh the product.
-    """
-    splits = min(blocks, max(1, least, min(2 * sm_count // tiles, blocks // 8)))
-    steps = math.ceil(blocks / splits)
-    return math.ceil(blocks / steps), steps
-
-
-def _tiles(t: TileConfiguration, M: int, N: int) -> int:
-    return math.ceil(M / t.block_m) * math.ceil(N / t.block_n)
+def choose_gradient_configuration(M: int, N: int, kind: str, architecture: int) -> GemmConfiguration:
+    """The cheapest tile for patches of M = R S C columns and the N filters of a group: K makes up for few tiles."""
+    return cheapest(shipped(kind, architecture, by_kernel=True), M, N, 64)

@@ -33,7 +33,8 @@ import triton.language as tl
 from torch import Tensor
 
 from fastk.kernels.activation.triton_kernels import activate
-from fastk.kernels.conv2d.configurations import TileConfiguration, choose_configuration, kind_of
+from fastk.kernels.conv2d.configurations import choose_configuration
+from fastk.kernels.gemm_configurations import GemmConfiguration, kind_of, tiles
 from fastk.kernels.triton_runtime import architecture, sm_count
 from fastk.kernels.window import Padding, Pair
 
@@ -187,7 +188,7 @@ def correlate(
     groups: int,
     activation: str | None,
     precision: str,
-    configuration: TileConfiguration | None = None,
+    configuration: GemmConfiguration | None = None,
 ) -> None:
     """y = activation(x correlated with kernel + bias), and z what the activation was taken of; all contiguous.
 
@@ -214,7 +215,7 @@ def input_gradient(
     dilation: Pair,
     groups: int,
     precision: str,
-    configuration: TileConfiguration | None = None,
+    configuration: GemmConfiguration | None = None,
 ) -> None:
     """dx = the gradient of `correlate` by x, g being the gradient by z; all contiguous."""
     if not dx.numel():
@@ -236,15 +237,14 @@ def _launch(
     phases = strides[0] * strides[1] if gradient else 1
     packable = not gradient and window != (1, 1)
     chosen = configuration or choose_configuration(
-        pixels, columns, depth, groups * phases, packable, z is not None,
+        pixels, columns, depth, math.prod(window), groups * phases, packable, z is not None,
         kind_of(x.dtype, precision), architecture(), sm_count(),
     )  # fmt: skip
     item = x.element_size()
     k_unit, n_unit = math.gcd(depth, 16 // item), math.gcd(columns, 16 // item)
     packed = packable and depth % chosen.block_k != 0
     packed_r, packed_s, packed_c = (*window, depth) if packed else (0, 0, 0)
-    tiles = triton.cdiv(pixels, chosen.block_m) * triton.cdiv(columns, chosen.block_n)
-    correlation_kernel[(tiles, groups, phases)](
+    correlation_kernel[(tiles(chosen, pixels, columns), groups, phases)](
         y, z, x, kernel, bias,
         x.size(0), x.size(1), x.size(2), y.size(1), y.size(2), depth // k_unit, columns // n_unit, groups, *window,
         *strides, *dilation, *(s // math.gcd(s, d) for s, d in zip(strides, dilation, strict=True)),

@@ -21,13 +21,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastk.kernels.conv2d.configurations import (
-    TileConfiguration,
-    choose_gradient_configuration,
-    kind_of,
-    splits_of,
-)
+from fastk.kernels.conv2d.configurations import choose_gradient_configuration
 from fastk.kernels.conv2d.triton_correlation import is_inside
+from fastk.kernels.gemm_configurations import GemmConfiguration, kind_of, splits_of, tiles
 from fastk.kernels.triton_reduction import sum_partials
 from fastk.kernels.triton_runtime import architecture, sm_count
 from fastk.kernels.window import Padding, Pair
@@ -53,30 +49,39 @@ def kernel_gradient_kernel(
     shift = (r * IN_W + s) * (C * G) + c + group * C
     offs_n = pid_n * BLOCK_N + tl.arange(0, BLOCK_N)
     mask_n = offs_n < N
-    # Pixels, their windows' corners (h, w), and the corners' offsets from the first pixel's image.
+    # Pixels, their windows' corners (h, w), and the corners' offsets from the first pixel's image in units of C_UNIT
+    # elements: Triton 3.9 does not see that a sum carried through a loop stays divisible by them, and loads scalars.
     start = split * steps * BLOCK_K
     offs_k = tl.arange(0, BLOCK_K)
     b, i, j = (start + offs_k) // OUT_W // OUT_H, (start + offs_k) // OUT_W % OUT_H, (start + offs_k) % OUT_W
     h, w = i * stride_h - top, j * stride_w - left
-    row_size, image_size = IN_W * (C * G), IN_H * IN_W * (C * G)
+    pixel_size = C_UNITS * G
+    row_size, image_size = IN_W * pixel_size, IN_H * IN_W * pixel_size
     first = start // OUT_W // OUT_H
-    x_ptr += first.to(tl.int64) * image_size
-    corner = (b - first) * image_size + h * row_size + w * (C * G)
+    x_ptr += first.to(tl.int64) * image_size * C_UNIT
+    corner = (b - first) * image_size + h * row_size + w * pixel_size
     end_h, end_w = OUT_H * stride_h, OUT_W * stride_w
     step_h, step_w = step_i * stride_h, step_j * stride_w
-    step_corner = step_b * image_size + step_h * row_size + step_w * (C * G)
-    carry_w, carry_h = stride_h * row_size - end_w * (C * G), image_size - end_h * row_size
+    step_corner = step_b * image_size + step_h * row_size + step_w * pixel_size
+    carry_w, carry_h = stride_h * row_size - end_w * pixel_size, image_size - end_h * row_size
     g_ptrs = g_ptr + (start + offs_k).to(tl.int64)[:, None] * (N * G) + (group * N + offs_n)[None, :]
     left_over = B * OUT_H * OUT_W - start
 
-    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32)
+    # wgmma takes 64 rows at least: of fewer columns of a patch than that the product is made transposed.
+    TURNED: tl.constexpr = BLOCK_M < 64
+    rows_and_columns: tl.constexpr = (BLOCK_N, BLOCK_M) if TURNED else (BLOCK_M, BLOCK_N)
+    acc = tl.zeros(rows_and_columns, tl.float64 if x_ptr.dtype.element_ty == tl.float64 else tl.float32)
     for _ in range(steps):
         mask_k = offs_k < left_over
         inside = is_inside(h[:, None] + r[None, :], w[:, None] + s[None, :], IN_H, IN_W)
         mask_x = inside & mask_m[None, :] & mask_k[:, None]
-        x = tl.load(x_ptr + (corner[:, None] + shift[None, :]), mask=mask_x, other=0.0)  # [BLOCK_K, BLOCK_M]
+        x_rows = x_ptr + corner * C_UNIT
+        x = tl.load(x_rows[:, None] + shift[None, :], mask=mask_x, other=0.0)  # [BLOCK_K, BLOCK_M]
         g = tl.load(g_ptrs, mask=mask_k[:, None] & mask_n[None, :], other=0.0)  # [BLOCK_K, BLOCK_N]
-        acc = tl.dot(tl.trans(x), g, acc, input_precision=INPUT_PRECISION, out_dtype=acc.dtype)
+        if TURNED:
+            acc = tl.dot(tl.trans(g), x, acc, input_precision=INPUT_PRECISION, out_dtype=acc.dtype)
+        else:
+            acc = tl.dot(tl.trans(x), g, acc, input_precision=INPUT_PRECISION, out_dtype=acc.dtype)
         g_ptrs += BLOCK_K * (N * G)
         left_over -= BLOCK_K
         w += step_w
@@ -87,9 +92,10 @@ def kernel_gradient_kernel(
         over = h >= end_h - top
         h -= tl.where(over, end_h, 0)
         corner += tl.where(over, carry_h, 0)
+    dW = tl.trans(acc) if TURNED else acc
     rows = (split * R * S * C + offs_m).to(tl.int64)
     partial_ptrs = partial_ptr + rows[:, None] * (N * G) + (group * N + offs_n)[None, :]
-    tl.store(partial_ptrs, acc.to(partial_ptr.dtype.element_ty), mask=mask_m[:, None] & mask_n[None, :])
+    tl.store(partial_ptrs, dW.to(partial_ptr.dtype.element_ty), mask=mask_m[:, None] & mask_n[None, :])
 
 
 def kernel_gradient(
@@ -101,7 +107,7 @@ def kernel_gradient(
     dilation: Pair,
     groups: int,
     precision: str,
-    configuration: TileConfiguration | None = None,
+    configuration: GemmConfiguration | None = None,
 ) -> Tensor:
     """[kh, kw, C / groups, F]: the gradient by the kernel, g being that by the result; both contiguous."""
     (batch, height, width, channels), (_, rows, columns, filters) = x.shape, g.shape
@@ -111,17 +117,17 @@ def kernel_gradient(
     if not pixels or not patch * filters:
         return x.new_zeros(shape)
     chosen = configuration or choose_gradient_configuration(patch, outer, kind_of(x.dtype, precision), architecture())
-    tiles = triton.cdiv(patch, chosen.block_m) * triton.cdiv(outer, chosen.block_n)
+    count = tiles(chosen, patch, outer)
     blocks = triton.cdiv(pixels, chosen.block_k)
     # Offsets from a program's first image are 32 bits wide: no program goes through more than 2^29 elements.
-    splits, steps = splits_of(tiles * groups, blocks, sm_count(), triton.cdiv(x.numel(), 1 << 29))
+    splits, steps = splits_of(count * groups, blocks, sm_count(), triton.cdiv(x.numel(), 1 << 29))
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     partial = x.new_empty((splits, *shape), dtype=x.dtype if splits == 1 else wide)
     item = x.element_size()
     c_unit, n_unit = math.gcd(inner, 16 // item), math.gcd(outer, 16 // item)
     step_i, step_j = divmod(chosen.block_k, columns)
     step_b, step_i = divmod(step_i, rows)
-    kernel_gradient_kernel[(tiles, groups, splits)](
+    kernel_gradient_kernel[(count, groups, splits)](
         partial, x, g,
         batch, height, width, rows, columns, inner // c_unit, outer // n_unit, groups, *window,
         *strides, *dilation, padding[0][0], padding[1][0], steps, step_b, step_i, step_j,

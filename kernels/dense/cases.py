@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 
 import torch
 
 from fastk import config
-from fastk.kernels.dense.configurations import ARCHITECTURES, GemmConfiguration, shipped
+from fastk.kernels.dense.configurations import shipped
 from fastk.kernels.dense.triton_gemm import gemm
+from fastk.kernels.gemm_configurations import ARCHITECTURES, GemmConfiguration
+from fastk.kernels.triton_reduction import bias_gradient
 from fastk.kernels.verify.case import Case
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "tf32": torch.float32}
@@ -22,6 +25,7 @@ EPILOGUES = {
     "gelu dropout": {"activation": "gelu", "rate": 0.1},
 }
 GRADIENTS = {"dx": {"trans_b": True, "bias": False}, "dW": {"trans_a": True, "bias": False}}
+BIAS_GRADIENTS = {"relu": ("relu", 0.0), "gelu dropout": ("gelu", 0.1)}
 SIZE = 1000  # divisible by 8 and not by 16
 
 
@@ -58,8 +62,24 @@ def launch(
         config.set_float32_precision(before)
 
 
+def launch_bias_gradient(dtype: str, rows: int, activation: str, rate: float) -> None:
+    """Launches the derivative of an epilogue over rows x SIZE elements without data."""
+    g = torch.empty(rows, SIZE, dtype=DTYPES[dtype], device="meta")
+    seed = torch.empty(2, dtype=torch.int64, device="meta") if rate else None
+    bias_gradient(g, torch.empty_like(g), activation, seed, rate)
+
+
 def cases() -> Iterator[Case]:
     """Every shipped tile with each dtype and product; the epilogues at the largest tiles of their kernel."""
+    for dtype in ("bf16", "fp16", "fp32"):
+        for (name, flags), rows in itertools.product(BIAS_GRADIENTS.items(), (128, 4096)):
+            yield Case(
+                "bias_gradient_kernel",
+                f"{rows} rows {name}",
+                dtype,
+                partial(launch_bias_gradient, dtype, rows, *flags),
+                quick=name == "relu" and rows == 4096,
+            )
     for dtype in DTYPES:
         kind = "half" if dtype in ("bf16", "fp16") else "ieee" if dtype == "fp32" else dtype
         tables = {architecture: shipped(kind, architecture) for architecture in ARCHITECTURES}

@@ -9,7 +9,7 @@ import torch
 
 from fastk.kernels.activation import saves_input
 from fastk.kernels.dense.triton_kernels import dense_backward, dense_forward
-from fastk.kernels.verify.traffic import Least, TrafficCase, moved, product_flops
+from fastk.kernels.verify.traffic import MOST_FLOPS, Least, TrafficCase, moved, product_flops
 
 # Rows, inputs, units, activation, rate: of a small MLP, of a wide one, of a transformer.
 SIZES = ((256, 784, 512, "relu", 0.2), (512, 512, 512, "relu", 0.0), (256, 1024, 1024, "gelu", 0.1))
@@ -34,4 +34,7 @@ def traffic_cases() -> Iterator[TrafficCase]:
             g = torch.ones(M, N, dtype=dtype)
             saved = torch.ones_like(g) if saves_input(activation) else x.new_empty(0)
             needed = [True, True, True]
-            yield TrafficCase(variant, dense_backward, (g, x, kernel, g.clone(), saved, activation, rate, seed, needed))
+            arguments = (g, x, kernel, g.clone(), saved, activation, rate, seed, needed)
+            # K is a side of both products here: 784 takes 7 tiles of 128, and 13 of 64 cost more than they save.
+            padded = 128 * -(-K // 128)
+            yield TrafficCase(variant, dense_backward, arguments, max(MOST_FLOPS, padded / K))

@@ -30,16 +30,10 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from fastk.kernels.activation import saves_input
 from fastk.kernels.activation.triton_kernels import activate
-from fastk.kernels.dense.configurations import (
-    GROUP_M,
-    GemmConfiguration,
-    choose_configuration,
-    kind_of,
-    splits_of,
-    tiles,
-)
+from fastk.kernels.dense.configurations import GROUP_M, choose_configuration
 from fastk.kernels.dropout.philox import threshold
 from fastk.kernels.dropout.triton_kernels import keep_tile
+from fastk.kernels.gemm_configurations import GemmConfiguration, kind_of, splits_of, tiles
 from fastk.kernels.triton_reduction import sum_partials
 from fastk.kernels.triton_runtime import architecture, float32_precision, sm_count
 
@@ -238,7 +232,7 @@ def gemm(
     )
     plain = bias is None and activation in (None, "linear") and seed is None
     count = tiles(chosen, M, N)
-    splits = splits_of(count, triton.cdiv(K, chosen.block_k), sm_count()) if plain else 1
+    splits = splits_of(count, triton.cdiv(K, chosen.block_k), sm_count())[0] if plain else 1
     out = torch.empty((splits, M, N), dtype=torch.float32, device=a.device) if splits > 1 else c
     flags = {
         "TRANS_A": trans_a,

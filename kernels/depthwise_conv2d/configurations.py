@@ -72,9 +72,28 @@ def choose_configuration(
 
 @functools.cache
 def choose_gradient_configuration(window: tuple[int, int], channels: int, itemsize: int) -> StencilConfiguration:
-    """For the gradient by the kernel: as many rows of the window as leave at most 10 sums of 16 bytes a thread."""
+    """For the gradient by the kernel: as many rows of the window as leave at most 10 sums of 16 bytes a thread.
+
+    Of 256 threads, so that a multiprocessor has one row of partial sums, or two.
+    """
     block_c, block_p, num_warps = threads(channels, itemsize)
-    return StencilConfiguration(min(window[0], max(1, 10 // window[1])), 4, block_p, block_c, num_warps)
+    return StencilConfiguration(min(window[0], max(1, 10 // window[1])), 4, 2 * block_p, block_c, 2 * num_warps)
+
+
+def share_out(blocks: int, tiles: int, sums: int, processors: int) -> tuple[int, int]:
+    """(chunks, steps): `blocks` of pixels in chunks of `steps`, each a program for every one of `tiles`.
+
+    As few waves of programs, up to 4, as have work for nine tenths of the multiprocessors: each chunk is a row of
+    partial sums, written and read. sums: of a thread; with 56 it has 128 registers or fewer, and two programs fit.
+
+    >>> [share_out(1000, tiles, sums, processors=132) for tiles, sums in ((1, 72), (1, 36), (100, 72))]
+    [(125, 8), (250, 4), (5, 200)]
+    """
+    places = (2 if sums <= 56 else 1) * processors
+    filled = {waves: waves * places // tiles * tiles / (waves * places) for waves in range(1, 5)}
+    waves = next((waves for waves, share in filled.items() if share >= 0.9), max(filled, key=lambda w: filled[w]))
+    steps = -(-blocks // max(1, waves * places // tiles))
+    return -(-blocks // steps), steps
 
 
 def threads(channels: int, itemsize: int) -> tuple[int, int, int]:

@@ -26,6 +26,7 @@ from fastk.kernels.depthwise_conv2d.configurations import (
     StencilConfiguration,
     choose_configuration,
     choose_gradient_configuration,
+    share_out,
 )
 from fastk.kernels.depthwise_conv2d.triton_stencil import stencil_kernel, stencil_kernel_gradient_kernel
 from fastk.kernels.triton_reduction import sum_partials
@@ -158,8 +159,7 @@ def depthwise_kernel_gradient(
     tiles_c, tiles_r = triton.cdiv(filters, chosen.block_c), triton.cdiv(kh, chosen.rows)
     positions = gz.size(0) * gz.size(1) * triton.cdiv(gz.size(2), chosen.columns)
     blocks = triton.cdiv(positions, chosen.block_p)
-    steps = triton.cdiv(blocks, max(1, 8 * sm_count() // (tiles_c * tiles_r)))
-    chunks = triton.cdiv(blocks, steps)
+    chunks, steps = share_out(blocks, tiles_c * tiles_r, chosen.rows * kw * 16 // item, sm_count())
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     partial = x.new_empty((chunks, *kernel.shape), dtype=wide)
     unit = math.gcd(channels, 16 // item)

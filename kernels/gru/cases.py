@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterator
 import torch
 
 from fastk import config
-from fastk.kernels.gru.configurations import SEQUENCE, STEP, Configuration, SequenceConfiguration
+from fastk.kernels.gru.configurations import (
+    COOPERATIVE,
+    SEQUENCE,
+    STEP,
+    Configuration,
+    CooperativeConfiguration,
+    Problem,
+    SequenceConfiguration,
+)
 from fastk.kernels.gru.triton_kernels import gru_backward, gru_forward
 from fastk.kernels.verify.case import Case
 
@@ -20,10 +28,10 @@ def cases() -> Iterator[Case]:
     quick = {"bf16": ((), ("before",)), "tf32x3": ((),)}
     for dtype in (*_TYPES, *_PRECISIONS):
         name = "fp32" if dtype == "ieee" else dtype
-        for form, configuration, units in _configurations(dtype):
+        for form, configuration, units, architectures in _configurations(dtype):
             tiles = " ".join(f"{key}={value}" for key, value in vars(configuration).items())
             for flags in _flags(dtype, configuration):
-                usual = configuration in (SEQUENCE[128], STEP[_size(dtype)][-1])
+                usual = configuration in (SEQUENCE[128], COOPERATIVE[_size(dtype)][0], STEP[_size(dtype)][-1])
                 halves = ("", "_reset") if form == "step" and "before" in flags else ("",)
                 for half, (direction, launch) in ((h, d) for h in halves for d in _DIRECTIONS.items()):
                     yield Case(
@@ -34,12 +42,15 @@ def cases() -> Iterator[Case]:
                         # HGMMA takes tiles of 64 rows, which only large batches fill.
                         tensor_cores=form == "step" and configuration.block_b == 64 and len(flags) < 2,
                         wide=_wide(configuration, units),
+                        architectures=architectures,
                         quick=usual and flags in quick.get(dtype, ()),
                     )
 
 
 def _wide(configuration: Configuration, units: int) -> bool:
     """Whether a thread has 128 bits of each tile: not so where the tiles are small and the warps many."""
+    if isinstance(configuration, CooperativeConfiguration):
+        return False
     return units > 64 if isinstance(configuration, SequenceConfiguration) else configuration.block_b >= 32
 
 
@@ -47,12 +58,27 @@ def _size(dtype: str) -> int:
     return 2 if dtype in _TYPES else 4
 
 
-def _configurations(dtype: str) -> Iterator[tuple[str, Configuration, int]]:
+def _configurations(dtype: str) -> Iterator[tuple[str, Configuration, int, tuple[int, ...]]]:
+    everywhere = (80, 90, 100)
     narrow = dtype in _TYPES
     for limit, configuration in SEQUENCE.items():
-        yield "sequence", configuration, limit - 8 if narrow or limit < 64 else 56
+        yield "sequence", configuration, limit - 8 if narrow or limit < 64 else 56, everywhere
+    for configuration in COOPERATIVE[_size(dtype)]:
+        left = everywhere
+        for units in (1000, 504, 248):  # the most that fit, and of the usual configuration also half of that
+            fitting = tuple(a for a in left if _fits(configuration, units, dtype, a))
+            if units < 1000 or configuration != COOPERATIVE[_size(dtype)][0]:
+                left = tuple(a for a in left if a not in fitting)
+            if fitting:
+                yield "cooperative", configuration, units, fitting
     for configuration in STEP[_size(dtype)]:
-        yield "step", configuration, 1000
+        yield "step", configuration, 1000, everywhere
+
+
+def _fits(configuration: CooperativeConfiguration, units: int, dtype: str, architecture: int) -> bool:
+    kind, precision = _TYPES.get(dtype, torch.float32), None if dtype in _TYPES else dtype
+    problem = Problem(configuration.block_b, _STEPS, units, 3, kind, precision, 0, architecture, 108)
+    return configuration.why_invalid(problem) is None
 
 
 def _flags(dtype: str, configuration: Configuration) -> Iterator[tuple[str, ...]]:
@@ -60,6 +86,8 @@ def _flags(dtype: str, configuration: Configuration) -> Iterator[tuple[str, ...]
         yield place
         if dtype in ("bf16", "tf32x3"):
             yield (*place, "mask", "state", "reverse", "dropout", "biases")
+            if isinstance(configuration, CooperativeConfiguration):
+                yield (*place, "mask", "state", "reverse", "factor", "biases")
     if dtype == "bf16" and configuration in (SEQUENCE[128], STEP[2][-1]):
         yield ("gelu",)
 
@@ -94,7 +122,8 @@ class _Sizes:
         self.bias = bias if "biases" in flags else None
         self.state = empty(_BATCH, units) if "state" in flags else None
         self.mask = empty(_BATCH, _STEPS).bool() if "mask" in flags else None
-        self.factors = empty(3, _BATCH, units) if "dropout" in flags else None
+        each = empty(3, _BATCH, units) if "dropout" in flags else None
+        self.factors = empty(_BATCH, units) if "factor" in flags else each
         self.sequence, self.gates = empty(_BATCH, _STEPS, units), empty(_BATCH, _STEPS, 3 * units)
         self.activations = ("gelu", "hard_sigmoid") if "gelu" in flags else ("tanh", "sigmoid")
         self.reverse = "reverse" in flags

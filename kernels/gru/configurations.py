@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastk.kernels.recurrence_configurations import Problem, StepConfiguration
+from fastk.kernels import recurrence_configurations as shared
+from fastk.kernels.recurrence_configurations import Configuration, Problem, SequenceConfiguration, StepConfiguration
 
 
 @dataclass(frozen=True)
-class SequenceConfiguration:
-    """All steps in one launch, `block_b` sequences a program."""
+class CooperativeConfiguration(shared.CooperativeConfiguration):
+    """The sum of each gate is split among the warps."""
 
-    block_b: int
-    num_warps: int
+    def terms(self, problem: Problem) -> int:
+        """The units."""
+        return problem.padded
 
-    def why_invalid(self, problem: Problem) -> str | None:
-        """None, or why it cannot be launched."""
-        if problem.units == 0:
-            return "there are no units"
-        needed = (problem.padded + 2 * self.block_b) * 3 * problem.padded * problem.operand_bytes  # R; a step's gates
-        if needed > problem.shared_memory:
-            return f"R of {problem.units} units and a step take {needed} bytes of shared memory"
-        return None
+    def exchanged(self, problem: Problem) -> int:
+        """A chunk of h of each part, or the parts' sums."""
+        return self.num_warps * self.block_b * max(self.chunk * problem.operand_bytes, self.block_n * 4)
 
+    def fits_registers(self, problem: Problem) -> bool:
+        """Which of the compiled kernels have no spills."""
+        if problem.precision == "ieee":  # products without tensor cores are unrolled
+            return False
+        if problem.precision == "tf32x3":  # operands are split in two
+            return self.block_b * problem.padded <= 2**13
+        return problem.padded <= 2048 // problem.dtype.itemsize
 
-Configuration = SequenceConfiguration | StepConfiguration
 
 SEQUENCE = {32: SequenceConfiguration(16, 4), 128: SequenceConfiguration(16, 8)}  # up to so many units
+COOPERATIVE = {
+    2: (CooperativeConfiguration(16, 16, 32, 8), CooperativeConfiguration(32, 16, 32, 8)),
+    4: (CooperativeConfiguration(16, 16, 16, 8), CooperativeConfiguration(32, 16, 16, 8)),
+}  # by the bytes of an element
 STEP = {
     2: (
         StepConfiguration(16, 32, 64, 4, 3),
@@ -34,14 +41,10 @@ STEP = {
         StepConfiguration(64, 32, 64, 4, 3),
     ),
     4: (StepConfiguration(16, 32, 32, 4, 3), StepConfiguration(32, 32, 16, 4, 3)),
-}  # by the bytes of an element
+}  # likewise
 
 
 def choose_configuration(problem: Problem) -> Configuration:
-    """All steps in one launch where R fits in a program, else a launch a step with tiles as tall as the batch."""
-    if problem.steps > 1:
-        sequence = next((known for units, known in SEQUENCE.items() if problem.units <= units), None)
-        if sequence is not None and sequence.why_invalid(problem) is None:
-            return sequence
-    tiles = STEP[min(4, problem.dtype.itemsize)]
-    return next((known for known in tiles if problem.batch <= known.block_b), tiles[-1])
+    """See `recurrence_configurations.choose`."""
+    size = min(4, problem.dtype.itemsize)
+    return shared.choose(problem, SEQUENCE, COOPERATIVE[size], STEP[size])

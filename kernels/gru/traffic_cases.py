@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from fastk.kernels.gru.configurations import COOPERATIVE
 from fastk.kernels.gru.triton_kernels import gru_backward, gru_forward
 from fastk.kernels.verify.traffic import Least, TrafficCase, moved, product_flops
 
@@ -21,15 +22,16 @@ def least(name: str, arguments: tuple, results: Any) -> Least:
 
 
 def traffic_cases() -> Iterator[TrafficCase]:
-    """64 and 128 units over 8 steps."""
+    """64 and 128 units over 8 steps; 256 over 4 with programs that wait, whose 16 are more than the interpreter has."""
     for dtype in (torch.bfloat16, torch.float32):
-        for B, T, inputs, H in ((64, 8, 32, 64), (64, 8, 64, 128)):
+        waiting = COOPERATIVE[dtype.itemsize][0]
+        for B, T, inputs, H, form in ((64, 8, 32, 64, None), (64, 8, 64, 128, None), (16, 4, 32, 256, waiting)):
             x, kernel = torch.zeros(B, T, inputs, dtype=dtype), torch.zeros(inputs, 3 * H, dtype=dtype)
             recurrent, bias = torch.zeros(H, 3 * H, dtype=dtype), torch.zeros(2, 3 * H, dtype=dtype)
             variant = f"{B}x{T}x{inputs} {H} units {str(dtype)[6:]}"
             forward = (x, kernel, recurrent, bias, None, None, *ACTIVATIONS, None, None, False, True, False, True)
-            yield TrafficCase(variant, gru_forward, forward)
+            yield TrafficCase(variant, gru_forward, (*forward, form))
             saved = gru_forward(*forward)[2:]
             g = torch.zeros(B, T, H, dtype=dtype)
             backward = (g, None, x, kernel, recurrent, None, *saved, *ACTIVATIONS, None, None, False, False, False)
-            yield TrafficCase(variant, gru_backward, (*backward, [True, True, True, True, False]))
+            yield TrafficCase(variant, gru_backward, (*backward, [True, True, True, True, False], form))

@@ -19,24 +19,23 @@ from torch import Tensor
 
 from fastk.kernels.gru.configurations import (
     Configuration,
+    CooperativeConfiguration,
     SequenceConfiguration,
     StepConfiguration,
     choose_configuration,
 )
+from fastk.kernels.gru.triton_cooperative import cooperative_backward, cooperative_forward
 from fastk.kernels.gru.triton_sequence import sequence_backward, sequence_forward
 from fastk.kernels.gru.triton_step import step_backward, step_forward
-from fastk.kernels.recurrence_configurations import Problem
 from fastk.kernels.recurrence_triton import (
     Scan,
-    gate_factors,
-    precision,
+    problem,
     project,
     projection_gradients,
     recurrent_gradient,
     shown_outputs,
 )
 from fastk.kernels.recurrence_triton import supports as supports  # asked by dispatch
-from fastk.kernels.triton_runtime import architecture, sm_count
 
 
 def gru_forward(
@@ -66,7 +65,7 @@ def gru_forward(
     inner, previous = (x.new_empty((batch, steps, units) if save else 0) for _ in range(2))
     shown = shown_outputs(mask, h_0 is not None, zero_output_for_mask)
     scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
-    chosen = configuration or _choose(x, units, recurrent_dropout_mask)
+    chosen = configuration or choose_configuration(problem(x, recurrent_kernel, recurrent_dropout_mask))
     run = _FORWARD[type(chosen)]
     results = outputs if return_sequences else None, gates, inner if save else None, previous if save else None
     h = run(scan, reset_after, *results, inner_bias, h_0, chosen) if batch else x.new_empty(0, units)
@@ -98,7 +97,7 @@ def gru_backward(
     batch, _, units = previous.shape
     shown = shown_outputs(mask, has_state, zero_output_for_mask)
     scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
-    chosen = configuration or _choose(x, units, recurrent_dropout_mask)
+    chosen = configuration or choose_configuration(problem(x, recurrent_kernel, recurrent_dropout_mask))
     run = _BACKWARD[type(chosen)]
     grads = (None if g is None else g.contiguous() for g in (g_outputs, g_h))
     dz, du = torch.empty_like(gates), torch.empty_like(inner) if reset_after else inner
@@ -139,14 +138,16 @@ def _recurrent_gradient(
     return torch.cat([recurrent_gradient(*part) for part in parts], 1)
 
 
-def _choose(x: Tensor, units: int, factors: Tensor | None) -> Configuration:
-    batch, steps, _ = x.shape
-    flags = precision(x.dtype), gate_factors(factors)
-    return choose_configuration(Problem(batch, steps, units, x.dtype, *flags, architecture(), sm_count()))
-
-
 gru_cell_forward = gru_forward  # a single step is a sequence of one
 
 
-_FORWARD = {SequenceConfiguration: sequence_forward, StepConfiguration: step_forward}
-_BACKWARD = {SequenceConfiguration: sequence_backward, StepConfiguration: step_backward}
+_FORWARD = {
+    SequenceConfiguration: sequence_forward,
+    CooperativeConfiguration: cooperative_forward,
+    StepConfiguration: step_forward,
+}
+_BACKWARD = {
+    SequenceConfiguration: sequence_backward,
+    CooperativeConfiguration: cooperative_backward,
+    StepConfiguration: step_backward,
+}

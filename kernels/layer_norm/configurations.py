@@ -30,18 +30,36 @@ def _of(elements: int, BLOCK_N: int) -> RowConfiguration:
 
 
 _WIDTHS = tuple(1 << power for power in range(4, 14))
-# 512 elements are a warp's, for few rows; 2048, four warps, have enough bytes under way for many.
-SHIPPED = tuple(dict.fromkeys(_of(elements, width) for width in _WIDTHS for elements in (512, 2048)))
+# 512 elements are a warp's, for few rows; of many rows eight warps share gamma, beta and the sums of their gradients.
+SHIPPED = tuple(dict.fromkeys(_of(elements, width) for width in _WIDTHS for elements in (512, 4096)))
+# Warps that a multiprocessor has of each kernel: with 80 and 128 registers a thread, which is what they need.
+FORWARD_WARPS, BACKWARD_WARPS = 24, 16
 
 
 def choose_configuration(M: int, N: int, processors: int) -> RowConfiguration:
-    """The narrowest tile that holds a row; of 2048 elements where two programs for each multiprocessor remain."""
+    """The narrowest tile that holds a row; of 4096 elements where two programs for each multiprocessor remain."""
     width = max(16, 1 << (N - 1).bit_length())
-    large = _of(2048, width)
+    large = _of(4096, width)
     return large if 2 * processors * large.BLOCK_M <= M else _of(512, width)
 
 
-def programs_of_backward(M: int, configuration: RowConfiguration, processors: int) -> int:
-    """How many programs share the rows: 16 warps a multiprocessor, so that partial sums of dgamma stay few."""
-    resident = max(1, 16 // configuration.num_warps) * processors
-    return max(1, min(resident, -(-M // configuration.BLOCK_M)))
+def share_out(M: int, configuration: RowConfiguration, warps: int, processors: int) -> tuple[int, int]:
+    """(programs, blocks of rows for each): no more programs than are under way at once, of `warps` a multiprocessor.
+
+    >>> share_out(65536, RowConfiguration(4, 1024, 8), warps=16, processors=132)
+    (261, 63)
+    """
+    blocks = -(-M // configuration.BLOCK_M)
+    resident = max(1, warps // configuration.num_warps) * processors
+    steps = -(-blocks // min(blocks, resident))
+    return -(-blocks // steps), steps
+
+
+def registers(configuration: RowConfiguration, warps: int) -> int:
+    """How many a thread may have for `warps` to be on a multiprocessor at once; ptxas itself may aim lower, and spill.
+
+    >>> registers(RowConfiguration(4, 1024, 8), warps=24), registers(RowConfiguration(1, 8192, 16), warps=24)
+    (80, 128)
+    """
+    resident = max(1, warps // configuration.num_warps) * configuration.num_warps
+    return 65536 // (32 * resident) // 8 * 8

@@ -13,7 +13,7 @@ from fastk.kernels.verify.traffic import TrafficCase
 def traffic_cases() -> Iterator[TrafficCase]:
     """Rows of a size divisible by 8 and not by 16, and of a prime."""
     for dtype in (torch.bfloat16, torch.float32):
-        for M, N in ((1024, 1000), (2048, 257)):
+        for M, N in ((4096, 1000), (4096, 257)):
             x, gamma = torch.ones(M, N, dtype=dtype), torch.ones(N, dtype=dtype)
             mean, r = torch.ones(M), torch.ones(M)
             variant = f"{M}x{N} {str(dtype)[6:]}"

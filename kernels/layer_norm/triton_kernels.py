@@ -8,11 +8,12 @@ r"""Layer normalisation in Triton, over the last axes: rows x[m, :] of N element
                 dgamma[n] = sum_m g xhat,  dbeta[n] = sum_m g
 
 x is read once: a program holds whole rows in registers, so that the variance is a true second pass over them and a
-large mean costs no digits. Saved are x, mean and r, 8 bytes a row. Backward reads g and x once; each program adds up
-dgamma and dbeta over its own rows, and a second launch adds the programs' sums in a fixed order: the same bits in every
-run, without atomics.
+large mean costs no digits. Saved are x, mean and r, 8 bytes a row. Programs stay on their multiprocessor and walk down
+the rows with gamma and beta in registers, while the next rows are copied to shared memory. Backward reads g and x once;
+each program adds up dgamma and dbeta over its own rows, and a second launch adds the programs' sums in a fixed order:
+the same bits in every run, without atomics.
 
-Least bytes: forward x and y; backward g, x and dx; gamma and beta stay in the L2.
+Least bytes: forward x and y; backward g, x and dx.
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ from torch import Tensor
 
 from fastk.kernels.activation.triton_kernels import compute_type
 from fastk.kernels.layer_norm.configurations import (
+    BACKWARD_WARPS,
+    FORWARD_WARPS,
     LONGEST_ROW,
     RowConfiguration,
     choose_configuration,
-    programs_of_backward,
+    registers,
+    share_out,
 )
 from fastk.kernels.triton_reduction import sum_partials
 from fastk.kernels.triton_runtime import INTERPRETED, sm_count
@@ -38,34 +42,41 @@ from fastk.kernels.triton_runtime import INTERPRETED, sm_count
 
 @triton.jit
 def layer_norm_forward_kernel(
-    y_ptr, mean_ptr, r_ptr, x_ptr, gamma_ptr, beta_ptr, epsilon, M, N_UNITS,
-    N_UNIT: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    y_ptr, mean_ptr, r_ptr, x_ptr, gamma_ptr, beta_ptr, epsilon, M, N_UNITS, steps,
+    N_UNIT: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """y, mean and r of BLOCK_M rows."""
+    """y, mean and r of `steps` blocks of rows."""
     N = N_UNITS * N_UNIT
-    offs_m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     offs_n = tl.arange(0, BLOCK_N)
-    offs = offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
-    mask_m, mask_n = offs_m < M, offs_n < N
-    mask = mask_m[:, None] & mask_n[None, :]
-    x = compute_type(tl.load(x_ptr + offs, mask=mask, other=0.0))  # [BLOCK_M, BLOCK_N]
-    mean = tl.sum(x, 1) / N
-    centered = tl.where(mask, x - mean[:, None], 0.0)
-    r = 1.0 / tl.sqrt(tl.sum(centered * centered, 1) / N + epsilon)
-    y = centered * r[:, None]
+    mask_n = offs_n < N
     if gamma_ptr is not None:
-        y *= compute_type(tl.load(gamma_ptr + offs_n, mask=mask_n, other=0.0))[None, :]  # [BLOCK_N]
+        gamma = compute_type(tl.load(gamma_ptr + offs_n, mask=mask_n, other=0.0))[None, :]  # [1, BLOCK_N]
     if beta_ptr is not None:
-        y += compute_type(tl.load(beta_ptr + offs_n, mask=mask_n, other=0.0))[None, :]  # [BLOCK_N]
-    tl.store(y_ptr + offs, y.to(y_ptr.dtype.element_ty), mask=mask)
-    tl.store(mean_ptr + offs_m, mean, mask=mask_m)
-    tl.store(r_ptr + offs_m, r, mask=mask_m)
+        beta = compute_type(tl.load(beta_ptr + offs_n, mask=mask_n, other=0.0))[None, :]  # [1, BLOCK_N]
+    for step in tl.range(steps, num_stages=STAGES):
+        offs_m = (tl.program_id(0) * steps + step) * BLOCK_M + tl.arange(0, BLOCK_M)
+        offs = offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
+        mask_m = offs_m < M
+        mask = mask_m[:, None] & mask_n[None, :]
+        x = compute_type(tl.load(x_ptr + offs, mask=mask, other=0.0))  # [BLOCK_M, BLOCK_N]
+        mean = tl.sum(x, 1) / N
+        centered = tl.where(mask, x - mean[:, None], 0.0)
+        r = 1.0 / tl.sqrt(tl.sum(centered * centered, 1) / N + epsilon)
+        y = centered * r[:, None]
+        if gamma_ptr is not None:
+            y *= gamma
+        if beta_ptr is not None:
+            y += beta
+        tl.store(y_ptr + offs, y.to(y_ptr.dtype.element_ty), mask=mask)
+        tl.store(mean_ptr + offs_m, mean, mask=mask_m)
+        tl.store(r_ptr + offs_m, r, mask=mask_m)
 
 
 @triton.jit
 def layer_norm_backward_kernel(
     dx_ptr, partial_ptr, g_ptr, x_ptr, gamma_ptr, mean_ptr, r_ptr, M, N_UNITS, steps,
     HAS_DX: tl.constexpr, HAS_SUMS: tl.constexpr, N_UNIT: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """dx of `steps` blocks of rows, and in partial[program, 0 and 1, :] their sums for dgamma and dbeta."""
     N = N_UNITS * N_UNIT
@@ -76,7 +87,7 @@ def layer_norm_backward_kernel(
     if HAS_SUMS:
         dgamma = tl.zeros((BLOCK_M, BLOCK_N), partial_ptr.dtype.element_ty)
         dbeta = tl.zeros((BLOCK_M, BLOCK_N), partial_ptr.dtype.element_ty)
-    for step in range(steps):
+    for step in tl.range(steps, num_stages=STAGES):
         offs_m = (tl.program_id(0) * steps + step) * BLOCK_M + tl.arange(0, BLOCK_M)
         offs = offs_m.to(tl.int64)[:, None] * N + offs_n[None, :]
         mask_m = offs_m < M
@@ -116,10 +127,12 @@ def layer_norm_forward(
     mean, r = (x.new_empty(M, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32) for _ in range(2))
     if x.numel():
         chosen = configuration or choose_configuration(M, N, sm_count())
+        programs, steps = share_out(M, chosen, FORWARD_WARPS, sm_count())
         unit = math.gcd(N, 16 // x.element_size())
-        layer_norm_forward_kernel[(triton.cdiv(M, chosen.BLOCK_M),)](
-            y, mean, r, x, _flat(gamma), _flat(beta), epsilon, M, N // unit,
-            N_UNIT=unit, BLOCK_M=chosen.BLOCK_M, BLOCK_N=chosen.BLOCK_N, num_warps=chosen.num_warps,
+        layer_norm_forward_kernel[(programs,)](
+            y, mean, r, x, _flat(gamma), _flat(beta), epsilon, M, N // unit, steps,
+            N_UNIT=unit, BLOCK_M=chosen.BLOCK_M, BLOCK_N=chosen.BLOCK_N, STAGES=_stages(x, unit),
+            num_warps=chosen.num_warps, maxnreg=registers(chosen, FORWARD_WARPS),
         )  # fmt: skip
     return y, mean, r
 
@@ -146,14 +159,13 @@ def layer_norm_backward(
     if not x.numel():
         return dx, mean.new_zeros((2, *sizes) if has_sums else 0)
     chosen = configuration or choose_configuration(M, N, sm_count())
-    blocks = triton.cdiv(M, chosen.BLOCK_M)
-    steps = triton.cdiv(blocks, programs_of_backward(M, chosen, sm_count()))
-    programs = triton.cdiv(blocks, steps)
+    programs, steps = share_out(M, chosen, BACKWARD_WARPS, sm_count())
     partial = mean.new_empty((programs, 2, N) if has_sums else 0)
     unit = math.gcd(N, 16 // x.element_size())
     layer_norm_backward_kernel[(programs,)](
         dx, partial, g, x, _flat(gamma), mean, r, M, N // unit, steps, HAS_DX=has_dx, HAS_SUMS=has_sums,
-        N_UNIT=unit, BLOCK_M=chosen.BLOCK_M, BLOCK_N=chosen.BLOCK_N, num_warps=chosen.num_warps,
+        N_UNIT=unit, BLOCK_M=chosen.BLOCK_M, BLOCK_N=chosen.BLOCK_N, STAGES=_stages(x, unit),
+        num_warps=chosen.num_warps, maxnreg=registers(chosen, BACKWARD_WARPS),
     )  # fmt: skip
     return dx, sum_partials(partial, partial.dtype).view(2, *sizes) if has_sums else partial
 
@@ -175,6 +187,14 @@ def _rows(x: Tensor, axes: Sequence[int]) -> tuple[int, int]:
     """(M, N)."""
     split = x.dim() - len(axes)
     return math.prod(x.shape[:split]), math.prod(x.shape[split:])
+
+
+def _stages(x: Tensor, unit: int) -> int:
+    """2, rows that are computed and rows on their way, where these are copied by 16 bytes; copies by 4 spill.
+
+    With 3, forward of 4096 float32 spills.
+    """
+    return 2 if unit * x.element_size() == 16 else 1
 
 
 def _flat(weights: Tensor | None) -> Tensor | None:

@@ -75,7 +75,7 @@ def _configurations(dtype: str) -> Iterator[tuple[str, Configuration, int]]:
 def _fits(configuration: CooperativeConfiguration, units: int, dtype: str, flags: tuple[str, ...]) -> bool:
     factors, precision = (4 if "dropout" in flags else 0), (None if dtype in _TYPES else dtype)
     kind = _TYPES.get(dtype, torch.float32)
-    return configuration.why_invalid(Problem(_BATCH, _STEPS, units, kind, precision, factors, 90, 132)) is None
+    return configuration.why_invalid(Problem(_BATCH, _STEPS, units, 4, kind, precision, factors, 90, 132)) is None
 
 
 def _flags(dtype: str, configuration: Configuration, units: int) -> Iterator[tuple[str, ...]]:

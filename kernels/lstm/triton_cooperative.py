@@ -31,11 +31,14 @@ from fastk.kernels.recurrence_triton import (
     ALL,
     SEEN,
     Scan,
+    add_parts,
     arrive,
     first_unmasked,
     is_shown,
     load_keep,
+    load_parts,
     load_state,
+    slot_of,
     step_at,
     wait,
 )
@@ -85,17 +88,13 @@ def lstm_cooperative_forward_kernel(
     exchange = previous_ptr + offs_b.to(tl.int64)[:, None] * (slots * H)
     dtype: tl.constexpr = gates_ptr.dtype.element_ty
 
+    share: tl.constexpr = BLOCK_K * 4 // PARTS
     if FACTORS == 4:
         gate, offs_p = parts_of_gates(BLOCK_K, CHUNK, PARTS)
         state_p = offs_b.to(tl.int64)[None, :, None] * H + offs_p[:, None, :]
         factors = factors_ptr + gate[:, :, None] * (tl.cast(B, tl.int64) * H) + state_p
-        slices = ()
-        for k in tl.static_range(0, BLOCK_K * 4 // PARTS, CHUNK):
-            part = (
-                recurrent_kernel_ptr + (offs_p + k)[:, :, None] * (4 * H) + gate[:, :, None] * H + offs_n[None, None, :]
-            )
-            mask_p = (offs_p + k < H)[:, :, None] & mask_n[None, None, :]
-            slices += (tl.load(part, mask=mask_p, other=0.0),)  # [PARTS, CHUNK, BLOCK_N]
+        columns = recurrent_kernel_ptr + offs_p[:, :, None] * (4 * H) + gate[:, :, None] * H + offs_n[None, None, :]
+        slices = load_parts(columns, 4 * H, offs_p, mask_n, H, share, CHUNK)
     else:
         column, unit = gate_columns(tl.program_id(1) * BLOCK_N, H, BLOCK_N)
         wide: tl.constexpr = PARTS * CHUNK if PARTS * CHUNK < BLOCK_K else BLOCK_K
@@ -125,12 +124,8 @@ def lstm_cooperative_forward_kernel(
         wait(counter_ptr, (t + 1) * programs)
         if FACTORS == 4:
             p = tl.zeros([PARTS, BLOCK_B, BLOCK_N], ACCUMULATOR)
-            for chunk in tl.static_range(BLOCK_K * 4 // PARTS // CHUNK):
-                inside_p = mask_b[None, :, None] & (offs_p + chunk * CHUNK < H)[:, None, :]
-                arrived = exchange[None, :, :] + slot * H + (offs_p + chunk * CHUNK)[:, None, :]
-                a = tl.load(arrived, mask=inside_p, other=0.0, cache_modifier=".cg")  # [PARTS, BLOCK_B, CHUNK]
-                a = (a * tl.load(factors + chunk * CHUNK, mask=inside_p, other=0.0)).to(dtype)
-                p = tl.dot(a, slices[chunk], p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+            arrived = exchange[None, :, :] + slot * H + offs_p[:, None, :]
+            (p,) = add_parts((p,), arrived, factors, (slices,), offs_p, mask_b, H, PRECISION, share, CHUNK)
             p = sums_of_parts(p, BLOCK_B, BLOCK_N, PARTS)
         else:
             p = tl.zeros([BLOCK_B, 4 * BLOCK_N], ACCUMULATOR)
@@ -179,12 +174,6 @@ def sums_of_parts(p, BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr, PARTS: tl.con
     return p.permute(1, 0, 2).reshape(BLOCK_B, 4 * BLOCK_N)
 
 
-@triton.jit
-def slot_of(t, T, slots, REVERSE: tl.constexpr):
-    """Where h before step t is exchanged: at the step's place if there is one for each, else in turns."""
-    return tl.where(slots == T, step_at(t, T, REVERSE), t % 2)
-
-
 @triton.jit(do_not_specialize=["B", "T"])
 def lstm_cooperative_backward_kernel(
     dz_ptr,
@@ -230,11 +219,9 @@ def lstm_cooperative_backward_kernel(
     exchange = dz_ptr + rows[None, :, None] * (4 * H) + (gate * H + offs_k)[:, None, :]
     dtype: tl.constexpr = gates_ptr.dtype.element_ty
 
-    slices = ()
-    for k in tl.static_range(0, BLOCK_K * 4 // PARTS, CHUNK):
-        r_rows = recurrent_kernel_ptr + (gate * H + offs_k + k)[:, :, None] + offs_n[None, None, :] * (4 * H)
-        mask_k = (offs_k + k < H)[:, :, None] & mask_n[None, None, :]
-        slices += (tl.load(r_rows, mask=mask_k, other=0.0),)  # transposed, [PARTS, CHUNK, BLOCK_N]
+    share: tl.constexpr = BLOCK_K * 4 // PARTS
+    r_rows = recurrent_kernel_ptr + (gate * H + offs_k)[:, :, None] + offs_n[None, None, :] * (4 * H)  # transposed
+    slices = load_parts(r_rows, 1, offs_k, mask_n, H, share, CHUNK)
     dh = load_state(g_h_ptr, state, inside, ACCUMULATOR)
     dc = load_state(g_c_ptr, state, inside, ACCUMULATOR)
     c_0 = load_state(c_0_ptr, state, inside, dtype)
@@ -284,11 +271,8 @@ def lstm_cooperative_backward_kernel(
         keep_ahead = load_keep(mask_ptr, rows, mask_b & (t > 0), ahead)
         wait(counter_ptr, (taken + 1) * programs)
         p = tl.zeros([PARTS, BLOCK_B, BLOCK_N], ACCUMULATOR)
-        for chunk in tl.static_range(BLOCK_K * 4 // PARTS // CHUNK):
-            inside_k = mask_b[None, :, None] & (offs_k + chunk * CHUNK < H)[:, None, :]
-            arrived = exchange + step * (4 * H) + chunk * CHUNK
-            a = tl.load(arrived, mask=inside_k, other=0.0, cache_modifier=".cg")  # [PARTS, BLOCK_B, CHUNK]
-            p = tl.dot(a, slices[chunk], p, input_precision=PRECISION, out_dtype=ACCUMULATOR)
+        arrived = exchange + step * (4 * H)
+        (p,) = add_parts((p,), arrived, None, (slices,), offs_k, mask_b, H, PRECISION, share, CHUNK)
         p_i, p_f, p_c, p_o = split_gates(sums_of_parts(p, BLOCK_B, BLOCK_N, PARTS), BLOCK_B, BLOCK_N)
         if FACTORS == 4:
             p = p_i * m_i + p_f * m_f + p_c * m_c + p_o * m_o

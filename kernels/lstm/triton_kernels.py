@@ -19,7 +19,6 @@ from torch import Tensor
 from fastk.kernels.lstm.configurations import (
     Configuration,
     CooperativeConfiguration,
-    Problem,
     SequenceConfiguration,
     StepConfiguration,
     choose_configuration,
@@ -29,15 +28,13 @@ from fastk.kernels.lstm.triton_sequence import sequence_backward, sequence_forwa
 from fastk.kernels.lstm.triton_step import step_backward, step_forward
 from fastk.kernels.recurrence_triton import (
     Scan,
-    gate_factors,
-    precision,
+    problem,
     project,
     projection_gradients,
     recurrent_gradient,
     shown_outputs,
 )
 from fastk.kernels.recurrence_triton import supports as supports  # asked by dispatch
-from fastk.kernels.triton_runtime import architecture, sm_count
 
 
 def lstm_forward(
@@ -66,7 +63,7 @@ def lstm_forward(
     cells, previous = (x.new_empty((batch, steps, units) if save else 0) for _ in range(2))
     shown = shown_outputs(mask, h_0 is not None, zero_output_for_mask)
     scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
-    chosen = configuration or _choose(x, units, recurrent_dropout_mask)
+    chosen = configuration or choose_configuration(problem(x, recurrent_kernel, recurrent_dropout_mask))
     run = _FORWARD[type(chosen)]
     results = outputs if return_sequences else None, gates, cells if save else None, previous if save else None
     if batch:
@@ -101,7 +98,7 @@ def lstm_backward(
     batch, _, units = cells.shape
     shown = shown_outputs(mask, c_0 is not None, zero_output_for_mask)
     scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
-    chosen = configuration or _choose(x, units, recurrent_dropout_mask)
+    chosen = configuration or choose_configuration(problem(x, recurrent_kernel, recurrent_dropout_mask))
     run = _BACKWARD[type(chosen)]
     grads = (None if g is None else g.contiguous() for g in (g_outputs, g_h, g_c))
     dz = torch.empty_like(gates)
@@ -113,12 +110,6 @@ def lstm_backward(
     drecurrent = recurrent_gradient(dz, previous, recurrent_dropout_mask) if needed[2] else x.new_empty(0)
     states = (d if need else x.new_empty(0) for d, need in zip((dh_0, dc_0), needed[4:], strict=True))
     return dx, dkernel, drecurrent, dbias, *states
-
-
-def _choose(x: Tensor, units: int, factors: Tensor | None) -> Configuration:
-    batch, steps, _ = x.shape
-    flags = precision(x.dtype), gate_factors(factors)
-    return choose_configuration(Problem(batch, steps, units, x.dtype, *flags, architecture(), sm_count()))
 
 
 lstm_cell_forward = lstm_forward  # a single step is a sequence of one

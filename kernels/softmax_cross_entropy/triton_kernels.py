@@ -68,12 +68,11 @@ def _targets(
 
 @triton.jit
 def _store_gradient(
-    dx_ptr, dlabels_ptr, x, labels_ptr, label, ignored, valid, offs_m, mask_m, offs_c, class_units,
+    dx_ptr, dlabels_ptr, x, q, ignored, valid, offs_m, mask_m, offs_c, class_units,
     maximum, log_total, weight_sum, g,
     SPARSE: tl.constexpr, SMOOTHING: tl.constexpr, VEC: tl.constexpr,
 ):  # fmt: skip
     """dx and, unless it is None, dlabels of a block of x."""
-    q = _targets(labels_ptr, label, offs_m, mask_m, offs_c, class_units, SPARSE, SMOOTHING, VEC, x.dtype)
     log_p = (x - maximum[:, None]) - log_total[:, None]
     if SPARSE:
         dx = (tl.exp(log_p) - q) * tl.where(valid, g, float("nan"))[:, None]
@@ -93,11 +92,12 @@ def _block(
     x_ptr, labels_ptr, label, offs_m, mask_m, offs_c, class_units, maximum, total, weighted, weight_sum, picked,
     SPARSE: tl.constexpr, SMOOTHING: tl.constexpr, VEC: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """The block's x, and m, T, A, W, P with it; see the top."""
+    """The block's x, w, and m, T, A, W, P with it; see the top."""
     ptrs, mask = _rows(x_ptr, offs_m, mask_m, offs_c, class_units, VEC)
     x = tl.load(ptrs, mask=mask, other=float("-inf")).to(ACC)  # [BLOCK_M, BLOCK_C]
     larger = tl.maximum(maximum, tl.max(x, 1))
     total = total * tl.exp(maximum - larger) + tl.sum(tl.exp(x - larger[:, None]), 1)
+    w = x
     if SPARSE:
         picked += tl.sum(tl.where(label[:, None] == offs_c[None, :], x, 0.0), 1)
     if not SPARSE or SMOOTHING != 0:
@@ -108,7 +108,7 @@ def _block(
         distances = tl.where(mask, w * (x - larger[:, None]), 0.0)
         weighted += weight_sum * (maximum - larger) + tl.sum(distances, 1)
         weight_sum += tl.sum(w, 1)
-    return x, larger, total, weighted, weight_sum, picked
+    return x, w, larger, total, weighted, weight_sum, picked
 
 
 @triton.jit
@@ -133,13 +133,13 @@ def softmax_cross_entropy_forward_kernel(
     weight_sum = tl.zeros([BLOCK_M], ACC)
     picked = tl.zeros([BLOCK_M], ACC)
     if ONE_BLOCK:
-        x, maximum, total, weighted, weight_sum, picked = _block(
+        x, q, maximum, total, weighted, weight_sum, picked = _block(
             x_ptr, labels_ptr, label, offs_m, mask_m, offs_c, class_units,
             maximum, total, weighted, weight_sum, picked, SPARSE, SMOOTHING, VEC, ACC,
         )  # fmt: skip
     else:
         for start in range(0, classes, BLOCK_C):
-            _, maximum, total, weighted, weight_sum, picked = _block(
+            _, _, maximum, total, weighted, weight_sum, picked = _block(
                 x_ptr, labels_ptr, label, offs_m, mask_m, start + offs_c, class_units,
                 maximum, total, weighted, weight_sum, picked, SPARSE, SMOOTHING, VEC, ACC,
             )  # fmt: skip
@@ -157,16 +157,21 @@ def softmax_cross_entropy_forward_kernel(
     if dx_ptr is not None:
         g = tl.load(g_ptr + offs_m * stride_g, mask=mask_m, other=0.0).to(ACC)
         if ONE_BLOCK:
+            if SPARSE:
+                q = _targets(labels_ptr, label, offs_m, mask_m, offs_c, class_units, True, SMOOTHING, VEC, ACC)
             _store_gradient(
-                dx_ptr, None, x, labels_ptr, label, ignored, valid, offs_m, mask_m, offs_c, class_units,
+                dx_ptr, None, x, q, ignored, valid, offs_m, mask_m, offs_c, class_units,
                 maximum, log_total, weight_sum, g, SPARSE, SMOOTHING, VEC,
             )  # fmt: skip
         else:  # the row is in the cache still
             for start in range(0, classes, BLOCK_C):
                 ptrs, mask = _rows(x_ptr, offs_m, mask_m, start + offs_c, class_units, VEC)
                 x = tl.load(ptrs, mask=mask, other=float("-inf")).to(ACC)  # [BLOCK_M, BLOCK_C]
+                q = _targets(
+                    labels_ptr, label, offs_m, mask_m, start + offs_c, class_units, SPARSE, SMOOTHING, VEC, ACC
+                )  # fmt: skip
                 _store_gradient(
-                    dx_ptr, None, x, labels_ptr, label, ignored, valid, offs_m, mask_m, start + offs_c, class_units,
+                    dx_ptr, None, x, q, ignored, valid, offs_m, mask_m, start + offs_c, class_units,
                     maximum, log_total, weight_sum, g, SPARSE, SMOOTHING, VEC,
                 )  # fmt: skip
 
@@ -194,8 +199,9 @@ def softmax_cross_entropy_backward_kernel(
     g = tl.load(g_ptr + offs_m * stride_g, mask=mask_m, other=0.0).to(ACC)
     ptrs, mask = _rows(x_ptr, offs_m, mask_m, offs_c, class_units, VEC)
     x = tl.load(ptrs, mask=mask, other=float("-inf")).to(ACC)  # [BLOCK_M, BLOCK_C]
+    q = _targets(labels_ptr, label, offs_m, mask_m, offs_c, class_units, SPARSE, SMOOTHING, VEC, ACC)
     _store_gradient(
-        dx_ptr, dlabels_ptr, x, labels_ptr, label, ignored, valid, offs_m, mask_m, offs_c, class_units,
+        dx_ptr, dlabels_ptr, x, q, ignored, valid, offs_m, mask_m, offs_c, class_units,
         maximum, log_total, weight_sum, g, SPARSE, SMOOTHING, VEC,
     )  # fmt: skip
 

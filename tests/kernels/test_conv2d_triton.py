@@ -13,12 +13,13 @@ from fastk.kernels.conv2d.triton_correlation import correlate, input_gradient
 from fastk.kernels.conv2d.triton_kernel_gradient import kernel_gradient
 from fastk.kernels.depthwise_conv2d import configurations as stencils
 from fastk.kernels.depthwise_conv2d import triton_kernels as depthwise
+from fastk.kernels.gemm_configurations import ARCHITECTURES, GemmConfiguration, splits_of
 
 KINDS = ("half", "tf32", "tf32x3", "ieee")
 PADDING = ((1, 1), (1, 1))
 
 
-@pytest.mark.parametrize("architecture", tiles.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_shipped_tiles_are_valid(kind, architecture):
     for by_kernel in (False, True):
@@ -28,7 +29,7 @@ def test_shipped_tiles_are_valid(kind, architecture):
 
 def test_invalid_tiles_say_why():
     def tile(*sizes, architecture=90):
-        return str(tiles.TileConfiguration(*sizes).why_invalid(2, architecture))
+        return str(GemmConfiguration(*sizes).why_invalid(2, architecture))
 
     assert "powers of two" in tile(96, 64, 64, 4, 3)
     assert "256 accumulators" in tile(128, 256, 64, 4, 3)
@@ -46,21 +47,31 @@ def test_any_size_has_a_tile(kind):
         for n in (1, 33, 64, 1000):
             for k in (1, 32, 96, 512):
                 for saves in (False, True):
-                    chosen = tiles.choose_configuration(m, n, k, 1, k % 64 != 0, saves, kind, 90, 132)
+                    chosen = tiles.choose_configuration(m, n, k, 9, 1, k % 64 != 0, saves, kind, 90, 132)
                     assert chosen in tiles.shipped(kind, 90)
                     assert not saves or chosen.block_n <= 128
 
 
 def test_large_products_take_large_tiles_and_small_ones_fill_the_device():
     choose = tiles.choose_configuration
-    assert choose(10**6, 256, 256, 1, False, False, "half", 90, 132).block_n == 256
-    small = choose(32 * 7 * 7, 512, 512, 1, False, False, "half", 90, 132)
+    assert choose(10**6, 256, 256, 9, 1, True, False, "half", 90, 132).block_n == 256
+    small = choose(32 * 7 * 7, 512, 512, 9, 1, True, False, "half", 90, 132)
     assert math.ceil(32 * 49 / small.block_m) * (512 // small.block_n) >= 132
+
+
+def test_tiles_that_waste_little_are_taken():
+    """Columns of a patch in blocks of K, or as rows of the gradient by the kernel."""
+    choose = tiles.choose_configuration
+    depths = {K: choose(10**6, 64, K, 9, 1, True, False, "half", 90, 132).block_k for K in (3, 24, 32, 64, 96)}
+    assert depths == {3: 32, 24: 32, 32: 32, 64: 64, 96: 64}  # 27 and 288 columns are few blocks of 64, half empty
+    assert choose(10**6, 256, 32, 9, 1, True, False, "half", 90, 132).block_n == 256  # worth an empty half block
+    heights = {M: tiles.choose_gradient_configuration(M, 64, "half", 90).block_m for M in (9, 27, 64, 288, 576)}
+    assert heights == {9: 32, 27: 32, 64: 64, 288: 64, 576: 128}
 
 
 @pytest.mark.parametrize(("count", "blocks", "least"), [(1, 1, 1), (1, 7, 1), (36, 1568, 1), (600, 50, 1), (4, 100, 9)])
 def test_splits_cover_every_block_once(count, blocks, least):
-    splits, steps = tiles.splits_of(count, blocks, 132, least)
+    splits, steps = splits_of(count, blocks, 132, least)
     assert (splits - 1) * steps < blocks <= splits * steps
     assert splits >= min(least, blocks) * 0.9
 

@@ -6,10 +6,11 @@ import torch
 pytest.importorskip("triton")
 
 from fastk import config
-from fastk.kernels.dense import aten, configurations
-from fastk.kernels.dense.configurations import ARCHITECTURES, GemmConfiguration, choose_configuration, shipped
+from fastk.kernels.dense import aten
+from fastk.kernels.dense.configurations import choose_configuration, shipped
 from fastk.kernels.dense.triton_gemm import gemm
 from fastk.kernels.dense.triton_kernels import dense_backward, dense_forward
+from fastk.kernels.gemm_configurations import ARCHITECTURES, GemmConfiguration, splits_of
 from fastk.kernels.triton_runtime import INTERPRETED, pretend_architecture
 
 pytestmark = [] if INTERPRETED else [pytest.mark.gpu]
@@ -73,7 +74,7 @@ def test_a_long_reduction_is_split(architecture, rows, monkeypatch):
     x, g = normal(rows, 16), normal(rows, 24, seed=2)
     with pretend_architecture(architecture):
         close(gemm(x, g, trans_a=True)[0], x.double().t() @ g.double(), rows)
-    assert configurations.splits_of(1, 128, 4) == 8
+    assert splits_of(1, 128, 4) == (8, 16)
 
 
 def test_no_rows_no_columns_no_inputs():
@@ -102,22 +103,29 @@ def test_no_races_and_any_order_of_programs(tile):
 
 
 @interpreted
-def test_launches_of_a_step():
-    """Forward is one launch; backward the derivative with the bias sums in two, and a GEMM for each of dx and dW."""
+@pytest.mark.parametrize(("rows", "sums"), [(32, 1), (256, 1), (264, 2)])
+def test_launches_of_a_step(rows, sums):
+    """Forward is one launch; backward the derivative with the bias sums, and a GEMM for each of dx and dW.
+
+    Only the sums over many rows, more than 8 blocks of 32, come from two launches.
+    """
     from fastk.kernels.verify import interpreter
 
-    x, kernel, bias = normal(64, 64), normal(64, 32, seed=2), normal(32, seed=3)
+    x, kernel, bias = normal(rows, 64), normal(64, 32, seed=2), normal(32, seed=3)
+    g = normal(rows, 32, seed=4)
     with interpreter.trace() as forward:
         y, saved = dense_forward(x, kernel, bias, "relu", 0.5, SEED)
     with interpreter.trace() as backward:
-        dense_backward(normal(64, 32), x, kernel, y, saved, "relu", 0.5, SEED, (True, True, True))
+        db = dense_backward(g, x, kernel, y, saved, "relu", 0.5, SEED, (True, True, True))[2]
     assert len(forward) == 1
-    assert len(backward) == 4
+    assert len(backward) == sums + 2
+    close(db, (g.double() * 2 * (y != 0)).sum(0), rows)
     # g' is read from g and y and written once, whatever the activation and the dropout.
     derivative = backward[0]
-    assert derivative.stores.requested == 64 * 32 * 2 + derivative.grid[1] * 32 * 4
-    assert derivative.loads.requested == 2 * 64 * 32 * 2 + 16 * derivative.grid[0] * derivative.grid[1]
-    assert sum(launch.dot_flops for launch in forward) == 2 * 64 * 64 * 32
+    written = derivative.grid[1] * 32 * (4 if sums == 2 else 2)
+    assert derivative.stores.requested == rows * 32 * 2 + written
+    assert derivative.loads.requested == 2 * rows * 32 * 2 + 16 * -(-rows // 32)  # the seed, once a block
+    assert forward[0].dot_flops == 2 * -(-rows // 64) * 64 * 64 * 32
 
 
 def test_what_is_chosen():
@@ -126,6 +134,9 @@ def test_what_is_chosen():
     assert choose_configuration(8192, 8192, "half", True, 80, 108) == GemmConfiguration(128, 128, 64, 8, 3)
     assert choose_configuration(100352, 64, "half", True, 90, 132).block_n == 64
     assert choose_configuration(32, 10, "half", True, 90, 132).block_m == 64
+    # 784 columns are 4 tiles of 256 or 7 of 128, which is less; 13 of 64 would be less still, and cost more.
+    assert choose_configuration(8448, 784, "half", True, 90, 132) == HALF[1]
+    assert choose_configuration(784, 256, "half", True, 90, 7).block_m == 128
     for kind, itemsize in (("half", 2), ("tf32", 4), ("tf32x3", 4), ("ieee", 4)):
         for architecture in ARCHITECTURES:
             for tile in shipped(kind, architecture):
@@ -136,7 +147,7 @@ def test_what_is_chosen():
     ("tile", "message"),
     [
         (GemmConfiguration(48, 64, 64, 4, 3), "powers of two"),
-        (GemmConfiguration(256, 256, 64, 4, 3), "128 accumulators"),
+        (GemmConfiguration(256, 256, 64, 4, 3), "512 accumulators"),
         (GemmConfiguration(128, 256, 128, 8, 4), "shared memory"),
         (GemmConfiguration(128, 128, 64, 8, 3, descriptors=True), "no TMA"),
     ],

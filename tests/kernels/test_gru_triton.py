@@ -1,5 +1,5 @@
 """The forms of the GRU's scan in Triton against ATen in float64, and what is particular to each: what is launched, what
-is read and written, which configuration is chosen."""
+is read and written, how programs wait for each other, which configuration is chosen."""
 
 from typing import Any
 
@@ -8,9 +8,12 @@ import torch
 
 pytest.importorskip("triton")
 
+import triton
+
 from fastk import autograd, config
-from fastk.kernels.gru import aten, configurations, triton_kernels
-from fastk.kernels.gru.configurations import SequenceConfiguration
+from fastk.kernels import triton_runtime
+from fastk.kernels.gru import aten, configurations, triton_cooperative, triton_kernels
+from fastk.kernels.gru.configurations import CooperativeConfiguration, SequenceConfiguration
 from fastk.kernels.recurrence import as_function
 from fastk.kernels.recurrence_configurations import Problem, StepConfiguration
 from fastk.kernels.triton_runtime import INTERPRETED
@@ -19,7 +22,11 @@ pytestmark = [] if INTERPRETED else [pytest.mark.gpu]
 DEVICE = "cpu" if INTERPRETED else "cuda"
 WIDE = torch.float64 if INTERPRETED else torch.float32
 
-FORMS = {"one launch": SequenceConfiguration(16, 4), "a launch a step": StepConfiguration(16, 16, 16, 4, 2)}
+FORMS = {
+    "one launch": SequenceConfiguration(16, 4),
+    "programs that wait": CooperativeConfiguration(16, 16, 16, 2),
+    "a launch a step": StepConfiguration(16, 16, 16, 4, 2),
+}
 # Each option of the op at least once, two together where they meet in the code.
 OPTIONS = {
     "plain": {},
@@ -152,7 +159,7 @@ def test_launches(form, reset_after):
     from fastk.kernels.verify import interpreter
 
     call, steps = Call(3, 5, 2, 17, reset_after=reset_after), 5
-    expected = 1 if form == "one launch" else steps if reset_after else 2 * steps
+    expected = 1 if form != "a launch a step" else steps if reset_after else 2 * steps
     with interpreter.trace() as launches:
         saved = call.forward(FORMS[form])[2:]
     assert len(launches) == expected
@@ -182,27 +189,93 @@ def test_program_order_and_races(form, reset_after):
         assert not any(launch.races for launch in launches)
 
 
-@pytest.mark.skipif(not INTERPRETED, reason="the interpreter counts the bytes")
+@pytest.mark.skipif(not INTERPRETED, reason="the interpreter sees every access")
 @pytest.mark.parametrize("reset_after", [True, False])
-def test_bytes_of_one_launch(reset_after):
+def test_two_slots_are_enough(reset_after):
     from fastk.kernels.verify import interpreter
 
-    batch, steps, units, size = 16, 4, 16, 2
+    # Without what backward needs, h is exchanged in two slots by turns. One tile of rows: the races of reads are
+    # counted for barriers over the whole grid.
+    call = Call(3, 5, 2, 20, torch.float32, reset_after)
+    for seed in (None, 1):
+        with interpreter.trace(program_order_seed=seed) as launches:
+            call.forward(FORMS["programs that wait"], save=False)
+        assert launches[0].races == 0
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="on a GPU it would hang")
+def test_a_barrier_that_nobody_reaches_is_found(monkeypatch):
+    from fastk.kernels.verify.interpreter import LivelockError
+
+    @triton.jit
+    def arrive(counter_ptr):
+        pass
+
+    monkeypatch.setattr(triton_cooperative, "arrive", arrive)
+    with pytest.raises(LivelockError):
+        Call(3, 2, 2, 20).forward(FORMS["programs that wait"])
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="the interpreter sees every access")
+@pytest.mark.parametrize(("reset_after", "number"), [(True, 1), (False, 1), (False, 2)])
+def test_every_barrier_is_needed(reset_after, number, monkeypatch):
+    from fastk.kernels.verify import interpreter
+
+    barriers = 1 if reset_after else 2  # of a step
+    original = triton_cooperative.wait
+
+    def wait(counter_ptr, target):
+        arrivals = int(target.handle.data.item()) // 2  # of each of 2 programs
+        if (arrivals - number) % barriers:
+            original(counter_ptr, target)
+
+    call = Call(3, 3, 2, 20, torch.float32, reset_after)
+    saved = call.forward(FORMS["programs that wait"])[2:]
+    monkeypatch.setattr(triton_cooperative, "wait", wait)
+    with interpreter.trace() as launches:
+        call.forward(FORMS["programs that wait"])
+        call.backward(FORMS["programs that wait"], saved)
+    assert all(launch.races for launch in launches)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="the interpreter counts the bytes")
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("form", ["one launch", "programs that wait"])
+def test_bytes_of_one_launch(form, reset_after):
+    from fastk.kernels.verify import interpreter
+
+    batch, steps, units, size = 16, 4, 32, 2
     call = Call(batch, steps, 3, units, torch.bfloat16, reset_after, bias=False)
     rows, weights, state = batch * steps * units * size, 3 * units * units * size, batch * units * size
+    readers = 0 if form == "one launch" else 2  # of what programs exchange
+    inner = 1 if reset_after else 0
     with interpreter.trace() as launches:
-        saved = call.forward(FORMS["one launch"])[2:]
-    assert launches[0].loads.requested == 3 * rows + weights
+        saved = call.forward(FORMS[form])[2:]
+    assert launches[0].loads.requested == 3 * rows + weights + readers * (2 - inner) * rows
     assert launches[0].stores.requested == (3 + 3) * rows + state
     with interpreter.trace() as launches:
-        call.backward(FORMS["one launch"], saved)
-    inner = 1 if reset_after else 0
-    assert launches[0].loads.requested == (5 + inner) * rows + weights + state
+        call.backward(FORMS[form], saved)
+    assert launches[0].loads.requested == (5 + inner) * rows + weights + state + readers * 3 * rows
     assert launches[0].stores.requested == (3 + inner) * rows
 
 
-def problem(units, batch=64, dtype=torch.bfloat16, precision=None, architecture=90, steps=50):
-    return Problem(batch, steps, units, dtype, precision, 0, architecture, 132)
+@pytest.mark.skipif(not INTERPRETED, reason="the interpreter tells which kernels were launched")
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_more_units_than_one_program_holds(reset_after):
+    from fastk.kernels.verify import interpreter
+
+    call = Call(2, 2, 3, 129, torch.bfloat16, reset_after)
+    with interpreter.trace(check=False) as launches, triton_runtime.pretend_multiprocessors(9):
+        assert_close(call, None, torch.finfo(torch.bfloat16).eps)
+    assert [launch.kernel for launch in launches] == [
+        "gru_cooperative_forward_kernel",
+        "gru_cooperative_backward_kernel",
+    ]
+    assert launches[0].grid == (1, 9, 1)
+
+
+def problem(units, batch=64, dtype=torch.bfloat16, precision=None, architecture=90, sm_count=132, steps=50, factors=0):
+    return Problem(batch, steps, units, 3, dtype, precision, factors, architecture, sm_count)
 
 
 @pytest.mark.parametrize(
@@ -211,12 +284,24 @@ def problem(units, batch=64, dtype=torch.bfloat16, precision=None, architecture=
         (problem(20), SequenceConfiguration(16, 4)),
         (problem(128), SequenceConfiguration(16, 8)),
         (problem(128, architecture=80), SequenceConfiguration(16, 8)),
-        (problem(128, architecture=89), StepConfiguration(64, 32, 64, 4, 3)),
+        (problem(128, architecture=89, sm_count=80), StepConfiguration(64, 32, 64, 4, 3)),
         (problem(64, dtype=torch.float32, precision="tf32x3"), SequenceConfiguration(16, 8)),
-        (problem(128, dtype=torch.float32, precision="tf32x3"), StepConfiguration(32, 32, 16, 4, 3)),
-        (problem(129), StepConfiguration(64, 32, 64, 4, 3)),
-        (problem(1024, batch=16), StepConfiguration(16, 32, 64, 4, 3)),
-        (problem(1024, batch=17), StepConfiguration(32, 32, 64, 4, 3)),
+        (problem(128, dtype=torch.float32, precision="tf32x3"), CooperativeConfiguration(16, 16, 16, 8)),
+        (problem(512, 65, torch.float32, "tf32x3"), StepConfiguration(32, 32, 16, 4, 3)),
+        (problem(512, 16, torch.float32, "tf32x3"), CooperativeConfiguration(16, 16, 16, 8)),
+        (problem(512, 16, torch.float32, "tf32x3", 80, 108), StepConfiguration(16, 32, 32, 4, 3)),
+        (problem(512, 128, torch.float32, "tf32"), CooperativeConfiguration(32, 16, 16, 8)),
+        (problem(513, 16, torch.float32, "tf32"), StepConfiguration(16, 32, 32, 4, 3)),
+        (problem(256, dtype=torch.float32, precision="ieee"), StepConfiguration(32, 32, 16, 4, 3)),
+        (problem(129), CooperativeConfiguration(16, 16, 32, 8)),
+        (problem(1024, batch=16), CooperativeConfiguration(16, 16, 32, 8)),
+        (problem(1024), CooperativeConfiguration(32, 16, 32, 8)),
+        (problem(1024, factors=3), CooperativeConfiguration(32, 16, 32, 8)),
+        (problem(1024, batch=65), StepConfiguration(64, 32, 64, 4, 3)),
+        (problem(512, batch=128), CooperativeConfiguration(32, 16, 32, 8)),
+        (problem(512, batch=129), StepConfiguration(64, 32, 64, 4, 3)),
+        (problem(1025), StepConfiguration(64, 32, 64, 4, 3)),
+        (problem(2048, batch=17), StepConfiguration(32, 32, 64, 4, 3)),
         (problem(64, steps=1), StepConfiguration(64, 32, 64, 4, 3)),
     ],
 )

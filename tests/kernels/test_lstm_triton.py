@@ -257,7 +257,7 @@ def test_bytes_of_one_launch():
 
 
 def problem(units, batch=64, dtype=torch.bfloat16, precision=None, architecture=90, sm_count=132, steps=50, factors=0):
-    return Problem(batch, steps, units, dtype, precision, factors, architecture, sm_count)
+    return Problem(batch, steps, units, 4, dtype, precision, factors, architecture, sm_count)
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,6 @@ def test_cross_entropy(moved, classes):
     both = moved(lambda: cross_entropy.softmax_cross_entropy_with_gradient(logits, labels, g, *options))
     read_again = logits.nbytes if blocks > 1 else 0  # from the cache
     assert both == 2 * logits.nbytes + read_again + labels.nbytes + loss.nbytes + g.nbytes
+    dense = torch.full_like(logits, 1 / classes)
+    both = moved(lambda: cross_entropy.softmax_cross_entropy_with_gradient(logits, dense, g, False, 0.1, None))
+    assert both == 3 * logits.nbytes + 2 * read_again + loss.nbytes + g.nbytes

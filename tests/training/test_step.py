@@ -105,10 +105,10 @@ def test_optimizers_keep_their_counts_and_rates(optimizer):
 
 
 def test_weights_of_samples_and_classes():
-    options = {"sample_weight": np.linspace(0, 2, 70)}
-    assert trained(mlp, **options)[1] == trained(mlp, eager=True, **options)[1]
-    options = {"class_weight": {0: 1.0, 1: 3.0, 2: 0.5}}
-    assert trained(mlp, **options)[1] == trained(mlp, eager=True, **options)[1]
+    samples = np.linspace(0, 2, 70)
+    assert trained(mlp, sample_weight=samples)[1] == trained(mlp, eager=True, sample_weight=samples)[1]
+    classes = {0: 1.0, 1: 3.0, 2: 0.5}
+    assert trained(mlp, class_weight=classes)[1] == trained(mlp, eager=True, class_weight=classes)[1]
 
 
 def test_a_rate_changed_by_a_callback_counts_at_once():
