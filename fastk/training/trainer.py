@@ -324,8 +324,8 @@ class Trainer(Loops):
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def _update(self, gradients: Any, trained: tuple[Any, ...]) -> None:
-        """One step of the optimizer, whose counts and rates the host knows where it computes."""
-        if gradients[0] is not None and gradients[0].is_cpu:
+        """One step of the optimizer; a call of the host's where the host decides what it does."""
+        if any(gradient is None or gradient.is_cpu for gradient in gradients) or _decides_on_host(self.optimizer):
             host_call(self.optimizer.apply, gradients, trained)
         else:
             self.optimizer.apply(gradients, trained)
@@ -399,6 +399,18 @@ class Trainer(Loops):
     def _release(self) -> None:
         """Forgets what `_prepare` found: it may change before the next steps."""
         self._set_plain(_trained=None, _has_fixed_losses=None)
+
+
+def _decides_on_host(optimizer: Any) -> bool:
+    """Whether Python counts the steps of an optimizer or computes its rate: neither can be part of a CUDA graph."""
+    if not isinstance(optimizer, optimizers.Optimizer) or isinstance(optimizer, optimizers.MultiOptimizer):
+        return True
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = inner._learning_rate
+    is_callable = callable(rate) and not isinstance(rate, optimizers.schedules.LearningRateSchedule)
+    return bool(
+        inner.gradient_accumulation_steps or inner.ema_overwrite_frequency or inner._per_variable or is_callable
+    )
 
 
 def _mean(name: str) -> Any:
