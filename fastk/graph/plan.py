@@ -5,7 +5,7 @@ convert or check, no scopes, since the graph says that there is nothing to do th
 used. A plan keeps no tensors from one call to the next.
 
 >>> import fastk
->>> model = fastk.Sequential([fastk.Input((4,)), fastk.layers.Dense(8), fastk.layers.ReLU(name="relu")])
+>>> model = fastk.Sequential([fastk.Input((4,)), fastk.layers.Dense(8, name="dense"), fastk.layers.ReLU(name="relu")])
 >>> print(model.plan().inference)
 0 -> 1  dense + relu
 """
