@@ -61,6 +61,9 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         "Implementation of the core ops: `auto`, `triton`, `cupy` or `aten`. "
         "A name other than `auto` raises where it cannot run.",
     ),
+    "KERAS_HOME": EnvironmentVariable(
+        "", str, "Folder of the cache of data sets, weights and other downloads; `~/.keras` where it is empty."
+    ),
     "NO_COLOR": EnvironmentVariable("", str, "Any value: the progress bar uses no colours (https://no-color.org)."),
     "PYCHARM_HOSTED": EnvironmentVariable(
         "", str, "Set by PyCharm's console, which redraws lines as a terminal does: the progress bar follows."
