@@ -30,11 +30,13 @@ from fastk import (
     models,
     ops,
     optimizers,
+    preprocessing,
     random,
     regularizers,
     saving,
     tree,
     utils,
+    wrappers,
 )
 from fastk.device import device_scope as device
 from fastk.dtype_policies import DTypePolicy, FloatDTypePolicy
@@ -99,10 +101,12 @@ __all__ = [
     "name_scope",
     "ops",
     "optimizers",
+    "preprocessing",
     "random",
     "regularizers",
     "saving",
     "tree",
     "utils",
     "version",
+    "wrappers",
 ]

@@ -65,8 +65,8 @@ def make_source(
     """The source of batches for what a user passed to `fit`, `evaluate` or `predict`.
 
     Args:
-        x: arrays in any structure, a `PyDataset`, `DataLoader`, `tf.data.Dataset`, a `fastk.utils.Dataset`, a generator or
-            iterator, or a `DataSource`, which is returned as it is.
+        x: arrays in any structure, a `PyDataset`, `DataLoader`, `tf.data.Dataset`, a `fastk.utils.Dataset`, a generator
+            or iterator, or a `DataSource`, which is returned as it is.
         y: targets, beside arrays alone: other data has them in its batches.
         sample_weight: weights, beside arrays alone.
         batch_size: samples in a batch of arrays, 32 unless given; other data has batches of its own, with a warning.

@@ -74,7 +74,7 @@ def audio_dataset_from_directory(
         raise ValueError("Cannot set both `ragged` and `output_sequence_length`")
     if ragged:
         raise ValueError(
-            "`ragged=True` is not supported: torch has no such tensors. Without it, recordings are filled up with zeros."
+            "`ragged=True` is not supported, as torch has no such tensors. Without it, zeros fill recordings up."
         )
     if sampling_rate is not None and not isinstance(sampling_rate, int):
         raise ValueError(f"`sampling_rate` should have an integer value. Received: sampling_rate={sampling_rate}")
