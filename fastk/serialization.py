@@ -12,6 +12,7 @@ import collections
 import contextlib
 import importlib
 import inspect
+import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
@@ -434,6 +435,8 @@ def _find(name: str, config: dict, is_function: bool) -> Any:
         found = _public_function(name) if is_function else _public_class(module, name)
         if found is not None:
             _check_registered_name(name, config)
+    if found is None and not is_function:
+        found = _loaded_class(module, name)
     if found is None:
         kind = "function" if is_function else "class"
         raise DeserializationError(
@@ -442,6 +445,14 @@ def _find(name: str, config: dict, is_function: bool) -> Any:
             f"`custom_objects`. Full object config: {_shortened(config)}"
         )
     return found
+
+
+def _loaded_class(module: str, name: str) -> Any:
+    """A class of Keras's own libraries, as far as they are imported: no file makes a module be imported."""
+    if module.split(".")[0] not in ("keras", "keras_hub", "keras_cv", "keras_nlp"):
+        return None
+    found = vars(sys.modules.get(module, types)).get(name)
+    return found if isinstance(found, type) and hasattr(found, "get_config") and hasattr(found, "from_config") else None
 
 
 def _check_registered_name(name: str, config: dict) -> None:
