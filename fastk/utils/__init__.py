@@ -12,6 +12,7 @@ from fastk.serialization import (
     register_keras_serializable,
     serialize_keras_object,
 )
+from fastk.utils import legacy
 from fastk.utils.config_object import Config
 from fastk.utils.data import (
     Dataset,
@@ -57,6 +58,7 @@ __all__ = [
     "img_to_array",
     "is_interactive_logging_enabled",
     "is_keras_tensor",
+    "legacy",
     "load_img",
     "model_to_dot",
     "normalize",
