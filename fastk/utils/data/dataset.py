@@ -244,8 +244,8 @@ class Dataset:
             reshuffle_each_iteration: whether each pass has an order of its own (the default).
             name: a name for the step.
         """
-        draws = _Draws(seed, reshuffle_each_iteration is not False)
-        return Dataset(lambda: _shuffled(iter(self), _buffer(buffer_size), draws.of_next_pass()), self._cardinality)
+        draws, size = _Draws(seed, reshuffle_each_iteration is not False), _buffer(buffer_size)
+        return Dataset(lambda: _shuffled(iter(self), size, draws.of_next_pass()), self._cardinality)
 
     # ------------------------------------------------------------ batches
 
