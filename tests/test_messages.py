@@ -15,7 +15,7 @@ from fastk.messages import tell
 def not_interactive():
     fastk.utils.disable_interactive_logging()
     yield
-    fastk.config.enable_interactive_logging()
+    fastk.utils.enable_interactive_logging()
 
 
 def test_messages_are_printed(capsys):
@@ -26,7 +26,7 @@ def test_messages_are_printed(capsys):
 
 
 def test_or_logged(not_interactive, capsys, caplog):
-    assert not fastk.config.is_interactive_logging_enabled()
+    assert not fastk.utils.is_interactive_logging_enabled()
     with caplog.at_level(logging.INFO, logger="fastk"):
         tell("\none\n")
     assert caplog.messages == ["one"] and capsys.readouterr().out == ""

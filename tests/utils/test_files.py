@@ -8,6 +8,7 @@ import pathlib
 import tarfile
 import threading
 import zipfile
+from typing import Any
 
 import pytest
 
@@ -183,13 +184,14 @@ def test_formats(tmp_path, source):
 
 
 def test_what_cannot_be_fetched_is_explained(source, cache):
-    for arguments, message in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({}, "`origin`"),
         ({"origin": "http://x/"}, "names no file"),
         ({"origin": source.as_uri(), "fname": "a/b"}, "Paths are no longer accepted"),
         ({"origin": "http://x/..", "fname": ".."}, "Paths are no longer accepted"),
         ({"origin": source.as_uri(), "file_hash": "0", "hash_algorithm": "crc"}, "Unknown `hash_algorithm`"),
-    ):
+    ]
+    for arguments, message in wrong:
         with pytest.raises(ValueError, match=message):
             get_file(cache_dir=cache, **arguments)
 

@@ -89,7 +89,7 @@ def test_what_is_no_image_is_explained(tmp_path):
 
 def test_without_pillow_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ImportError, match="`array_to_img` needs Pillow.*pip install pillow"):
+    with pytest.raises(ImportError, match=r"`array_to_img` needs Pillow.*pip install pillow"):
         array_to_img(np.zeros((2, 2, 3)))
 
 
@@ -103,7 +103,7 @@ def test_smart_resize_cuts_the_middle(data_format):
     assert isinstance(result, np.ndarray) and result.size == 2 * 8 * 8 * 3 and (result == 5).all()
     assert isinstance(smart_resize(torch.tensor(array)[0], (2, 2), data_format=data_format), torch.Tensor)
     with pytest.raises(ValueError, match="2 integers"):
-        smart_resize(array, (1, 2, 3))
+        smart_resize(array, (1, 2, 3))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="incorrect rank"):
         smart_resize(np.zeros((2, 2)), (2, 2))
 

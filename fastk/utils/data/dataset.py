@@ -98,7 +98,7 @@ class Dataset:
 
     # ------------------------------------------------------------ passes
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         return self._passes()
 
     def __len__(self) -> int:
@@ -208,12 +208,13 @@ class Dataset:
 
     def repeat(self, count: int | None = None, name: str | None = None) -> Dataset:
         """Pass after pass: `count` of them, or without end."""
-        endless = count is None or count < 0
+        times = None if count is None or count < 0 else count
         known = self._cardinality
-        cardinality = (INFINITE if known else 0) if endless else known * count if known >= 0 else known
+        finite = known * (times or 0) if known >= 0 else known
+        cardinality = finite if times is not None else INFINITE if known else 0
 
         def passes() -> Iterator[Any]:
-            for _ in repeat(None) if endless else repeat(None, count):
+            for _ in repeat(None) if times is None else repeat(None, times):
                 empty = True
                 for element in self:
                     empty = False

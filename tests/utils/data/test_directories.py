@@ -2,6 +2,7 @@
 
 import os
 import wave
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,12 +171,13 @@ def test_sounds(tmp_path):
     assert fixed.shape == (2, 4, 2) and fixed[1].min() == 0.5
     resampled = audio_dataset_from_directory(tmp_path, sampling_rate=4000, batch_size=None, verbose=False)
     assert sorted(len(audio) for audio, _ in resampled) == [2, 3]
-    for arguments, message in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"ragged": True}, "not supported"),
         ({"ragged": True, "output_sequence_length": 3}, "Cannot set both"),
         ({"sampling_rate": 1.5}, "integer value"),
         ({"sampling_rate": 0}, "higher than 0"),
-    ):
+    ]
+    for arguments, message in wrong:
         with pytest.raises(ValueError, match=message):
             audio_dataset_from_directory(tmp_path, **arguments)
 
