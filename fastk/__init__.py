@@ -36,6 +36,7 @@ from fastk import (
     tree,
     utils,
 )
+from fastk.as_keras import install_as_keras
 from fastk.device import device_scope as device
 from fastk.dtype_policies import DTypePolicy, FloatDTypePolicy
 from fastk.graph import Function, KerasTensor, Operation
@@ -91,6 +92,7 @@ __all__ = [
     "device",
     "dtype_policies",
     "initializers",
+    "install_as_keras",
     "layers",
     "losses",
     "metrics",

@@ -61,6 +61,9 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         "Implementation of the core ops: `auto`, `triton`, `cupy` or `aten`. "
         "A name other than `auto` raises where it cannot run.",
     ),
+    "KERAS_BACKEND": EnvironmentVariable(
+        "", str, "Read by `fastk run` alone, which warns where it asks for another backend of Keras than `torch`."
+    ),
     "NO_COLOR": EnvironmentVariable("", str, "Any value: the progress bar uses no colours (https://no-color.org)."),
     "PYCHARM_HOSTED": EnvironmentVariable(
         "", str, "Set by PyCharm's console, which redraws lines as a terminal does: the progress bar follows."

@@ -26,7 +26,7 @@ LEVELS = {
     "ops": "activations constraints dtype_policies graph initializers ops regularizers",
     "layers": "callbacks layers losses metrics optimizers utils",
     "models": "applications datasets models saving training",
-    "top": "__main__ backend cli fastk integrations mixed_precision",
+    "top": "__main__ as_keras backend cli fastk integrations mixed_precision run shim",
 }
 LEVEL_NAMES = list(LEVELS)
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS.values()) for name in names.split()}
