@@ -42,6 +42,7 @@ from fastk.dtype_policies import DTypePolicy, FloatDTypePolicy
 from fastk.graph import Function, KerasTensor, Operation
 from fastk.initializers import Initializer
 from fastk.layers import Input, InputSpec, Layer
+from fastk.layers.rematerialization import RematScope, remat
 from fastk.losses import Loss
 from fastk.metrics import Metric
 from fastk.models import Model, Sequential
@@ -78,6 +79,7 @@ __all__ = [
     "Operation",
     "Optimizer",
     "Regularizer",
+    "RematScope",
     "Sequential",
     "StatelessScope",
     "SymbolicScope",
@@ -103,6 +105,7 @@ __all__ = [
     "optimizers",
     "random",
     "regularizers",
+    "remat",
     "saving",
     "tree",
     "utils",

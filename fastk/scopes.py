@@ -19,6 +19,8 @@ class _State(threading.local):
     symbolic: bool = False
     # Above zero inside a layer call or a training step: tensors are plain there, outside they are `fastk.Tensor`.
     internal: int = 0
+    # Whether a rematerialized function runs for the second time, in the backward pass.
+    recomputing: bool = False
 
 
 state = _State()

@@ -277,6 +277,8 @@ class Layer(LayerCalls, LayerGraphOps, WeightOptions, LayerState, Operation):
 
     def add_loss(self, loss: Any) -> None:
         """Adds a scalar tensor, or several, to what training minimises; made anew at every call of the model."""
+        if state.recomputing:
+            return  # the first pass added it
         for value in tree.flatten(loss):
             if not isinstance(value, (torch.Tensor, KerasTensor, int, float)) or getattr(value, "ndim", 0) > 0:
                 raise ValueError(

@@ -63,7 +63,7 @@ class LowRankAdaptation:
         """
         if getattr(self, f"{self._lora_weight}_constraint") is not None:
             raise ValueError(
-                f"Lora is incompatible with {self._lora_weight} constraints. In order to enable lora on this layer, "
+                f"Lora is incompatible with {self._lora_weight.removesuffix('s')} constraints. In order to enable lora on this layer, "
                 f"remove the `{self._lora_weight}_constraint` argument."
             )
         if not self.built:
