@@ -22,6 +22,7 @@ from fastk import (
     config,
     constraints,
     dtype_policies,
+    export,
     initializers,
     layers,
     losses,
@@ -30,6 +31,7 @@ from fastk import (
     models,
     ops,
     optimizers,
+    quantizers,
     random,
     regularizers,
     saving,
@@ -48,6 +50,7 @@ from fastk.metrics import Metric
 from fastk.models import Model, Sequential
 from fastk.naming import name_scope
 from fastk.optimizers import Optimizer
+from fastk.quantizers import Quantizer
 from fastk.regularizers import Regularizer
 from fastk.scopes import StatelessScope, SymbolicScope
 from fastk.tensor import Tensor
@@ -78,6 +81,7 @@ __all__ = [
     "Model",
     "Operation",
     "Optimizer",
+    "Quantizer",
     "Regularizer",
     "RematScope",
     "Sequential",
@@ -93,6 +97,7 @@ __all__ = [
     "constraints",
     "device",
     "dtype_policies",
+    "export",
     "initializers",
     "install_as_keras",
     "layers",
@@ -103,6 +108,7 @@ __all__ = [
     "name_scope",
     "ops",
     "optimizers",
+    "quantizers",
     "random",
     "regularizers",
     "remat",

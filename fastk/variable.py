@@ -71,6 +71,7 @@ class Variable:
         autocast: whether a mixed-precision layer reads it in its compute dtype.
         aggregation, synchronization: how replicas combine it; kept for distributed training.
         name: one path element.
+        layout: not supported; must be None.
 
     >>> import fastk
     >>> v = fastk.Variable([1.0, 2.0], name="scale")
@@ -79,6 +80,11 @@ class Variable:
     >>> v
     <Variable path=scale, shape=(2,), dtype=float32, value=[2. 3.]>
     """
+
+    name: str
+    path: str
+    aggregation: str
+    synchronization: str
 
     def __init__(
         self,
@@ -90,7 +96,13 @@ class Variable:
         aggregation: str | None = "none",
         synchronization: str | None = "auto",
         name: str | None = None,
+        layout: None = None,
     ):
+        if layout is not None:
+            raise ValueError(
+                f"Argument `layout`, the places of a variable's parts on several devices, is not supported: leave it "
+                f"at None. Received: layout={layout!r}"
+            )
         name = name or auto_name(type(self).__name__)
         if not isinstance(name, str) or "/" in name:
             raise ValueError(

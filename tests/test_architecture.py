@@ -24,8 +24,8 @@ LEVELS = {
     "dispatch": "dispatch",
     "autograd": "autograd",
     "ops": "activations constraints dtype_policies graph initializers ops regularizers",
-    "layers": "callbacks layers losses metrics optimizers utils",
-    "models": "applications datasets models saving training",
+    "layers": "callbacks layers losses metrics optimizers quantizers utils",
+    "models": "applications datasets export models saving training",
     "top": "__main__ as_keras backend cli fastk integrations mixed_precision run shim",
 }
 LEVEL_NAMES = list(LEVELS)
