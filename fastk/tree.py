@@ -105,7 +105,7 @@ def assert_same_paths(a: Any, b: Any) -> None:
     paths_b = {path for path, _ in flatten_with_path(b)}
     if paths_a != paths_b:
         raise ValueError(
-            f"`a` and `b` don't have the same paths. In `a` alone: {sorted(map(str, paths_a - paths_b))}; in `b` alone: "
+            f"`a` and `b` don't have the same paths. Only in `a`: {sorted(map(str, paths_a - paths_b))}; only in `b`: "
             f"{sorted(map(str, paths_b - paths_a))}."
         )
 

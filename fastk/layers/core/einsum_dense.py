@@ -79,7 +79,7 @@ class EinsumDense(LowRankAdaptation, Layer):
         self._build_lora()
         self._is_dense = _is_dense(self.equation) and (bias_shape is None or len(bias_shape) == 1)
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The layer's output for `inputs`."""
         kernel = self._adapted()
         bias = None if self.bias is None else self.bias.value
