@@ -66,7 +66,33 @@ from fastk.layers.pooling.global_pooling import (
     GlobalMaxPooling3D,
 )
 from fastk.layers.pooling.max_pooling import MaxPooling1D, MaxPooling2D, MaxPooling3D
+from fastk.layers.preprocessing.images.colors import (
+    RandomBrightness,
+    RandomColorDegeneration,
+    RandomContrast,
+    RandomGaussianBlur,
+    RandomGrayscale,
+    RandomHue,
+    RandomInvert,
+    RandomPosterization,
+    RandomSaturation,
+    RandomSharpness,
+)
+from fastk.layers.preprocessing.images.distortions import RandomElasticTransform, RandomPerspective
+from fastk.layers.preprocessing.images.flips import RandomFlip
+from fastk.layers.preprocessing.images.max_num_bounding_boxes import MaxNumBoundingBoxes
+from fastk.layers.preprocessing.images.mixing import CutMix, MixUp, RandomErasing
+from fastk.layers.preprocessing.images.policies import AugMix, RandAugment, RandomColorJitter
+from fastk.layers.preprocessing.images.sizes import CenterCrop, RandomCrop, Resizing
+from fastk.layers.preprocessing.images.tones import (
+    AutoContrast,
+    ContrastLimitedAdaptiveHistogramEqualization,
+    Equalization,
+    Solarization,
+)
+from fastk.layers.preprocessing.images.warps import RandomRotation, RandomShear, RandomTranslation, RandomZoom
 from fastk.layers.preprocessing.normalization import Normalization
+from fastk.layers.preprocessing.pipeline import Pipeline
 from fastk.layers.preprocessing.rescaling import Rescaling
 from fastk.layers.regularization.activity_regularization import ActivityRegularization
 from fastk.layers.regularization.dropout import Dropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
@@ -121,6 +147,8 @@ __all__ = [
     "AdditiveAttention",
     "AlphaDropout",
     "Attention",
+    "AugMix",
+    "AutoContrast",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -130,7 +158,9 @@ __all__ = [
     "AvgPool3D",
     "BatchNormalization",
     "Bidirectional",
+    "CenterCrop",
     "Concatenate",
+    "ContrastLimitedAdaptiveHistogramEqualization",
     "Conv1D",
     "Conv1DTranspose",
     "Conv2D",
@@ -149,6 +179,7 @@ __all__ = [
     "Cropping1D",
     "Cropping2D",
     "Cropping3D",
+    "CutMix",
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
@@ -156,6 +187,7 @@ __all__ = [
     "Dropout",
     "EinsumDense",
     "Embedding",
+    "Equalization",
     "Flatten",
     "GRUCell",
     "GaussianDropout",
@@ -184,6 +216,7 @@ __all__ = [
     "LayerNormalization",
     "LeakyReLU",
     "Masking",
+    "MaxNumBoundingBoxes",
     "MaxPool1D",
     "MaxPool2D",
     "MaxPool3D",
@@ -192,16 +225,40 @@ __all__ = [
     "MaxPooling3D",
     "Maximum",
     "Minimum",
+    "MixUp",
     "MultiHeadAttention",
     "Multiply",
     "Normalization",
     "PReLU",
     "Permute",
+    "Pipeline",
     "RMSNormalization",
+    "RandAugment",
+    "RandomBrightness",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomElasticTransform",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPerspective",
+    "RandomPosterization",
+    "RandomRotation",
+    "RandomSaturation",
+    "RandomSharpness",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "Resizing",
     "ReversibleEmbedding",
     "SeparableConv1D",
     "SeparableConv2D",
@@ -210,6 +267,7 @@ __all__ = [
     "SimpleRNN",
     "SimpleRNNCell",
     "Softmax",
+    "Solarization",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",

@@ -179,8 +179,6 @@ def ssim(
     mean_a, mean_b, square_a, square_b, product = flat.unflatten(0, planes.shape[:3]).squeeze(3).unbind(0)
     c1, c2 = (k1 * max_val) ** 2, (k2 * max_val) ** 2
     similarity = (2.0 * mean_a * mean_b + c1) * (2.0 * (product - mean_a * mean_b) + c2)
-    similarity = similarity / (
-        (mean_a**2 + mean_b**2 + c1) * (square_a - mean_a**2 + square_b - mean_b**2 + c2)
-    )
+    similarity = similarity / ((mean_a**2 + mean_b**2 + c1) * (square_a - mean_a**2 + square_b - mean_b**2 + c2))
     result = similarity.mean(dim=(1, 2, 3)).to(first.dtype)
     return result if first.ndim == 4 else result.squeeze(0)

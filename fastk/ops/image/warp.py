@@ -47,7 +47,7 @@ def _mirrored(index: torch.Tensor, size: int) -> torch.Tensor:
     return ((index + last) % (2 * last) - last).abs() if last else torch.zeros_like(index)
 
 
-def _reflected(index: torch.Tensor, size: int) -> torch.Tensor:
+def reflected(index: torch.Tensor, size: int) -> torch.Tensor:
     """Reflection about the outer edges of the outermost elements."""
     return (_mirrored(2 * index + 1, 2 * size + 1) - 1) // 2
 
@@ -57,7 +57,7 @@ _FIXES: dict[str, Callable[[torch.Tensor, int], torch.Tensor]] = {
     "nearest": _clipped,
     "wrap": _wrapped,
     "mirror": _mirrored,
-    "reflect": _reflected,
+    "reflect": reflected,
 }
 
 
@@ -427,7 +427,8 @@ def distorted(
         field = torch.empty(shape, device="meta", dtype=dtype)
     else:
         working = torch.promote_types(dtype, torch.float32)
-        field = counter.normal(shape, draw_seed(seed).to(images.device), working).to(dtype) * sigma
+        start = seed if isinstance(seed, torch.Tensor) else draw_seed(seed)
+        field = counter.normal(shape, start.to(images.device), working).to(dtype) * sigma
     radius = (int(6 * greatest_sigma) | 1) // 2
     # The kernel has `int(6 sigma) | 1` elements: of those that the bound asks for, the outer ones do not count.
     own = ((6 * torch.as_tensor(sigma, device=images.device)).to(torch.int64) | 1) // 2
@@ -435,5 +436,3 @@ def distorted(
     dx, dy = field.squeeze(1).unflatten(0, (2, frames.size)).unbind(0)
     rows, columns = frames.grid(torch.promote_types(dtype, torch.float32) if dtype.itemsize < 4 else dtype)
     return frames.at(rows + alpha * dy, columns + alpha * dx, interpolation, fill_mode, fill_value)
-
-
