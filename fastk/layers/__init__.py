@@ -66,6 +66,10 @@ from fastk.layers.pooling.global_pooling import (
     GlobalMaxPooling3D,
 )
 from fastk.layers.pooling.max_pooling import MaxPooling1D, MaxPooling2D, MaxPooling3D
+from fastk.layers.preprocessing.category_encoding import CategoryEncoding
+from fastk.layers.preprocessing.discretization import Discretization
+from fastk.layers.preprocessing.hashed_crossing import HashedCrossing
+from fastk.layers.preprocessing.hashing import Hashing
 from fastk.layers.preprocessing.images.colors import (
     RandomBrightness,
     RandomColorDegeneration,
@@ -91,9 +95,14 @@ from fastk.layers.preprocessing.images.tones import (
     Solarization,
 )
 from fastk.layers.preprocessing.images.warps import RandomRotation, RandomShear, RandomTranslation, RandomZoom
+from fastk.layers.preprocessing.integer_lookup import IntegerLookup
+from fastk.layers.preprocessing.mel_spectrogram import MelSpectrogram
 from fastk.layers.preprocessing.normalization import Normalization
 from fastk.layers.preprocessing.pipeline import Pipeline
 from fastk.layers.preprocessing.rescaling import Rescaling
+from fastk.layers.preprocessing.stft_spectrogram import STFTSpectrogram
+from fastk.layers.preprocessing.string_lookup import StringLookup
+from fastk.layers.preprocessing.text_vectorization import TextVectorization
 from fastk.layers.regularization.activity_regularization import ActivityRegularization
 from fastk.layers.regularization.dropout import Dropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
 from fastk.layers.regularization.noise import AlphaDropout, GaussianDropout, GaussianNoise
@@ -158,6 +167,7 @@ __all__ = [
     "AvgPool3D",
     "BatchNormalization",
     "Bidirectional",
+    "CategoryEncoding",
     "CenterCrop",
     "Concatenate",
     "ContrastLimitedAdaptiveHistogramEqualization",
@@ -183,6 +193,7 @@ __all__ = [
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
+    "Discretization",
     "Dot",
     "Dropout",
     "EinsumDense",
@@ -206,10 +217,13 @@ __all__ = [
     "GlobalMaxPooling3D",
     "GroupNormalization",
     "GroupQueryAttention",
+    "HashedCrossing",
+    "Hashing",
     "Identity",
     "Input",
     "InputLayer",
     "InputSpec",
+    "IntegerLookup",
     "LSTMCell",
     "Lambda",
     "Layer",
@@ -224,6 +238,7 @@ __all__ = [
     "MaxPooling2D",
     "MaxPooling3D",
     "Maximum",
+    "MelSpectrogram",
     "Minimum",
     "MixUp",
     "MultiHeadAttention",
@@ -260,6 +275,7 @@ __all__ = [
     "Reshape",
     "Resizing",
     "ReversibleEmbedding",
+    "STFTSpectrogram",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
@@ -273,7 +289,9 @@ __all__ = [
     "SpatialDropout3D",
     "SpectralNormalization",
     "StackedRNNCells",
+    "StringLookup",
     "Subtract",
+    "TextVectorization",
     "TimeDistributed",
     "UnitNormalization",
     "UpSampling1D",
