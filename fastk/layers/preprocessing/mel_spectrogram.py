@@ -10,12 +10,16 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from fastk import dtypes, ops
 from fastk.layers.layer import Layer
-from fastk.tensor import convert_to_tensor
+from fastk.tensor import convert_to_tensor, get_device
 
 
-def _mel(hertz: Any) -> Any:
-    """Frequencies on the mel scale. Source: Young et al., "The HTK book"."""
-    return 1127.0 * torch.log(1.0 + hertz / 700.0)
+# Source: Young et al., "The HTK book".
+_BREAK_HERTZ, _SCALE = 700.0, 1127.0
+
+
+def _mel(hertz: float) -> float:
+    """A frequency on the mel scale."""
+    return _SCALE * math.log(1.0 + hertz / _BREAK_HERTZ)
 
 
 class MelSpectrogram(Layer):
@@ -85,8 +89,12 @@ class MelSpectrogram(Layer):
     def call(self, inputs: Any) -> torch.Tensor:
         """The spectrograms of signals."""
         dtype = self.compute_dtype if self.compute_dtype in ("float32", "float64") else "float32"
+        inputs = convert_to_tensor(inputs, dtype=dtype)
+        if inputs.is_meta:  # while shapes are inferred, signals may be shorter than a frame
+            shape = self.compute_output_shape(inputs.shape)
+            return torch.empty(shape, dtype=dtypes.to_torch_dtype(self.compute_dtype), device="meta")
         real, imag = ops.stft(
-            convert_to_tensor(inputs, dtype=dtype),
+            inputs,
             sequence_length=self.sequence_length,
             sequence_stride=self.sequence_stride,
             fft_length=self.fft_length,
@@ -127,16 +135,14 @@ class MelSpectrogram(Layer):
         Returns:
             (frequencies, bands).
         """
-        working = dtypes.to_torch_dtype(dtype)
-        device = convert_to_tensor(0.0).device
-        edges = _mel(torch.tensor([lower_edge_hertz, upper_edge_hertz], dtype=working))
-        frequencies = torch.linspace(0.0, sampling_rate / 2.0, num_spectrogram_bins, dtype=working)[1:]
-        places = _mel(frequencies)[:, None]
-        corners = torch.linspace(edges[0].item(), edges[1].item(), num_mel_bins + 2, dtype=working)
+        options: dict[str, Any] = {"dtype": dtypes.to_torch_dtype(dtype), "device": get_device()}
+        frequencies = torch.linspace(0.0, sampling_rate / 2.0, num_spectrogram_bins, **options)[1:]
+        places = _SCALE * torch.log(1.0 + frequencies / _BREAK_HERTZ)[:, None]
+        corners = torch.linspace(_mel(lower_edge_hertz), _mel(upper_edge_hertz), num_mel_bins + 2, **options)
         lower, centre, upper = corners[:-2], corners[1:-1], corners[2:]
         rising, falling = (places - lower) / (centre - lower), (upper - places) / (upper - centre)
         weights = torch.minimum(rising, falling).clamp(min=0.0)
-        return F.pad(weights, (0, 0, 1, 0)).to(device)  # the mean is in no band
+        return F.pad(weights, (0, 0, 1, 0))  # the mean is in no band
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """(bands, frames), after the batch where there is one."""

@@ -110,7 +110,9 @@ class Resizing(BaseImagePreprocessingLayer):
         scale_x, scale_y = self.width / width, self.height / height
         if self.pad_to_aspect_ratio:
             scale = min(scale_x, scale_y)
-            return scale, scale, (self.width - width * scale) // 2, (self.height - height * scale) // 2
+            # Rounded, so that of the side that is filled nothing is left over.
+            left, top = (self.width - round(width * scale, 3)) // 2, (self.height - round(height * scale, 3)) // 2
+            return scale, scale, left, top
         if self.crop_to_aspect_ratio:
             ratio = width / height
             wide = ratio > self.width / self.height
