@@ -516,7 +516,7 @@ def _check_arguments(given: dict[str, Any]) -> None:
 def batches_of(data: Any, steps: int | None = None) -> Iterator[Any]:
     """The batches in what `adapt` is given: an array or a list is one of samples; else each that is yielded.
 
-    Of tuples that are yielded, `(x, y)`, the first element is taken.
+    Of what is yielded as `(x, y)`, `x` is taken.
     """
     if isinstance(data, (str, bytes)):
         data = [data]
@@ -533,7 +533,15 @@ def batches_of(data: Any, steps: int | None = None) -> Iterator[Any]:
     for i, batch in enumerate(data):
         if steps is not None and i >= steps:
             return
-        yield batch[0] if isinstance(batch, tuple) and batch and np.ndim(batch[0]) > 0 else batch
+        yield _features(batch)
+
+
+def _features(batch: Any) -> Any:
+    """The inputs among what a data set yields: of a tuple, or of a `DataLoader`'s list with tensors, the first."""
+    if not isinstance(batch, (tuple, list)) or not batch or isinstance(batch[0], (str, bytes)):
+        return batch
+    several = isinstance(batch, tuple) or any(isinstance(x, torch.Tensor) for x in batch)
+    return batch[0] if several and (isinstance(batch[0], (tuple, list)) or np.ndim(batch[0]) > 0) else batch
 
 
 def _as_samples(data: Any) -> Any:

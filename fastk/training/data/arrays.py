@@ -12,7 +12,16 @@ import numpy as np
 import torch
 
 from fastk import tree
-from fastk.training.data.convert import SparseRows, flatten_named, is_array, is_sparse_matrix, map_arrays, to_tensor
+from fastk.training.data.convert import (
+    SparseRows,
+    TextRows,
+    as_text,
+    flatten_named,
+    is_array,
+    is_sparse_matrix,
+    map_arrays,
+    to_tensor,
+)
 from fastk.training.data.prefetch import to_device
 from fastk.training.data.source import Batch, DataSource, drawn_by, positive_int
 from fastk.training.data.weights import ClassWeights, arrange_sample_weight
@@ -173,7 +182,7 @@ def _check_cardinality(data: tuple[Any, ...], labels: tuple[str, ...] = ("x", "y
 
 def _fits(leaves: Sequence[Any], device: torch.device) -> bool:
     """Whether the arrays can stay on the device whole."""
-    if any(isinstance(leaf, SparseRows) for leaf in leaves):
+    if any(isinstance(leaf, (SparseRows, TextRows)) for leaf in leaves):
         return device.type == "cpu"
     if device.type != "cuda":
         return True
@@ -181,8 +190,11 @@ def _fits(leaves: Sequence[Any], device: torch.device) -> bool:
     return size <= RESIDENT_BYTES or size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def _to_rows(value: Any) -> torch.Tensor | SparseRows:
-    return SparseRows(value) if is_sparse_matrix(value) else to_tensor(value)
+def _to_rows(value: Any) -> torch.Tensor | SparseRows | TextRows:
+    if is_sparse_matrix(value):
+        return SparseRows(value)
+    text = as_text(value)
+    return to_tensor(value) if text is None else TextRows(text)
 
 
 def _place(leaf: Any, device: torch.device | None) -> Any:
