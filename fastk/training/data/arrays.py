@@ -74,7 +74,9 @@ class ArraySource(DataSource):
         self.device = torch.device(device)
         self.generator = generator
 
-        x, y, sample_weight = data = tuple(map_arrays(_to_rows, part) for part in (x, y, sample_weight))
+        x = map_arrays(_inputs_to_rows, x)
+        y, sample_weight = (map_arrays(_to_rows, part) for part in (y, sample_weight))
+        data = x, y, sample_weight
         self.num_samples = _check_cardinality(data)
         if sample_weight is not None or class_weights is not None:
             data = x, y, arrange_sample_weight(y, sample_weight, class_weights)
@@ -190,11 +192,13 @@ def _fits(leaves: Sequence[Any], device: torch.device) -> bool:
     return size <= RESIDENT_BYTES or size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def _to_rows(value: Any) -> torch.Tensor | SparseRows | TextRows:
-    if is_sparse_matrix(value):
-        return SparseRows(value)
+def _to_rows(value: Any) -> torch.Tensor | SparseRows:
+    return SparseRows(value) if is_sparse_matrix(value) else to_tensor(value)
+
+
+def _inputs_to_rows(value: Any) -> torch.Tensor | SparseRows | TextRows:
     text = as_text(value)
-    return to_tensor(value) if text is None else TextRows(text)
+    return _to_rows(value) if text is None else TextRows(text)
 
 
 def _place(leaf: Any, device: torch.device | None) -> Any:
