@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 
 from fastk import capture, tree
@@ -42,10 +43,14 @@ class CapturedStep:
         self._hooks = [(getattr(module, name), module) for module in modules for name in _HOOKS]
         self._shapes: dict[Any, _Shape] = {}
         self._version: int | None = None
+        self._holds_text = False
 
     def __call__(self, *batch: Any) -> Any:
         """The step over one batch."""
         key = _signature(batch)
+        if key is None:
+            self._holds_text = True
+            return self.step(*batch)
         shape = self._shapes.get(key)
         if shape is None:
             if len(self._shapes) >= MOST_SHAPES:
@@ -57,6 +62,8 @@ class CapturedStep:
     def reasons(self) -> list[str]:
         """Why steps are not replayed, a sentence a shape."""
         hooked = [f"a torch hook is registered on {type(module).__name__}" for hooks, module in self._hooks if hooks]
+        if self._holds_text:
+            hooked.append("a batch holds strings, which are looked up on the host")
         return hooked + [shape.reason for shape in self._shapes.values() if shape.reason is not None]
 
     @property
@@ -176,8 +183,11 @@ def _leaves(batch: Any) -> Any:
 
 
 def _signature(batch: tuple) -> Any:
-    """What a batch has in common with those that the same recording serves."""
+    """What a batch has in common with those that the same recording serves; None of strings, which none serves."""
     x, y, weight = batch
     if weight is None and type(x) is torch.Tensor and type(y) is torch.Tensor:
         return x.shape, x.dtype, y.shape, y.dtype
-    return tuple((x.shape, x.dtype) if isinstance(x, torch.Tensor) else x for x in tree.flatten(batch))
+    leaves = tree.flatten(batch)
+    if any(isinstance(leaf, np.ndarray) for leaf in leaves):
+        return None
+    return tuple((x.shape, x.dtype) if isinstance(x, torch.Tensor) else x for x in leaves)

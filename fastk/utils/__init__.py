@@ -11,6 +11,7 @@ from fastk.serialization import (
     register_keras_serializable,
     serialize_keras_object,
 )
+from fastk.utils import bounding_boxes
 from fastk.utils.numerical import normalize, to_categorical
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from fastk.utils.progbar import Progbar
@@ -24,6 +25,7 @@ __all__ = [
     "CustomObjectScope",
     "Progbar",
     "PyDataset",
+    "bounding_boxes",
     "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",

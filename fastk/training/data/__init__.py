@@ -87,6 +87,8 @@ def make_source(
     [[0, 1], [2, 3], [4]]
     """
     class_weights = ClassWeights(class_weight) if class_weight else None
+    if isinstance(x, list) and x and all(isinstance(text, (str, bytes)) for text in x):
+        x = np.array(x, dtype=object)
     if isinstance(x, (np.ndarray, torch.Tensor)):  # first, for the sake of `predict` on a few rows
         _check_arrays(x, y, sample_weight)
         return ArraySource(x, y, sample_weight, batch_size, steps, shuffle, class_weights, device, generator)

@@ -46,7 +46,10 @@ def to_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
 
 
 def _move(batch: Any, move: Callable[[torch.Tensor], Any]) -> Any:
-    return tree.map_structure(move, batch, none_is_leaf=False)
+    def moved(leaf: Any) -> Any:
+        return move(leaf) if isinstance(leaf, torch.Tensor) else leaf  # strings stay on the host
+
+    return tree.map_structure(moved, batch, none_is_leaf=False)
 
 
 def _prefetch_to_cuda(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
