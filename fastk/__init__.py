@@ -16,6 +16,7 @@ gc.disable()
 
 from fastk import (
     activations,
+    applications,
     autograd,
     backend,
     callbacks,
@@ -90,6 +91,7 @@ __all__ = [
     "Tensor",
     "Variable",
     "activations",
+    "applications",
     "autograd",
     "backend",
     "callbacks",
