@@ -7,15 +7,20 @@ Triton's cache, where the launch that is timed finds the kernel. They are plain 
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import json
 import os
+import pickle
 import queue
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
+
+import torch
 
 from fastk import config
 from fastk.autotune.space import Resources, Tunable, problem_to_data, to_data
@@ -26,8 +31,10 @@ Outcome = Resources | str  # what a compiled candidate takes, or why it cannot b
 class Compiler(Protocol):
     """What a search compiles with."""
 
-    def compile(self, tunable: Tunable, problem: Any, candidates: Sequence[Any], seconds: float) -> list[Outcome]:
-        """What became of each candidate within so many seconds."""
+    def compile(
+        self, tunable: Tunable, problem: Any, arguments: tuple, candidates: Sequence[Any], seconds: float
+    ) -> list[Outcome]:
+        """What became of each candidate, launched with such arguments, within so many seconds."""
         ...
 
 
@@ -42,8 +49,11 @@ class Workers:
         self._jobs = jobs or usable_cores()
         self._idle: list[subprocess.Popen] = []
 
-    def compile(self, tunable: Tunable, problem: Any, candidates: Sequence[Any], seconds: float) -> list[Outcome]:
+    def compile(
+        self, tunable: Tunable, problem: Any, arguments: tuple, candidates: Sequence[Any], seconds: float
+    ) -> list[Outcome]:
         """Compiles; a worker that dies or is too late takes its candidate with it and is replaced."""
+        packed = pack(arguments)
         outcomes: list[Outcome] = ["not compiled in time"] * len(candidates)
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for i in range(len(candidates)):
@@ -56,7 +66,7 @@ class Workers:
                     i = waiting.get_nowait()
                 except queue.Empty:
                     return
-                outcomes[i] = self._ask(request(tunable, problem, candidates[i]), running)
+                outcomes[i] = self._ask(request(tunable, problem, packed, candidates[i]), running)
 
         running: list[subprocess.Popen] = []
         threads = [threading.Thread(target=serve, daemon=True) for _ in range(min(self._jobs, len(candidates)))]
@@ -95,14 +105,40 @@ class Workers:
         return answer["error"] if "error" in answer else Resources(**answer)
 
 
-def request(tunable: Tunable, problem: Any, candidate: Any) -> dict[str, Any]:
-    """What a worker is told."""
+def request(tunable: Tunable, problem: Any, packed: str, candidate: Any) -> dict[str, Any]:
+    """What a worker is told; the arguments as `pack` has them."""
     return {
         "module": tunable.module,
         "tunable": tunable.name,
         "problem": problem_to_data(problem),
         "configuration": to_data(candidate),
+        "arguments": packed,
     }
+
+
+class _WithoutData(pickle.Pickler):
+    """Pickles tensors as their shape, strides and dtype."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, torch.Tensor):
+            return _empty, (tuple(obj.shape), obj.stride(), obj.dtype)
+        return NotImplemented
+
+
+def _empty(shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    return torch.empty_strided(shape, strides, dtype=dtype, device="meta")
+
+
+def pack(arguments: tuple) -> str:
+    """A launcher's arguments as text, tensors without data: sizes and strides decide what is compiled."""
+    buffer = io.BytesIO()
+    _WithoutData(buffer).dump(arguments)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def unpack(text: str) -> tuple:
+    """The arguments of `pack`, tensors on the meta device."""
+    return pickle.loads(base64.b64decode(text))
 
 
 def usable_cores() -> int:

@@ -93,7 +93,7 @@ def search(
     trials = _Trials(tunable, problem, arguments, default)
     while queue and timer.now() - start < seconds:
         batch, queue = queue[:BATCH], queue[BATCH:]
-        compiled = _compiled(result, tunable, problem, batch, compiler, start + seconds - timer.now())
+        compiled = _compiled(result, trials, batch, compiler, start + seconds - timer.now())
         accurate = [c for c in compiled if _passes(result, trials, c)]
         if accurate:
             _measure(result, trials, [result.best, *accurate], timer, start + seconds)
@@ -127,12 +127,13 @@ class _Trials:
 
 
 def _compiled(
-    result: Result, tunable: Tunable, problem: Any, batch: Sequence[Any], compiler: Compiler | None, seconds: float
+    result: Result, trials: _Trials, batch: Sequence[Any], compiler: Compiler | None, seconds: float
 ) -> list[Any]:
     """Those of a batch that compile without spills, the cheapest by what they take first."""
+    tunable, problem = trials.tunable, trials.problem
     if compiler is None or not tunable.compiler:
         return list(batch)
-    outcomes = compiler.compile(tunable, problem, batch, max(1.0, seconds))
+    outcomes = compiler.compile(tunable, problem, trials.arguments, batch, max(1.0, seconds))
     good: list[tuple[float, int, Any]] = []
     for i, (configuration, outcome) in enumerate(zip(batch, outcomes, strict=True)):
         if isinstance(outcome, str):

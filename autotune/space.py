@@ -60,7 +60,7 @@ class Tunable(Generic[P, C]):
         example: (problem, device) → arguments of the launcher for such a problem; without data on `"meta"`.
         accuracy: how far results of two configurations may lie apart.
         in_place: the launcher writes to its arguments, so that trials get copies.
-        compiler: `"module:function"` of (tunable, problem, configuration) → `Resources`, compiled without a GPU.
+        compiler: `"module:function"` of (tunable, problem, arguments, configuration) → `Resources`, without a GPU.
     """
 
     name: str

@@ -143,11 +143,14 @@ def _search(tunable: Tunable, problem: Any, arguments: tuple, key: Key, anew: bo
             return known
         first = (tunable.configuration_from(r.configuration) for r in shipped.starting_points(key))
         seconds = config.autotune_seconds()
-        with _workers() as workers:
-            say = _Progress(f"fastk: tuning {key.tunable} for {key.device}, up to {seconds:g} s")
-            found = search(
-                tunable, problem, arguments, new_timer(), seconds, [c for c in first if c is not None], workers, say
-            )
+        say = _Progress(f"fastk: tuning {key.tunable} for {key.device}, up to {seconds:g} s")
+        known_good = [c for c in first if c is not None]
+        try:
+            with _workers() as workers:
+                found = search(tunable, problem, arguments, new_timer(), seconds, known_good, workers, say)
+        except torch.OutOfMemoryError:
+            _note_once(f"{tunable.name} is not tuned: there is no memory for a second result beside the call's own.")
+            return Decision(tunable.default(problem), "default")
         record = record_of(key, found, tunable.default(problem))
         database.put(record)
     for reason in found.reasons:

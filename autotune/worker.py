@@ -12,6 +12,7 @@ import sys
 from dataclasses import asdict
 from typing import Any, TextIO
 
+from fastk.autotune.compilation import unpack
 from fastk.autotune.space import TUNABLES, problem_from_data, resolve
 
 
@@ -22,7 +23,8 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
         tunable = TUNABLES[asked["tunable"]]
         problem = problem_from_data(tunable, asked["problem"])
         configuration = tunable.configuration_from(asked["configuration"])
-        return asdict(resolve(tunable.compiler)(tunable, problem, configuration))
+        arguments = unpack(asked["arguments"])
+        return asdict(resolve(tunable.compiler)(tunable, problem, arguments, configuration))
     except Exception as error:  # whatever it is, it is told of this candidate, and others are wanted too
         return {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
 

@@ -155,7 +155,7 @@ def kind_of(dtype: torch.dtype, precision: str) -> str:
 
 
 @functools.cache
-def splits_of(count: int, blocks: int, sm_count: int, least: int = 1) -> tuple[int, int]:
+def splits_of(count: int, blocks: int, sm_count: int, least: int = 1, most: int = 0) -> tuple[int, int]:
     """(programs a tile, blocks of K each): two programs for each SM, but not less than 8 blocks each; at least `least`.
 
     A split costs a write and a read of its partial product: with fewer blocks than that these outweigh the products.
@@ -165,7 +165,8 @@ def splits_of(count: int, blocks: int, sm_count: int, least: int = 1) -> tuple[i
         blocks: of K.
         sm_count: of the device.
         least: programs a tile that there must be.
+        most: asks for so many, 0 for what is said above.
     """
-    splits = max(1, min(blocks, max(least, min(2 * sm_count // count, blocks // 8))))
+    splits = max(1, min(blocks, max(least, most or min(2 * sm_count // count, blocks // 8))))
     steps = max(1, math.ceil(blocks / splits))
     return max(1, math.ceil(blocks / steps)), steps

@@ -27,7 +27,7 @@ def as_called(problem: Any) -> Iterator[None]:
         config.set_float32_precision(before)
 
 
-def compiled(of: Tunable, problem: Any, configuration: Any) -> Resources:
+def compiled(of: Tunable, problem: Any, arguments: tuple, configuration: Any) -> Resources:
     """What a candidate takes of the architecture that its problem names; the most of any kernel that it launches.
 
     Raises:
@@ -37,6 +37,6 @@ def compiled(of: Tunable, problem: Any, configuration: Any) -> Resources:
     from fastk.kernels.verify.machine_code import resource_usage
 
     with compiling_for(problem.architecture) as launches, as_called(problem):
-        of.run(of.example(problem, "meta"), configuration)
+        of.run(arguments, configuration)
     used = [(*resource_usage(launch.binary.cubin), launch.binary.shared_bytes) for launch in launches]
     return Resources(*(max(column) for column in zip(*used, strict=True)))

@@ -71,7 +71,7 @@ def test_a_starting_point_that_is_invalid_here_is_left_out(toy):
 
 def test_spills_and_failed_compilations_are_not_timed(toy):
     class Compiler:
-        def compile(self, tunable, problem, candidates, seconds):
+        def compile(self, tunable, problem, arguments, candidates, seconds):
             outcomes = {32: Resources(255, 8, 0), 64: "PTXAS error"}
             return [outcomes.get(c.block, Resources(32, 0, 0)) for c in candidates]
 

@@ -41,7 +41,8 @@ def why_invalid(toy, problem):
     return None if toy.block <= 4 * problem.size else f"{toy.block} is more than four times {problem.size}"
 
 
-def compiled(tunable, problem, configuration):
+def compiled(tunable, problem, arguments, configuration):
+    assert arguments[0].is_meta and tuple(arguments[0].shape) == (4,)
     if configuration.block == 128:
         os._exit(3)  # as a compiler that crashes
     if configuration.block == 256:
