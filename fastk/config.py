@@ -88,6 +88,9 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
     "KERAS_BACKEND": EnvironmentVariable(
         "", str, "Read by `fastk run` alone, which warns where it asks for another backend of Keras than `torch`."
     ),
+    "KERAS_HOME": EnvironmentVariable(
+        "", str, "Folder of the cache of data sets, weights and other downloads; `~/.keras` where it is empty."
+    ),
     "NO_COLOR": EnvironmentVariable("", str, "Any value: the progress bar uses no colours (https://no-color.org)."),
     "PYCHARM_HOSTED": EnvironmentVariable(
         "", str, "Set by PyCharm's console, which redraws lines as a terminal does: the progress bar follows."

@@ -340,8 +340,7 @@ class Variable:
     def _scalar(self) -> torch.Tensor:
         if self.ndim > 0:
             raise TypeError(
-                "Only scalar arrays can be converted to Python scalars. Received a variable of "
-                f"shape={self.shape}."
+                f"Only scalar arrays can be converted to Python scalars. Received a variable of shape={self.shape}."
             )
         return self.value.detach()
 
