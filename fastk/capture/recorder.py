@@ -189,7 +189,7 @@ class _HostReads(TorchFunctionMode):
         self.recorder = recorder
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if func in self.FUNCTIONS:
+        if func in self.FUNCTIONS and args[0].is_cpu:  # of another device the host has no more than an address
             self.recorder.refuse(f"Python reads a tensor's values, by Tensor.{func.__name__}()")
         return func(*args, **(kwargs or {}))
 

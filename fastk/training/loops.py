@@ -6,6 +6,7 @@ function that computes them, and only what shows them calls it.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,12 +24,18 @@ from fastk.scopes import internal
 from fastk.tensor import convert_to_numpy
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
-from fastk.training.data.arrays import DEFAULT_BATCH_SIZE
+from fastk.training.data.arrays import DEFAULT_BATCH_SIZE, ArraySource
 from fastk.training.data.convert import to_tensor
-from fastk.training.logs import as_numbers, to_numbers
-from fastk.training.step import CapturedStep
+from fastk.training.logs import as_numbers, results_of, to_numbers
+from fastk.training.step import DEMANDED, CapturedStep, StepsTogether, cut
 from fastk.user_warning import warn_user
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
+
+STEPS_TOGETHER = {"cuda": 16}
+"""How many steps `steps_per_execution="auto"` makes one replay of, by the kind of device.
+
+A replay is one launch: with 16, what the host does for it is spread over 16 steps. On the CPU a replay has no launch to
+save."""
 
 
 class Loops:
@@ -57,7 +64,10 @@ class Loops:
     _in_order: Callable[[dict[str, Any]], Any]
     _train_on: Callable[[Any, Any, Any], Any]
     _test_on: Callable[[Any, Any, Any], Any]
-    _steps: dict[str, CapturedStep]
+    _steps: dict[str, Any]
+    _told_eager: set[str]
+    _compile_arguments: dict[str, Any] | None
+    jit_compile: bool
     _flatten_layers: Callable[..., list[Any]]
     metrics: list[Any]
     loss: Any
@@ -316,8 +326,7 @@ class Loops:
                 return to_tensor(x).to(device), None, None
             if x.shape[:1] == y.shape[:1]:
                 return to_tensor(x).to(device), to_tensor(y).to(device), None
-        rows = next(len(part) for part in tree.flatten(x) if part is not None)
-        source = make_source(x, y, sample_weight, batch_size=max(rows, 1), class_weight=class_weight, device=device)
+        source = make_source(x, y, sample_weight, batch_size=max(_rows(x), 1), class_weight=class_weight, device=device)
         return source.peek()
 
     # ------------------------------------------------------------ inside
@@ -342,15 +351,23 @@ class Loops:
         if on_batch:
             step = partial(self._on_batch, step)
         if self.run_eagerly or not own:
+            if self.jit_compile and mode not in self._told_eager:
+                self._told_eager.add(mode)
+                why = "the model runs eagerly" if own else f"`{mode}_step()` is the user's own"
+                warn_user(f"{DEMANDED} {why}.")
             return step
         key = f"{mode} on batch" if on_batch else mode
         known = self._steps.get(key)
         if known is None:
             objects = [*self._flatten_layers(), *self.metrics, *tree.flatten(self.loss)]
             known = self._steps[key] = CapturedStep(step, objects)
+        known.is_demanded = self.jit_compile
         if anew or not known.is_current:
             known.check_again()
-        return known if known.is_current else step
+        if not known.is_current:
+            known.tell(known.hooked[0])
+            return step
+        return known
 
     def _known(self, key: str) -> CapturedStep | None:
         """The step that was made ready before, where nothing has changed since."""
@@ -377,15 +394,55 @@ class Loops:
         begin, end = getattr(callbacks, f"on_{mode}_batch_begin"), getattr(callbacks, f"on_{mode}_batch_end")
         stop = "stop_training" if mode == "train" else "stop_evaluating"
         logs: Any = None
+        results = results_of(self._results, self.get_metrics_result, devices.get_device())
         with internal():
-            for first, last, batches in _grouped(source.epoch(), self.steps_per_execution):
+            for first, last, calls in self._executions(source, callbacks, mode, step):
                 begin(first)
-                for batch in batches:
-                    logs = step(*batch)
-                end(last, self._results if logs is None else partial(as_numbers, logs))
+                for call, batch in calls:
+                    logs = call(*batch)
+                end(last, results if logs is None else partial(as_numbers, logs))
                 if getattr(self, stop):
                     break
         return self._final_logs(logs)
+
+    def _executions(self, source: Any, callbacks: Any, mode: str, step: Callable) -> Iterator[tuple[int, int, Any]]:
+        """`(first step, last step, calls)` between two calls of the callbacks; a call is `(step, batch)`."""
+        size = self.steps_per_execution
+        count = self._steps_together(source, callbacks, mode, step)
+        if isinstance(source, ArraySource):
+            source.join_batches(count)
+        if count == 1:
+            for first, last, batches in _grouped(source.epoch(), size):
+                yield first, last, [(step, batch) for batch in batches]
+            return
+        key = f"{mode} of {count} times {source.batch_size}"
+        together = self._steps.get(key)
+        if together is None:
+            together = self._steps[key] = StepsTogether(step, source.batch_size)
+        first = 0
+        for batch in source.epoch():
+            calls = [(together, batch)]
+            taken = math.ceil(_rows(batch) / source.batch_size)
+            if taken < count or _rows(batch) % source.batch_size:
+                calls = [(step, part) for part in cut(batch, source.batch_size)]
+            yield first, first + taken - 1, calls
+            first += taken
+
+    def _steps_together(self, source: Any, callbacks: Any, mode: str, step: Any) -> int:
+        """How many batches, which lie one after the other, are one replay."""
+        device = devices.get_device().type
+        if not isinstance(step, CapturedStep) or device not in STEPS_TOGETHER or not isinstance(source, ArraySource):
+            return 1
+        if not source.resident or source.steps is not None or config.max_steps_per_epoch() is not None:
+            return 1
+        count = self.steps_per_execution
+        if count == 1 and self._is_auto_execution and not callbacks.follows_batches(mode):
+            count = min(STEPS_TOGETHER[device], source.num_samples // source.batch_size)
+        return max(count, 1)
+
+    @property
+    def _is_auto_execution(self) -> bool:
+        return (self._compile_arguments or {}).get("steps_per_execution") == "auto"
 
     def _results(self) -> dict[str, Any]:
         with internal():
@@ -427,6 +484,10 @@ def _grouped(batches: Iterator, size: int) -> Iterator[tuple[int, int, Any]]:
             step, group = step + size, []
     if group:
         yield step, step + len(group) - 1, group
+
+
+def _rows(batch: Any) -> int:
+    return next(len(part) for part in tree.flatten(batch) if part is not None)
 
 
 def _count(value: Any, name: str) -> int:

@@ -79,6 +79,8 @@ class ArraySource(DataSource):
         if size is None:
             size = math.ceil(self.num_samples / self.steps) if self.steps else DEFAULT_BATCH_SIZE
         self.batch_size = self._size = size
+        self._joined = 1
+        self._order: torch.Tensor | None = None  # of the pass under way
         self.num_batches = math.ceil(self.num_samples / size)
         self.partial_batch_size = self.num_samples % size or None
 
@@ -118,7 +120,21 @@ class ArraySource(DataSource):
 
     def one_pass(self) -> Iterator[Batch]:
         """The batches of a new pass. On the host they are made without a line of Python for each."""
-        order = self.order()
+        self._order = self.order()
+        return self._batches(self._order)
+
+    def join_batches(self, count: int) -> None:
+        """Has `count` batches come as one, which is cut into them by its user; from the next pass on.
+
+        Also in a pass of which nothing was taken but by `peek`.
+        """
+        if count == self._joined:
+            return
+        self._joined = count
+        if self._pass is not None:
+            self._pass = self._batches(self._order)
+
+    def _batches(self, order: torch.Tensor | None) -> Iterator[Batch]:
         batches = zip(*(self._column(leaf, order) for leaf in self._leaves), strict=False)  # None's column has no end
         if self._pack is not None:
             batches = map(self._pack, batches)
@@ -126,7 +142,7 @@ class ArraySource(DataSource):
 
     def _column(self, leaf: Any, order: torch.Tensor | None) -> Iterator[Any]:
         """One array's part of each batch."""
-        size = self._size
+        size = self._size * self._joined
         if leaf is None:
             return repeat(None)
         if order is None:
