@@ -135,6 +135,8 @@ class ArraySource(DataSource):
             self._pass = self._batches(self._order)
 
     def _batches(self, order: torch.Tensor | None) -> Iterator[Batch]:
+        if order is not None and self.resident:
+            order = _sent(order, self.device)  # once, for all arrays and the whole pass
         batches = zip(*(self._column(leaf, order) for leaf in self._leaves), strict=False)  # None's column has no end
         if self._pack is not None:
             batches = map(self._pack, batches)
@@ -153,7 +155,7 @@ class ArraySource(DataSource):
             return map(leaf.index_select, repeat(0), _split(order, size))
         limit = GATHER_BYTES.get(leaf.device.type, GATHER_BYTES["cuda"])
         rows = size * max(1, limit * self.num_samples // max(1, leaf.nbytes * size))
-        gathered = map(leaf.index_select, repeat(0), _split(order.to(leaf.device), rows))
+        gathered = map(leaf.index_select, repeat(0), _split(order.to(leaf.device), rows))  # or a GPU's, of the user's
         return gathered if rows == size else chain.from_iterable(map(torch.Tensor.split, gathered, repeat(size)))
 
 
@@ -195,6 +197,11 @@ def _fits(leaves: Sequence[Any], device: torch.device) -> bool:
         return True
     size = sum(leaf.nbytes for leaf in leaves if leaf is not None and not leaf.is_cuda)
     return size <= RESIDENT_BYTES or size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def _sent(order: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`order` on the device, without waiting for the work that a GPU has to do before."""
+    return order.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else order.to(device)
 
 
 def _to_rows(value: Any) -> torch.Tensor | SparseRows:
