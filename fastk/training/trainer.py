@@ -344,7 +344,7 @@ class Trainer(Loops):
 
     def _update(self, gradients: Any, trained: tuple[Any, ...]) -> None:
         """One step of the optimizer; a call of the host's where the host decides what it does."""
-        if any(gradient is None or gradient.is_cpu for gradient in gradients) or _decides_on_host(self.optimizer):
+        if any(g is not None and g.is_cpu for g in gradients) or _decides_on_host(self.optimizer):
             host_call(self.optimizer.apply, gradients, trained)
         else:
             self.optimizer.apply(gradients, trained)

@@ -1,6 +1,8 @@
 """The captured step of `fit` and `evaluate`: the same numbers as op by op, and only where it may be replayed."""
 
 import gc
+import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -150,6 +152,29 @@ def test_steps_that_python_takes_part_in_are_not_replayed(layer):
     assert history == trained(make, eager=True)[1]
 
 
+@pytest.mark.parametrize("layer", REFUSED)
+def test_who_asks_for_captured_steps_is_told_once_why_there_are_none(layer):
+    model = keras.Sequential([keras.Input((12,)), layer(), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=True)
+    x, y = data()
+    with pytest.warns(UserWarning) as said:
+        model.fit(x, y, batch_size=8, epochs=3, verbose=0)
+    assert [REFUSED[layer] in str(warning.message) for warning in said] == [True]
+    assert "run op by op, to the same numbers" in str(said[0].message)
+
+
+def test_who_asks_for_captured_steps_is_told_of_a_step_of_their_own():
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    model = Own([keras.Input((12,)), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=True)
+    with pytest.warns(UserWarning, match=r"`train_step\(\)` is the user's own") as said:
+        model.fit(*data(), epochs=2, verbose=0)
+    assert len(said) == 1
+
+
 def test_torch_hooks_run_at_each_step():
     seen = []
 
@@ -178,17 +203,45 @@ def test_batches_of_many_shapes_share_no_more_than_some_recordings():
     assert len(steps(model).programs) == MOST_SHAPES
 
 
-def test_fifty_fits_take_no_more_memory_than_five():
+def alive():
+    """How many tensors there are, and how many bytes Python has allocated."""
+    gc.collect()
+    return sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects()), tracemalloc.get_traced_memory()[0]
+
+
+@pytest.mark.parametrize("compiled_anew", [False, True])
+def test_fifty_fits_take_no_more_memory_than_ten(compiled_anew):
+    model = keras.Sequential([keras.Input((12,)), layers.Dropout(0.2), layers.Dense(3, activation="softmax")])
+    x, y = data(40)
+
+    def fit():
+        if compiled_anew or not model.compiled:
+            model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.fit(x, y, batch_size=8, verbose=0)
+
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            fit()
+        tensors, size = alive()
+        for _ in range(40):
+            fit()
+        after, size_after = alive()
+    finally:
+        tracemalloc.stop()
+    assert steps(model).programs
+    assert after == tensors
+    assert size_after - size < 2**18  # a recording that stayed would be 50 KB a fit; bits drawn ahead come and go
+
+
+def test_a_deleted_model_takes_its_captured_steps_with_it():
     model, _ = trained(mlp)
-    x, y = data()
-
-    def tensors():
-        gc.collect()
-        return sum(isinstance(x, torch.Tensor) for x in gc.get_objects())
-
-    counts = []
-    for _ in range(10):
-        for _ in range(5):
-            model.fit(x, y, batch_size=8, verbose=0)
-        counts.append(tensors())
-    assert counts[-1] == counts[0]
+    x, _ = data()
+    model.predict(x, verbose=0)
+    model.train_on_batch(*data(8))
+    kept = [weakref.ref(model), *(weakref.ref(step) for step in model._steps.values())]
+    before = alive()[0]
+    del model
+    after = alive()[0]
+    assert [ref() for ref in kept] == [None] * len(kept)
+    assert after < before - 50
