@@ -59,6 +59,7 @@ class Results:
         self._finished: Logs = {}
 
     def __call__(self) -> Logs:
+        """The results as they are now; waits for the device."""
         return self._read()
 
     def finished(self) -> Logs:

@@ -61,7 +61,7 @@ class Loops:
     _find_trained: Callable[[], Any]
     _prepare: Callable[..., None]
     _release: Callable[[], None]
-    _in_order: Callable[[dict[str, Any]], Any]
+    _names_in_order: Callable[[dict[str, Any]], list[str]]
     _train_on: Callable[[Any, Any, Any], Any]
     _test_on: Callable[[Any, Any, Any], Any]
     _steps: dict[str, Any]
@@ -277,7 +277,7 @@ class Loops:
             return self._run_single("test", x, y, sample_weight, None, return_dict)
 
     def _run_single(self, mode: str, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool) -> Any:
-        step = self._known(f"{mode} on batch")
+        known = step = self._known(f"{mode} on batch")
         if step is None:
             self._begin(f"{mode}_on_batch")
         batch = self._single_batch(x, y, sample_weight, class_weight)
@@ -288,8 +288,19 @@ class Loops:
             with internal():
                 logs = as_numbers(step(*batch))
         finally:
-            self._release()
-        return logs if return_dict else self._in_order(logs)
+            if known is None:
+                self._release()
+        if return_dict:
+            return logs
+        if known is None:
+            return self._in_order(logs)
+        if known.log_names is None or known.log_names.keys() != logs.keys():
+            known.log_names = dict.fromkeys(self._names_in_order(logs))
+        return _one_or_all([logs[name] for name in known.log_names])
+
+    def _in_order(self, logs: dict[str, Any]) -> Any:
+        """Results as a list, or as one number."""
+        return _one_or_all([logs[name] for name in self._names_in_order(logs)])
 
     def predict_on_batch(self, x: Any) -> Any:
         """The model's outputs for one batch, as NumPy arrays."""
@@ -484,6 +495,10 @@ def _grouped(batches: Iterator, size: int) -> Iterator[tuple[int, int, Any]]:
             step, group = step + size, []
     if group:
         yield step, step + len(group) - 1, group
+
+
+def _one_or_all(values: list) -> Any:
+    return values[0] if len(values) == 1 else values
 
 
 def _rows(batch: Any) -> int:

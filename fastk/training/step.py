@@ -40,11 +40,13 @@ class CapturedStep:
 
     Attributes:
         is_demanded: whether the user asked for it, and is warned where it is not to be had.
+        log_names: the names of the logs in the order in which they are returned; the keys of a dict.
     """
 
     def __init__(self, step: Callable[..., Any], objects: Iterable[Any] = ()):
         self.step = step
         self.is_demanded = False
+        self.log_names: dict[str, None] | None = None
         objects = list(objects)
         self._watched = [x for x in objects if hasattr(x, "__dict__") and not type(x).__module__.startswith("fastk.")]
         modules = [x for x in objects if isinstance(x, torch.nn.Module)]
@@ -108,7 +110,7 @@ class CapturedStep:
 
     def check_again(self) -> None:
         """Has the next step of each shape recorded and compared: the model may have changed."""
-        self._version = changes.count
+        self._version, self.log_names = changes.count, None
         for shape in self._shapes.values():
             shape.is_checked = False
 

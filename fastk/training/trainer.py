@@ -257,14 +257,12 @@ class Trainer(Loops):
             results |= value if isinstance(value, dict) else {metric.name: value}
         return results
 
-    def _in_order(self, logs: dict[str, Any]) -> Any:
-        """Results as a list, or as one number: the loss, each output's loss, metrics as compiled, then the rest by
-        name."""
+    def _names_in_order(self, logs: dict[str, Any]) -> list[str]:
+        """The names of results: the loss, each output's loss, metrics as compiled, then the rest by name."""
         compiled = self._compile_metrics.metrics if self._compile_metrics is not None else []
         ordered = [self._loss_tracker, *self._output_losses(), *compiled, *self._own_metrics()]
         names = dict.fromkeys(metric.name for metric in ordered if metric is not None and metric.name in logs)
-        values = [logs[name] for name in (*names, *sorted(logs.keys() - names.keys()))]
-        return values[0] if len(values) == 1 else values
+        return [*names, *sorted(logs.keys() - names.keys())]
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True

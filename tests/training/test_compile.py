@@ -297,7 +297,7 @@ def test_jit_compile_changes_no_number():
         assert model._steps["train"].programs
     assert losses[0] == losses[1] == losses[2]
     assert model.get_compile_config()["jit_compile"] is True
-    with pytest.raises(ValueError, match="`jit_compile` must be True, False or 'auto'. Received: 'xla'"):
+    with pytest.raises(ValueError, match=r"`jit_compile` must be True, False or 'auto'\. Received: 'xla'"):
         model.compile("sgd", "mse", jit_compile="xla")
 
 
