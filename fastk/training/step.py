@@ -161,8 +161,7 @@ class _Shape:
             self._buffers = _Buffers(batch)
         self._buffers.fill(batch)
         before = self.owner.watched_state()
-        space = self.owner.space_of(batch)
-        recording = (capture.record if space is None else space.record)(self.owner.step, *self._buffers.batch)
+        recording = _recorded(self.owner.space_of(batch), self.owner.step, *self._buffers.batch)
         result, recording.result = recording.result, None
         self._learn(recording, recording.refusal or self.owner.changed(before))
         return result
@@ -227,16 +226,12 @@ class StepsTogether:
         return result
 
     def _build(self, key: Any, single: Any, batch: tuple) -> Any:
-        """Does the steps over `batch`, and makes a program of them."""
+        """Does the steps over `batch` while they are recorded, and makes a program of them."""
         buffers, space = _Buffers(batch), self.captured.space_of(batch)
         buffers.fill(batch)
         arguments = (self._one_by_one, self.captured.step, buffers.batch)
-        recording = None
-        if space is not None:  # the capture of a graph does nothing
-            result = self._one_by_one(self.captured, batch)
-        else:
-            recording = capture.record(*arguments)
-            result, recording.result = recording.result, None
+        recording = _recorded(space, *arguments)
+        result, recording.result = recording.result, None
         program, reason = _program(recording, space, *arguments)
         if reason is None:
             self._programs[key] = single, program, buffers
@@ -268,29 +263,32 @@ def cut(batch: tuple, rows: int) -> Iterator[tuple]:
         yield tree.pack_sequence_as(batch, list(parts))
 
 
-def _program(recording: Any, space: Space | None, step: Callable[..., Any], *inputs: Any) -> tuple[Any, str | None]:
-    """What replays a step, or None and the reason why nothing does.
+def _recorded(space: Space | None, step: Callable[..., Any], *inputs: Any) -> capture.Recording:
+    """Does a step and records it, on a GPU where its graphs are captured."""
+    return capture.record(step, *inputs) if space is None else space.record(step, *inputs)
+
+
+def _program(recording: capture.Recording, space: Space | None, step: Callable[..., Any], *inputs: Any) -> tuple:
+    """What replays a recorded step; or None and the reason why nothing does.
 
     Args:
-        recording: of the step; needed on the CPU, and on a GPU where the step was not recorded before.
+        recording: of the step.
         space: where graphs are captured; None on the CPU.
         step, inputs: the step, and the buffers that it reads.
     """
-    if recording is not None and recording.refusal:
+    if recording.refusal:
         return None, recording.refusal
-    try:
-        if space is None:
+    if space is None:
+        try:
             return capture.build(recording), None
-        calls = [] if recording is None else recording.calls
-        called = [call.function.__qualname__ for call in calls if call.is_host_call]
-        if called:
-            return None, f"{called[0]} is computed on the host"
+        except NotImplementedError as error:
+            return None, str(error)
+    called = [call.function.__qualname__ for call in recording.calls if call.is_host_call]
+    if called:
+        return None, f"{called[0]} is computed on the host"
+    try:
         return CudaGraph(space, step, *inputs), None
-    except NotImplementedError as error:  # a RuntimeError, too
-        return None, str(error)
     except RuntimeError as error:
-        if space is None:
-            raise
         return None, f"CUDA cannot capture it: {error}"
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import fastk as keras
-from fastk import layers
+from fastk import capture, layers
 from fastk.scopes import internal
-from tests.training.stand_in import DEVICE, Crossings, crossings_in_steps
+from tests.training.stand_in import DEVICE, Crossings, crossings_in_steps, on_stand_in
 from tests.training.step_models import attention, cnn, data, mlp
 
 optimizers = keras.optimizers
@@ -84,6 +84,20 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_optimizers(optimizer):
     assert crossings(mlp, optimizer(), count=4) == {}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_two_steps_on_a_gpu_are_recorded_alike(optimizer):
+    model = mlp()
+    model.compile(optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    batch = *(torch.as_tensor(part).to(DEVICE) for part in data(16)), None
+    on_stand_in(model)
+    with keras.device(DEVICE), internal():
+        step = model._start("train").step
+        step(*batch)
+        first, second = capture.record(step, *batch), capture.record(step, *batch)
+    assert first.refusal is None and first.difference(second) is None
+    assert not any(call.is_host_call for call in first.calls)  # which no graph can hold
 
 
 def test_metrics_of_thresholds_and_weights_of_samples():

@@ -143,3 +143,35 @@ def test_results_come_from_a_gpu():
         loss.fill_(2.0)
         torch.cuda.synchronize()
         assert results.finished() == {"loss": 1.0}
+
+
+@pytest.mark.parametrize("kind", ["generator", "loader"])
+def test_predict_keeps_the_outputs_of_a_stream_alone(kind):
+    import fastk as keras
+
+    alive = []
+
+    def batches():
+        for i in range(12):
+            batch = np.full((4, 256), i, "float32")
+            alive.append(weakref.ref(batch))
+            yield batch
+            del batch
+
+    class Rows(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return batches()
+
+    most = 0
+
+    class Count(keras.callbacks.Callback):
+        def on_predict_batch_end(self, batch, logs=None):
+            nonlocal most
+            most = max(most, sum(ref() is not None for ref in alive))
+
+    model = keras.Sequential([keras.Input((256,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    stream = batches() if kind == "generator" else torch.utils.data.DataLoader(Rows(), batch_size=None)
+    outputs = model.predict(stream, verbose=0, callbacks=[Count()])
+    np.testing.assert_array_equal(outputs[::4, 0], 256.0 * np.arange(12))
+    assert len(alive) == 12 and most <= 3
+    assert model._steps["predict"].programs
