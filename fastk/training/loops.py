@@ -6,11 +6,9 @@ function that computes them, and only what shows them calls it.
 
 from __future__ import annotations
 
-import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,18 +22,13 @@ from fastk.scopes import internal
 from fastk.tensor import convert_to_numpy
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
-from fastk.training.data.arrays import DEFAULT_BATCH_SIZE, ArraySource
+from fastk.training.data.arrays import DEFAULT_BATCH_SIZE
 from fastk.training.data.convert import to_tensor
+from fastk.training.executions import executions, grouped, rows_of
 from fastk.training.logs import as_numbers, results_of, to_numbers
-from fastk.training.step import DEMANDED, CapturedStep, StepsTogether, cut
+from fastk.training.step import DEMANDED, CapturedStep
 from fastk.user_warning import warn_user
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
-
-STEPS_TOGETHER = {"cuda": 16}
-"""How many steps `steps_per_execution="auto"` makes one replay of, by the kind of device.
-
-A replay is one launch: with 16, what the host does for it is spread over 16 steps. On the CPU a replay has no launch to
-save."""
 
 
 class Loops:
@@ -236,7 +229,7 @@ class Loops:
             collected: list[list] = []
             outputs: Any = None
             with torch.no_grad(), internal():
-                for first, last, batches in _grouped(source.epoch(), self.steps_per_execution):
+                for first, last, batches in grouped(source.epoch(), self.steps_per_execution):
                     callbacks.on_predict_batch_begin(first)
                     for batch in batches:
                         outputs = step(*batch)
@@ -337,7 +330,9 @@ class Loops:
                 return to_tensor(x).to(device), None, None
             if x.shape[:1] == y.shape[:1]:
                 return to_tensor(x).to(device), to_tensor(y).to(device), None
-        source = make_source(x, y, sample_weight, batch_size=max(_rows(x), 1), class_weight=class_weight, device=device)
+        source = make_source(
+            x, y, sample_weight, batch_size=max(rows_of(x), 1), class_weight=class_weight, device=device
+        )
         return source.peek()
 
     # ------------------------------------------------------------ inside
@@ -407,7 +402,7 @@ class Loops:
         logs: Any = None
         results = results_of(self._results, self.get_metrics_result, devices.get_device())
         with internal():
-            for first, last, calls in self._executions(source, callbacks, mode, step):
+            for first, last, calls in executions(self, source, callbacks, mode, step):
                 begin(first)
                 for call, batch in calls:
                     logs = call(*batch)
@@ -415,45 +410,6 @@ class Loops:
                 if getattr(self, stop):
                     break
         return self._final_logs(logs)
-
-    def _executions(self, source: Any, callbacks: Any, mode: str, step: Callable) -> Iterator[tuple[int, int, Any]]:
-        """`(first step, last step, calls)` between two calls of the callbacks; a call is `(step, batch)`."""
-        size = self.steps_per_execution
-        count = self._steps_together(source, callbacks, mode, step)
-        if isinstance(source, ArraySource):
-            source.join_batches(count)
-        if count == 1:
-            for first, last, batches in _grouped(source.epoch(), size):
-                yield first, last, [(step, batch) for batch in batches]
-            return
-        key = f"{mode} of {count} times {source.batch_size}"
-        together = self._steps.get(key)
-        if together is None:
-            together = self._steps[key] = StepsTogether(step, source.batch_size)
-        first = 0
-        for batch in source.epoch():
-            calls = [(together, batch)]
-            taken = math.ceil(_rows(batch) / source.batch_size)
-            if taken < count or _rows(batch) % source.batch_size:
-                calls = [(step, part) for part in cut(batch, source.batch_size)]
-            yield first, first + taken - 1, calls
-            first += taken
-
-    def _steps_together(self, source: Any, callbacks: Any, mode: str, step: Any) -> int:
-        """How many batches, which lie one after the other, are one replay."""
-        device = devices.get_device().type
-        if not isinstance(step, CapturedStep) or device not in STEPS_TOGETHER or not isinstance(source, ArraySource):
-            return 1
-        if not source.resident or source.steps is not None or config.max_steps_per_epoch() is not None:
-            return 1
-        count = self.steps_per_execution
-        if count == 1 and self._is_auto_execution and not callbacks.follows_batches(mode):
-            count = min(STEPS_TOGETHER[device], source.num_samples // source.batch_size)
-        return max(count, 1)
-
-    @property
-    def _is_auto_execution(self) -> bool:
-        return (self._compile_arguments or {}).get("steps_per_execution") == "auto"
 
     def _results(self) -> dict[str, Any]:
         with internal():
@@ -478,31 +434,8 @@ def _is_one_batch(x: Any, batch_size: Any) -> bool:
     return _is_array(x) and x.ndim > 0 and 0 < len(x) <= (batch_size or DEFAULT_BATCH_SIZE)
 
 
-def _grouped(batches: Iterator, size: int) -> Iterator[tuple[int, int, Any]]:
-    """`(first step, last step, batches)` for groups of `size` batches."""
-    limit = config.max_steps_per_epoch()
-    if limit is not None:
-        batches = islice(batches, limit)
-    if size == 1:
-        for step, batch in enumerate(batches):
-            yield step, step, (batch,)
-        return
-    step, group = 0, []
-    for batch in batches:
-        group.append(batch)
-        if len(group) == size:
-            yield step, step + size - 1, group
-            step, group = step + size, []
-    if group:
-        yield step, step + len(group) - 1, group
-
-
 def _one_or_all(values: list) -> Any:
     return values[0] if len(values) == 1 else values
-
-
-def _rows(batch: Any) -> int:
-    return next(len(part) for part in tree.flatten(batch) if part is not None)
 
 
 def _count(value: Any, name: str) -> int:

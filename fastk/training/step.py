@@ -144,7 +144,7 @@ class _Shape:
         self.is_checked = True
         self._ran = False
         self._recording: capture.Recording | None = None
-        self._buffers: _Buffers | None = None
+        self._buffers: Any = None  # `_Buffers`, once steps are recorded
 
     def run(self, batch: tuple) -> Any:
         """The step over one batch, replayed if it can be."""
@@ -202,7 +202,7 @@ class StepsTogether:
     def __init__(self, captured: CapturedStep, rows: int):
         self.captured = captured
         self.rows = rows
-        self._programs: dict[Any, tuple[Any, Any, _Buffers]] = {}
+        self._programs: dict[Any, tuple[Any, Any, _Buffers]] = {}  # with the single step's that they were made for
         self._alone: set[Any] = set()
 
     def __call__(self, *batch: Any) -> Any:
@@ -210,11 +210,12 @@ class StepsTogether:
         key, single = _signature(batch), self.captured.program_of(next(self._parts(batch)))
         if single is None or key in self._alone:
             return self._one_by_one(self.captured, batch)
-        made_for, program, buffers = self._programs.get(key, (None, None, None))
-        if made_for is single:
-            buffers.fill(batch)
-            return program.run()
-        return self._build(key, single, batch)
+        known = self._programs.get(key)
+        if known is None or known[0] is not single:
+            return self._build(key, single, batch)
+        _, program, buffers = known
+        buffers.fill(batch)
+        return program.run()
 
     def _parts(self, batch: tuple) -> Iterator[tuple]:
         return cut(batch, self.rows)

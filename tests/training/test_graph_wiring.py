@@ -6,7 +6,7 @@ import torch
 import fastk as keras
 from fastk import capture, layers
 from fastk.capture import cuda
-from fastk.training import loops, step
+from fastk.training import executions, step
 from tests.training.step_models import data, mlp
 
 
@@ -44,7 +44,7 @@ def place(monkeypatch):
     return place
 
 
-def evaluated(samples=70, together=1, **patches):
+def evaluated(samples=70, together: int | str = 1):
     keras.utils.set_random_seed(0)
     model = mlp()
     options = {"metrics": ["accuracy"], "steps_per_execution": together}
@@ -63,7 +63,7 @@ def test_each_shape_is_a_graph_in_the_same_place(place):
 
 
 def test_steps_together_are_a_graph_of_the_step_itself(place, monkeypatch):
-    monkeypatch.setitem(loops.STEPS_TOGETHER, "cpu", 2)
+    monkeypatch.setitem(executions.STEPS_TOGETHER, "cpu", 2)
     model, results = evaluated(together="auto")
     (together,) = [s for key, s in model._steps.items() if key.startswith("test of")]
     assert [type(program) for _, program, _ in together._programs.values()] == [Graph]
@@ -127,7 +127,6 @@ def test_a_variable_without_a_gradient_leaves_the_update_on_the_device():
 
     model = keras.Sequential([keras.Input((12,)), Unused(), layers.Dense(3, activation="softmax")])
     model.compile("adam", "sparse_categorical_crossentropy")
-    x, y = data(8)
     on_stand_in(model)
     with keras.device(DEVICE), internal(), pytest.warns(UserWarning, match="Gradients do not exist"):
         train = model._start("train").step

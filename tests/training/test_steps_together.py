@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 import fastk as keras
-from fastk.training import loops
+from fastk.training import executions
 from tests.training.step_models import MODELS, data, mlp
 
 
 @pytest.fixture
 def on_cpu(monkeypatch):
     """Has the CPU run steps together, as a GPU does."""
-    monkeypatch.setitem(loops.STEPS_TOGETHER, "cpu", 4)
+    monkeypatch.setitem(executions.STEPS_TOGETHER, "cpu", 3)
 
 
 def fitted(make, together: int | str = "auto", samples=70, callbacks=None, **options):
@@ -40,11 +40,11 @@ def test_steps_together_give_the_numbers_of_single_steps(on_cpu, make):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_one_replay_makes_the_calls_of_four_steps(on_cpu):
+def test_one_replay_makes_the_calls_of_three_steps(on_cpu):
     model, _ = fitted(mlp)
     (train,) = together_of(model)
     ((single, program, _),) = train._programs.values()
-    assert program.calls == 4 * single.calls
+    assert program.calls == 3 * single.calls
 
 
 class Batches(keras.callbacks.Callback):
@@ -110,3 +110,16 @@ def test_stopping_amid_an_epoch_and_going_on(on_cpu):
     x, y = data()
     model.fit(x, y, batch_size=8, verbose=0)
     assert model.optimizer.iterations.numpy() == 27
+
+
+def test_a_source_of_the_users_gives_single_batches_again(on_cpu):
+    from fastk.training.data import make_source
+
+    x, y = data()
+    source = make_source(x, y, batch_size=8)
+    model = mlp()
+    model.compile("adam", "sparse_categorical_crossentropy", steps_per_execution="auto")
+    model.fit(source, epochs=3, verbose=0)
+    assert together_of(model)[0]._programs
+    assert [len(batch[0]) for batch in source.epoch()] == [8] * 8 + [6]
+    assert model.predict(source, verbose=0).shape == (70, 3)

@@ -78,7 +78,7 @@ class ArraySource(DataSource):
         size = positive_int(batch_size, "batch_size")
         if size is None:
             size = math.ceil(self.num_samples / self.steps) if self.steps else DEFAULT_BATCH_SIZE
-        self.batch_size = self._size = size
+        self.batch_size = self.rows = size
         self._joined = 1
         self._order: torch.Tensor | None = None  # of the pass under way
         self.num_batches = math.ceil(self.num_samples / size)
@@ -96,10 +96,10 @@ class ArraySource(DataSource):
         where = drawn_by(self.generator)
         if self.shuffle is True:
             return torch.randperm(self.num_samples, **where)
-        rest = self.num_samples % self._size
-        starts = torch.arange(0, self.num_samples - rest, self._size, device=where.get("device"))
+        rest = self.num_samples % self.rows
+        starts = torch.arange(0, self.num_samples - rest, self.rows, device=where.get("device"))
         # Sorting noise shuffles all batches at once.
-        within = torch.rand(len(starts), self._size, **where).argsort(1)
+        within = torch.rand(len(starts), self.rows, **where).argsort(1)
         tail = torch.randperm(rest, **where) + (self.num_samples - rest)
         return torch.cat([(within + starts[:, None]).flatten(), tail])
 
@@ -124,7 +124,7 @@ class ArraySource(DataSource):
         return self._batches(self._order)
 
     def join_batches(self, count: int) -> None:
-        """Has `count` batches come as one, which is cut into them by its user; from the next pass on.
+        """Has `count` batches come as one, which its user cuts into them, from the next pass on.
 
         Also in a pass of which nothing was taken but by `peek`.
         """
@@ -144,7 +144,7 @@ class ArraySource(DataSource):
 
     def _column(self, leaf: Any, order: torch.Tensor | None) -> Iterator[Any]:
         """One array's part of each batch."""
-        size = self._size * self._joined
+        size = self.rows * self._joined
         if leaf is None:
             return repeat(None)
         if order is None:
