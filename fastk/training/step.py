@@ -217,6 +217,11 @@ class StepsTogether:
         buffers.fill(batch)
         return program.run()
 
+    @property
+    def programs(self) -> list[Any]:
+        """What is replayed, one a shape of batches."""
+        return [program for _, program, _ in self._programs.values()]
+
     def _parts(self, batch: tuple) -> Iterator[tuple]:
         return cut(batch, self.rows)
 

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastk as keras
 from fastk import tree
+from fastk.capture.recorder import has_size_of_values
 from fastk.layers.state import changes
 from fastk.scopes import internal
 
@@ -73,7 +74,7 @@ class Crossings(TorchDispatchMode):
             self.seen[f"{func} of {shapes}"] += 1
         elif any(isinstance(x, (bool, int, float, complex)) for x in outputs):
             self.seen[f"{func} returns a value"] += 1
-        elif torch.Tag.dynamic_output_shape in func.tags:
+        elif has_size_of_values(func, args):
             self.seen[f"{func} makes a size of values"] += 1
         return result
 

@@ -66,7 +66,7 @@ def test_steps_together_are_a_graph_of_the_step_itself(place, monkeypatch):
     monkeypatch.setitem(executions.STEPS_TOGETHER, "cpu", 2)
     model, results = evaluated(together="auto")
     (together,) = [s for key, s in model._steps.items() if key.startswith("test of")]
-    assert [type(program) for _, program, _ in together._programs.values()] == [Graph]
+    assert [type(program) for program in together.programs] == [Graph]
     monkeypatch.undo()
     assert results == evaluated()[1]
 

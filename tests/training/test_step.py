@@ -175,6 +175,21 @@ def test_who_asks_for_captured_steps_is_told_of_a_step_of_their_own():
     assert len(said) == 1
 
 
+def test_an_explanation_says_how_steps_ran():
+    model, _ = trained(mlp)
+    assert model.explain().as_dict()["steps"] == [
+        "train: replayed, as recorded for batches of 2 shapes",
+        "test: replayed, as recorded for batches of 2 shapes",
+    ]
+    refused = keras.Sequential([keras.Input((12,)), Counting(), layers.Dense(3, activation="softmax")])
+    refused.compile("sgd", "sparse_categorical_crossentropy")
+    assert "Steps" not in str(refused.explain())
+    refused.fit(*data(), batch_size=8, verbose=0)
+    assert "train: run op by op, since the attribute `calls` of Counting changes with each step" in str(
+        refused.explain()
+    )
+
+
 def test_torch_hooks_run_at_each_step():
     seen = []
 

@@ -33,7 +33,7 @@ def test_steps_together_give_the_numbers_of_single_steps(on_cpu, make):
     model, history = fitted(make)
     expected, expected_history = fitted(make, 1)
     (train,), (test,) = together_of(model), together_of(model, "test")
-    assert len(train._programs) == len(test._programs) == 1
+    assert len(train.programs) == len(test.programs) == 1
     assert not together_of(expected)
     assert history == expected_history
     for ours, theirs in zip(model.get_weights(), expected.get_weights(), strict=True):
@@ -68,7 +68,7 @@ def test_a_number_of_steps_holds_whatever_follows(on_cpu):
     follows = Batches()
     model, history = fitted(mlp, 3, callbacks=[follows], epochs=2, samples=76)
     assert follows.ends == 2 * [2, 5, 8, 9]  # ten batches, the last of four samples
-    assert together_of(model)[0]._programs
+    assert together_of(model)[0].programs
     assert history == fitted(mlp, 1, epochs=2, samples=76)[1]
 
 
@@ -120,6 +120,6 @@ def test_a_source_of_the_users_gives_single_batches_again(on_cpu):
     model = mlp()
     model.compile("adam", "sparse_categorical_crossentropy", steps_per_execution="auto")
     model.fit(source, epochs=3, verbose=0)
-    assert together_of(model)[0]._programs
+    assert together_of(model)[0].programs
     assert [len(batch[0]) for batch in source.epoch()] == [8] * 8 + [6]
     assert model.predict(source, verbose=0).shape == (70, 3)
