@@ -26,7 +26,7 @@ from fastk.training.data.arrays import DEFAULT_BATCH_SIZE
 from fastk.training.data.convert import to_tensor
 from fastk.training.executions import executions, grouped, rows_of
 from fastk.training.logs import as_numbers, results_of, to_numbers
-from fastk.training.step import DEMANDED, CapturedStep
+from fastk.training.step import DEMANDED, CapturedStep, Steps
 from fastk.user_warning import warn_user
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
@@ -57,7 +57,7 @@ class Loops:
     _names_in_order: Callable[[dict[str, Any]], list[str]]
     _train_on: Callable[[Any, Any, Any], Any]
     _test_on: Callable[[Any, Any, Any], Any]
-    _steps: dict[str, Any]
+    _steps: Steps
     _told_eager: set[str]
     _compile_arguments: dict[str, Any] | None
     jit_compile: bool

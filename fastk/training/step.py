@@ -31,6 +31,16 @@ DEMANDED = "`jit_compile=True` asks for captured steps, but steps run op by op, 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
+class Steps(dict[str, Any]):
+    """The captured steps of a model by their names; a copy of the model begins without, for they work on its tensors."""
+
+    def __deepcopy__(self, memo: dict) -> Steps:
+        return Steps()
+
+    def __reduce__(self) -> Any:
+        return Steps, ()
+
+
 class CapturedStep:
     """A step over `(x, y, sample_weight)` that is replayed where it can be.
 

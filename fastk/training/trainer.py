@@ -17,6 +17,7 @@ from fastk.tensor import get_keras_mask, set_keras_mask
 from fastk.training.compile_loss import CompileLoss
 from fastk.training.compile_metrics import CompileMetrics
 from fastk.training.loops import Loops
+from fastk.training.step import Steps
 from fastk.user_warning import warn_user
 from fastk.utils.packing import unpack_x_y_sample_weight
 
@@ -59,7 +60,7 @@ class Trainer(Loops):
 
     def __init__(self) -> None:
         takes_training = "training" in inspect.signature(self.compute_loss).parameters
-        self._set_plain(_compute_loss_takes_training=takes_training, _steps={}, _told_eager=set())
+        self._set_plain(_compute_loss_takes_training=takes_training, _steps=Steps(), _told_eager=set())
 
     # ------------------------------------------------------------ compile
 
@@ -133,7 +134,7 @@ class Trainer(Loops):
             _compile_metrics=compiled_metrics,
             _compile_arguments=arguments,
             _loss_tracker=_mean("loss"),
-            _steps={},
+            _steps=Steps(),
             _told_eager=set(),
             _begun=False,
             _trainable_when_compiled=self._trainable_state(),

@@ -147,3 +147,22 @@ def test_resident_arrays_cross_once_a_pass():
     assert len(batches) == 8 and all(part.device.type == DEVICE for part in batches[0][:2])
     moved = [call for call in crossings.seen if "_to_copy" in call]
     assert sum(crossings.seen[call] for call in moved) == 1
+
+
+def test_the_loop_crosses_no_more_than_its_steps(monkeypatch):
+    from fastk.callbacks import CallbackList
+    from fastk.training.data import make_source
+
+    model = mlp()
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    on_stand_in(model)
+    monkeypatch.setattr(model, "_final_logs", lambda logs: {})  # the end of an epoch does read
+    with keras.device(DEVICE), internal():
+        source = make_source(*data(20 * 8), batch_size=8, shuffle=True, device=torch.device(DEVICE))
+        callbacks = CallbackList(None, add_history=True, add_progbar=True, model=model, verbose=2, epochs=1, steps=20)
+        step = model._start("train")
+        callbacks.on_epoch_begin(0)
+        with Crossings() as crossings:
+            model._run_epoch(source, callbacks, "train", step)
+    moved = {call: count for call, count in crossings.seen.items() if call.startswith("aten._to_copy")}
+    assert crossings.calls > 20 * 20 and list(moved.values()) == [1]  # the order of the samples

@@ -1,6 +1,8 @@
 """The captured step of `fit` and `evaluate`: the same numbers as op by op, and only where it may be replayed."""
 
+import copy
 import gc
+import pickle
 import tracemalloc
 import weakref
 
@@ -216,6 +218,23 @@ def test_batches_of_many_shapes_share_no_more_than_some_recordings():
 
     model.fit(batches(), verbose=0)
     assert len(steps(model).programs) == MOST_SHAPES
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_of_a_model_has_steps_of_its_own(copied):
+    model, _ = trained(mlp)
+    x, y = data(8)
+    outputs = [model.predict_on_batch(x) for _ in range(4)][-1]
+    [model.train_on_batch(x, y) for _ in range(4)]
+    weights, after = model.get_weights(), model.predict_on_batch(x)
+    other = copied(model)
+    other.set_weights([np.zeros_like(w) for w in weights])
+    np.testing.assert_allclose(other.predict_on_batch(x), 1 / 3, rtol=1e-6)
+    other.train_on_batch(x, y)
+    for ours, before in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(ours, before)
+    np.testing.assert_array_equal(model.predict_on_batch(x), after)
+    assert not np.array_equal(outputs, after)
 
 
 def alive():
