@@ -3,7 +3,7 @@
 make_source(x, y, ...)          which source, and what it cannot take
     ├ arrays.py                 arrays: converted once, resident on the device, cut or gathered there
     ├ streams.py                datasets, loaders, generators: batches converted one by one
-    ├ prefetch.py               copies to a GPU one batch ahead
+    ├ prefetch.py               copies to a GPU ahead of their use
     ├ convert.py, weights.py    one array as a tensor; weights of samples and classes
     └ source.py                 `DataSource`: epochs and steps, the one interface of the training loop
 """
