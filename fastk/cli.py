@@ -1,6 +1,7 @@
 """The command `fastk`, also `python -m fastk`.
 
 fastk explain model.keras --batch 128     # what a saved model runs as, op by op
+fastk bench --quick                       # what ops and models cost here, beside their rivals
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from collections.abc import Sequence
 
 from fastk import saving
+from fastk.bench import command as bench
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     explain.add_argument("--graph", action="store_true", help="print the ops with their arguments too")
     explain.add_argument("--json", action="store_true", help="print JSON, for programs")
     explain.set_defaults(run=_explain)
+    bench.register(commands)
     options = parser.parse_args(argv)
     try:
         return options.run(options)
