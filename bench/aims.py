@@ -69,7 +69,7 @@ class Aim:
         asked = (self.case, self.measure, self.ours)
         return (
             (row["case"], row["measure"], row["provider"]) == asked
-            and self.variant in row["variant"].split() + [""]
+            and self.variant in (*row["variant"].split(), "")
             and row["dtype"] in (self.dtype, f"mixed_{self.dtype}")
         )
 

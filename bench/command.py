@@ -109,8 +109,8 @@ class Run:
         self._done = {(row["kind"], row["case"], row["variant"], row["dtype"]) for row in self.rows}
         if (load := self.about["load"]) and load > BUSY * self.about["cores"]:
             print(
-                f"Other work is running here (load {load:.1f} on {self.about['cores']} cores): times will be longer, and "
-                "ratios unreliable. --threads 1 suffers least.",
+                f"Other work is running here (load {load:.1f} on {self.about['cores']} cores): times will be longer, "
+                "and ratios unreliable. --threads 1 suffers least.",
                 file=sys.stderr,
             )
         print(f"{self.about['name']}, {options.threads} threads, {self.about['versions']}")

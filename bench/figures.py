@@ -59,9 +59,11 @@ def ratios(result: dict[str, Any]) -> tuple[list[str], dict[str, list[float | No
     """The models, and for each rival the ratios of its training step to fastk's, None where it has none."""
     found: dict[str, dict[str, float]] = {}
     for row in result["rows"]:
-        if row["kind"] == "model" and row["measure"] == "fit" and not results.ours(row["provider"]):
-            if "times_fastk" in row:
-                found.setdefault(row["provider"], {})[row["case"]] = row["times_fastk"]
+        rival = row["kind"] == "model" and row["measure"] == "fit" and not results.ours(row["provider"])
+        if rival and "times_fastk" in row:
+            found.setdefault(row["provider"], {})[row["case"]] = row["times_fastk"]
     measured = {model for values in found.values() for model in values}
-    models = list(dict.fromkeys(row["case"] for row in result["rows"] if row["kind"] == "model" and row["case"] in measured))
+    models = list(
+        dict.fromkeys(row["case"] for row in result["rows"] if row["kind"] == "model" and row["case"] in measured)
+    )
     return models, {rival: [values.get(model) for model in models] for rival, values in found.items()}

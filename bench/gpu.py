@@ -1,8 +1,8 @@
 """What `bench/gpu.sh` does: stages, of most use first, in slices that a call has time for.
 
-A stage is a command with a limit. Its output goes to `<stage>.log`, and what became of it to `state.json` after each, so
-that the next call goes on there: a stage that ran out of time goes on if it can (`fastk bench --resume` keeps what it
-measured), one that failed is tried once more, and none keeps the others from running.
+A stage is a command with a limit. Its output goes to `<stage>.log`, and what became of it to `state.json` after each,
+so that the next call goes on there: a stage that ran out of time goes on if it can (`fastk bench --resume` keeps what
+it measured), one that failed is tried once more, and none keeps the others from running.
 
     results.json    ops and models, as `fastk bench --json` writes them: to be committed as <date>.json
     state.json      what became of the stages
@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,9 +29,9 @@ from fastk.bench.about import checkout, slug
 from fastk.saving.atomic import replacing
 
 SLICE = 570.0  # seconds a call: 9.5 minutes
-SHORTEST = 30.0  # a stage that has less time is left to the next call
-RESERVE = 10.0  # of a limit, for what measures to end by itself
-TRIES = 2
+SHORTEST = 90.0  # a stage that has less time is left to the next call
+RESERVE = 45.0  # of a limit: no case is begun in it, so that the last one has time to end
+TRIES = 2  # of a stage that fails, or that has to be stopped
 TIMED_OUT = 124  # as timeout(1) says it
 
 Result = tuple[int, bool]  # exit status, whether more is left to do
@@ -64,13 +66,13 @@ class State:
 
     def ended(self, name: str) -> bool:
         """Whether nothing more is to be done for a stage."""
-        found = self.stages.get(name, {})
-        return found.get("status") == "done" or (found.get("status") == "failed" and found["tries"] >= TRIES)
+        found = self.stages.get(name)
+        return found is not None and (found["status"] == "done" or found["tries"] >= TRIES)
 
-    def note(self, name: str, status: str, seconds: float, detail: str) -> None:
+    def note(self, name: str, status: str, seconds: float, detail: str, failure: bool) -> None:
         """Writes what became of a stage."""
         before = self.stages.get(name, {"tries": 0, "seconds": 0.0})
-        tries = before["tries"] + (status == "failed")
+        tries = before["tries"] + failure
         total = round(before["seconds"] + seconds, 1)
         self.stages[name] = {"status": status, "tries": tries, "seconds": total, "detail": detail}
         with replacing(self.path) as file:
@@ -96,21 +98,20 @@ def go_on(stages: Sequence[Stage], folder: Path, seconds: float = SLICE) -> bool
         try:
             status, more = stage.run(limit, folder / f"{stage.name}.log")
             outcome = "unfinished" if more else "failed" if status else "done"
-            detail = f"exit status {status}"
+            detail = "stopped: its time was over" if status == TIMED_OUT else f"exit status {status}"
         except OSError as error:  # a command that cannot be started; the other stages may
-            outcome, detail = "failed", str(error)
-        state.note(stage.name, outcome, time.monotonic() - start, detail)
+            status, outcome, detail = 1, "failed", str(error)
+        state.note(stage.name, outcome, time.monotonic() - start, detail, failure=status != 0)
         print(f"{stage.name}: {outcome} ({detail})", flush=True)
     return all(state.ended(stage.name) for stage in stages)
 
 
-def command(*arguments: str | Path, resumable: bool = False, starts: bool = False) -> Callable[[float, Path], Result]:
+def command(*arguments: str | Path, resumable: bool = False) -> Callable[[float, Path], Result]:
     """A stage's `run` that starts this Python with arguments; `{seconds}` in one is the time that it has.
 
     Args:
         arguments: of the interpreter.
-        resumable: whether the same command goes on where it was stopped, and says "Out of time" where it left something.
-        starts: not used again from the start: a stage that is stopped has failed.
+        resumable: whether the same command goes on where it was stopped; it says "Out of time" if it left something.
     """
 
     def run(seconds: float, log: Path) -> Result:
@@ -136,9 +137,6 @@ def logged(words: list[str], seconds: float, log: Path) -> int:
 
 def _end(process: subprocess.Popen) -> None:
     """Ends a process and what it started: test processes, compilers, the rivals."""
-    import os
-    import signal
-
     for what in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, what)
@@ -174,7 +172,7 @@ def tunes() -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """One call; returns 0 where everything is done, 3 where another call goes on, 1 where a stage failed, 2 without GPU."""
+    """One call; returns 0 if all is done, 1 if a stage failed for good, 2 without a GPU, 3 if another call goes on."""
     parser = argparse.ArgumentParser(prog="bench/gpu.sh", description="Tests, measures and tunes on an NVIDIA GPU.")
     parser.add_argument("folder", type=Path, nargs="?", help="default: bench/results/<gpu>/<date>")
     parser.add_argument("--seconds", type=float, default=SLICE, help="of this call")

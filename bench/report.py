@@ -38,7 +38,12 @@ COLUMNS = (
     ("ms p50", "", lambda row: row["ms"]["p50"], ".4f"),
     ("p20", "", lambda row: row["ms"]["p20"], ".4f"),
     ("p80", "", lambda row: row["ms"]["p80"], ".4f"),
-    ("× fastk", "the median ratio to fastk's time; above 1: fastk is faster", lambda row: row.get("times_fastk"), ".2f"),
+    (
+        "× fastk",
+        "the median ratio to fastk's time; above 1: fastk is faster",
+        lambda row: row.get("times_fastk"),
+        ".2f",
+    ),
     ("% best rival", "the best rival's time over this one's", lambda row: row.get("best_rival_percent"), ".0f"),
     ("TFLOP/s", "", lambda row: row.get("tflops"), ".3f"),
     ("GB/s", "", lambda row: row.get("gbs"), ".1f"),
@@ -122,7 +127,7 @@ def _rooflines(rows: Sequence[dict], measured: dict[str, Any], about: dict[str, 
 
 
 def _points(rows: Sequence[dict], dtype: str) -> Iterator[svg.Point]:
-    best = {results.key(row)[:-1]: row.get("best_rival") for row in rows}
+    best = {key[:-1]: row.get("best_rival") for key, row in results.times_of(rows).items()}
     for row in rows:
         ours = row["provider"] == results.REFERENCE
         if row["dtype"] == dtype and row.get("tflops") and (ours or best[results.key(row)[:-1]] == row["provider"]):

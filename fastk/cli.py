@@ -1,6 +1,7 @@
 """The command `fastk`, also `python -m fastk`.
 
 fastk explain model.keras --batch 128     # what a saved model runs as, op by op
+fastk doctor                              # what is installed, what will run, what is wrong and how to mend it
 fastk bench --quick                       # what ops and models cost here, beside their rivals
 """
 
@@ -10,7 +11,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from fastk import saving
+from fastk import doctor, saving
 from fastk.bench import command as bench
 
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     explain.add_argument("--graph", action="store_true", help="print the ops with their arguments too")
     explain.add_argument("--json", action="store_true", help="print JSON, for programs")
     explain.set_defaults(run=_explain)
+    doctor.register(commands)
     bench.register(commands)
     options = parser.parse_args(argv)
     try:

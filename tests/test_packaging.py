@@ -11,7 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKOUT = ("results", "gpu.sh")  # of bench/: what was measured, and a script for a machine with a GPU and the tests
-FOLDERS = {"fastk": "fastk", "kernels": "fastk/kernels", "autotune": "fastk/autotune", "bench": "fastk/bench"}  # in the wheel
+FOLDERS = {
+    "fastk": "fastk",
+    "kernels": "fastk/kernels",
+    "autotune": "fastk/autotune",
+    "bench": "fastk/bench",
+}  # in the wheel
 
 
 def run_python(*arguments, cwd):
@@ -61,7 +66,8 @@ def test_wheel_holds_exactly_the_tree(tree, wheel):
 
 def test_wheel_imports_under_its_own_names(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
-    code = "import fastk.autotune, fastk.bench, fastk.kernels as k, importlib.util as u; print(k.__file__, u.find_spec('kernels'))"
+    code = "import fastk.autotune, fastk.bench, fastk.kernels as k, importlib.util as u;"
+    code += "print(k.__file__, u.find_spec('kernels'))"
     result = run_python("-c", code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == [str(tmp_path / "fastk/kernels/__init__.py"), "None"]

@@ -22,33 +22,35 @@ HEAD = """\
 # Benchmarks
 
 Measured by `fastk bench`; [benchmarking](benchmarking.md) says how. The tables are written by
-`tools/benchmarks_page.py` from the files in `bench/results`, the newest of each device: no number comes from elsewhere,
-and what was not measured says so.
+`tools/benchmarks_page.py` from the files in `bench/results`, the newest of each device and number of threads: no number
+comes from elsewhere, and what was not measured says so.
 """
 
 
-def newest(folder: Path = RESULTS) -> dict[str, tuple[Path, dict[str, Any]]]:
-    """The newest result of each device, by the device's kind: `cpu`, then `cuda`."""
-    found: dict[str, tuple[Path, dict[str, Any]]] = {}
-    for path in sorted(folder.glob("*/*.json"), key=lambda path: (path.stem, str(path))):
-        result = results.load(path)
-        found[result["about"]["device"] + result["about"]["name"]] = path, result
-    return {path.parent.name: (path, result) for _, (path, result) in sorted(found.items())}
+def newest(folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """The newest result of each device and number of threads."""
+    found: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for result in sorted(map(results.load, folder.glob("*/*.json")), key=lambda result: result["about"]["date"]):
+        about = result["about"]
+        found[about["device"], about["name"], about["threads"]] = result
+    return [result for _, result in sorted(found.items())]
 
 
 def render(folder: Path = RESULTS) -> str:
     """The whole page."""
     found = newest(folder)
-    of_kind = {kind: [r for _, r in found.values() if r["about"]["device"] == kind] for kind in ("cpu", "cuda")}
+    of_kind = {kind: [r for r in found if r["about"]["device"] == kind] for kind in ("cpu", "cuda")}
     parts = [HEAD]
-    for title, kind in (("CPU", "cpu"), ("NVIDIA GPU", "cuda")):
-        parts.append(f"\n## Models on a {title}\n\n")
+    for title, kind in (("a CPU", "cpu"), ("an NVIDIA GPU", "cuda")):
+        parts.append(f"\n## Models on {title}\n\n")
         for result in of_kind[kind] or [None]:
             parts += [_about(result), *_models(result, kind)]
     parts.append("\n## Operations on a CPU\n\n")
     for result in of_kind["cpu"] or [None]:
         parts += [_about(result), *_ops(result)]
-    parts.append("\n## Aims on a GPU\n\nWhat the kernels are meant to reach, as dispatched unless it says otherwise, in")
+    parts.append(
+        "\n## Aims on a GPU\n\nWhat the kernels are meant to reach, as dispatched unless it says otherwise, in"
+    )
     parts.append(" bfloat16 unless it says\notherwise; over several sizes the geometric mean. Aims are no results.\n\n")
     for result in of_kind["cuda"] or [None]:
         parts += [_about(result), *_aims(result)]
@@ -85,7 +87,7 @@ def _ops(result: dict | None) -> Iterator[str]:
     if not rows:
         yield f"{ABSENT.capitalize()}.\n"
         return
-    yield "| op | direction | fastk, ms | ran | best rival over fastk | % of the roofline |\n|---|---|---|---|---|---|\n"
+    yield f"| op | direction | fastk, ms | ran | best rival over fastk | % of the roofline |\n{'|---' * 6}|\n"
     for row in rows:
         name = f"{row['case']} {row['variant']} {row['dtype']}"
         if "failed" in row:
@@ -111,7 +113,9 @@ def _measured(aim: Aim, values: Sequence[float]) -> str:
 
 
 def _row(times: dict, case: str, measure: str, provider: str) -> dict | None:
-    return next((r for k, r in times.items() if k[0] == "model" and (k[1], k[4], k[5]) == (case, measure, provider)), None)
+    return next(
+        (r for k, r in times.items() if k[0] == "model" and (k[1], k[4], k[5]) == (case, measure, provider)), None
+    )
 
 
 def _best(row: dict | None) -> str:

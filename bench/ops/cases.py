@@ -119,7 +119,7 @@ def _dense() -> Iterator[Case]:
             others["library"] = rivals.dense_library()
         yield Case(
             "dense",
-            " ".join(filter(None, (f"{M}x{K}x{N}", activation, rate and f"dropout {rate}"))),
+            f"{M}x{K}x{N}" + (f" {activation}" if activation else "") + (f" dropout {rate}" if rate else ""),
             source,
             lambda make, M=M, K=K, N=N, rate=rate: (
                 make.normal(M, K),

@@ -54,9 +54,7 @@ class Gate:
         sizes = [t.numel() for t in (self.g, *self.inputs) if t is not None and (t is self.g or t.requires_grad)]
         most = max(self.case.flops // 2, *sizes) if sizes else 1
         lengths = [most / size for size in sizes] or [1.0] * len(usual)
-        return [
-            SLACK * max(error, own, wide * math.sqrt(length)) for error, length in zip(usual, lengths, strict=True)
-        ]
+        return [SLACK * max(error, own, wide * math.sqrt(length)) for error, length in zip(usual, lengths, strict=True)]
 
     def exact(self, result: Tensor) -> Values:
         """What the result and the gradients are in float64, with the dropout mask that the result shows."""
@@ -81,7 +79,9 @@ class Gate:
     def _check_share(self, kept: Tensor) -> None:
         rate, count = self.case.rate, kept.numel()
         share = float(kept.double().mean())
-        if abs(share - (1 - rate)) > DEVIATIONS * math.sqrt(rate * (1 - rate) / count) + 1 / 256:  # thresholds of 8 bits
+        if (
+            abs(share - (1 - rate)) > DEVIATIONS * math.sqrt(rate * (1 - rate) / count) + 1 / 256
+        ):  # thresholds of 8 bits
             raise ValueError(f"dropout of {rate} kept a share of {share:.4f} of {count} numbers")
 
     def refusal(self, errors: list[float], usual: list[float]) -> str | None:

@@ -42,9 +42,7 @@ class Options:
 def chosen(device: str, ops: Sequence[str], quick: bool) -> list[Case]:
     """The cases to measure; no `ops` for all of them."""
     return [
-        case
-        for case in cases()
-        if device in case.devices and (not ops or case.op in ops) and (case.quick or not quick)
+        case for case in cases() if device in case.devices and (not ops or case.op in ops) and (case.quick or not quick)
     ]
 
 
@@ -114,7 +112,9 @@ def _ready(
     failed: dict[str, str] = {}
     for provider, one in contenders.items():
         try:
-            own = {(provider, way): clock.ready(call) for way, call in ((FORWARD, one.forward), (BOTH, one.both)) if call}
+            own = {
+                (provider, way): clock.ready(call) for way, call in ((FORWARD, one.forward), (BOTH, one.both)) if call
+            }
         except Exception as error:  # for example an operation that no CUDA graph can hold
             failed[provider] = _in_a_line(error)
         else:
@@ -162,7 +162,17 @@ def table(rows: Sequence[dict]) -> Iterator[str]:
     """The lines that show a case's rows."""
     first = rows[0]
     yield f"\n{first['case']} {first['variant']} {first['dtype']} ({first['source']})"
-    yield f"  {'':17}{'':14}{'ms p50':>10}{'p20':>10}{'p80':>10}{'× fastk':>9}{'TFLOP/s':>9}{'GB/s':>8}{'% roof':>8}{'% best':>8}"
+    heads = (
+        ("", 31),
+        ("ms p50", 10),
+        ("p20", 10),
+        ("p80", 10),
+        ("× fastk", 9),
+        ("TFLOP/s", 9),
+        ("GB/s", 8),
+        ("% roof", 8),
+    )
+    yield "  " + "".join(f"{head:>{width}}" for head, width in (*heads, ("% best", 8)))
     for row in rows:
         name = row["provider"] + (f" ({row['ran']})" if row["provider"] == results.REFERENCE and row.get("ran") else "")
         if "failed" in row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ class Contender:
     ran: Callable[[], str | None] = lambda: None
 
 
-class NotHere(Exception):  # noqa: N818 - a reason, not a fault
+class NotHere(Exception):
     """A provider that does not take part, with the reason."""
 
 
@@ -113,9 +113,8 @@ def _fastk(implementation: str, case: Case, inputs: tuple[Tensor, ...], g: Tenso
 
 def _compiled(prepared: Prepared, device: str) -> Prepared:
     torch._dynamo.reset()  # the next case is another graph, not a recompilation of this one
-    options = {"mode": "max-autotune-no-cudagraphs"} if device == "cuda" else {}  # graphs are captured for all alike
-    call = torch.compile(prepared.call, dynamic=False, **options)
-    return Prepared(call, prepared.leaves, prepared.layouts, prepared.result, prepared.stacked, prepared.results)
+    mode = "max-autotune-no-cudagraphs" if device == "cuda" else "default"  # graphs are captured for all alike
+    return replace(prepared, call=torch.compile(prepared.call, dynamic=False, mode=mode))
 
 
 def _jax(case: Case, inputs: tuple[Tensor, ...], g: Tensor | None) -> Contender:

@@ -213,16 +213,6 @@ def _last(state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
     return (state[0] if isinstance(state, tuple) else state)[0]
 
 
-def _gates(order: tuple[int, ...]) -> Layout:
-    """[I, gates H] as torch has it: [gates H, I], with the gates in another order."""
-    inverse = tuple(order.index(gate) for gate in range(len(order)))
-
-    def move(t: Tensor, places: tuple[int, ...]) -> Tensor:
-        return torch.cat([t.chunk(len(places))[place] for place in places])
-
-    return Layout(lambda t: move(t.t(), order).contiguous(), lambda t: move(t, inverse).t())
-
-
 @dataclass(frozen=True)
 class Recurrent(Rival):
     """torch's recurrent layer, whose parameters are the leaves: they lie in one piece, as cuDNN wants them.
@@ -232,7 +222,7 @@ class Recurrent(Rival):
         order: torch's gates by their places in Keras.
     """
 
-    layer: type[nn.RNNBase] = nn.LSTM
+    layer: type[nn.LSTM] | type[nn.GRU] = nn.LSTM
     order: tuple[int, ...] = (0, 1, 2, 3)
 
     def prepare(self, inputs: tuple[Tensor, ...]) -> Prepared:
@@ -265,7 +255,7 @@ def gru() -> Rival:
 
 
 def _gates(order: tuple[int, ...], transposed: bool = True) -> Layout:
-    """[I, gates H] as torch has it, [gates H, I], with the gates in another order; or [gates H] without `transposed`."""
+    """[I, gates H] as torch has it: [gates H, I], the gates in another order; or [gates H] without `transposed`."""
     inverse = tuple(order.index(gate) for gate in range(len(order)))
 
     def turned(t: Tensor) -> Tensor:

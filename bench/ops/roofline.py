@@ -1,7 +1,7 @@
 """What the machine can do, measured in the run: the fastest copy and, for each dtype, the fastest product.
 
-The least time of a call is the longer of its products' at that rate and, where its operands come from memory, its bytes'
-(Williams, Waterman & Patterson 2009). With warm caches on a CPU only the products count.
+The least time of a call is the longer of its products' at that rate and, where its operands come from memory, that of
+its bytes (Williams, Waterman & Patterson 2009). With warm caches on a CPU only the products count.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from fastk.bench.ops.clock import Clock
+from fastk.bench.ops.clock import Call, Clock
 
 SIDES = {"cpu": 1024, "cuda": 8192}  # of the matrices of the product
 BYTES = {"cpu": 256 << 20, "cuda": 2 << 30}  # of the copy's source
@@ -47,21 +47,25 @@ class Roofline:
 
 def measure(device: str, dtypes: list[torch.dtype], clock: Clock) -> Roofline:
     """The fastest of several tries of each."""
-    source = torch.zeros(BYTES[device] // 4, device=device)
-    target = torch.empty_like(source)
-    found = Roofline(2 * BYTES[device] / _best(clock, lambda: target.copy_(source)) / 1e6)
-    del source, target
+    found = Roofline(2 * BYTES[device] / _best(clock, _copy(device)) / 1e6)
     side = SIDES[device]
     for dtype in dtypes:
-        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        found.product_tflops[_name(dtype)] = 2 * side**3 / _best(clock, lambda a=a, b=b: torch.mm(a, b)) / 1e9
+        name = str(dtype).removeprefix("torch.")
+        found.product_tflops[name] = 2 * side**3 / _best(clock, _product(device, dtype)) / 1e9
     return found
 
 
-def _best(clock: Clock, call) -> float:
+def _copy(device: str) -> Call:
+    source = torch.zeros(BYTES[device] // 4, device=device)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
+
+
+def _product(device: str, dtype: torch.dtype) -> Call:
+    a, b = (torch.randn(SIDES[device], SIDES[device], device=device).to(dtype) for _ in range(2))
+    return lambda: torch.mm(a, b)
+
+
+def _best(clock: Clock, call: Call) -> float:
     ready = clock.ready(call)
     return min(clock.milliseconds(ready) for _ in range(ROUNDS))
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

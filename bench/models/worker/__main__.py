@@ -17,6 +17,7 @@ from .runners import Runner, make
 
 ROWS, SECONDS = 15, 0.3  # calls of `predict` with one row, of which the median is taken: so many, or for so long
 
+
 def peak_mb() -> float:
     """The most memory that this process has held, in 10⁶ bytes.
 
@@ -29,11 +30,13 @@ def peak_mb() -> float:
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
+
 def timed(call: Callable[[], object]) -> tuple[float, object]:
     """Seconds of a call, and its result."""
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result
+
 
 def do(command: str, runner: Runner) -> dict:
     """What a command answers."""
@@ -50,6 +53,7 @@ def do(command: str, runner: Runner) -> dict:
     if command == "memory":
         return {"peak_mb": peak_mb()}
     raise ValueError(f"Unknown command {command!r}.")
+
 
 def main() -> None:
     """Serves commands until the pipe is closed."""
@@ -68,6 +72,7 @@ def main() -> None:
             return
         idle = {"idle_cpu": time.process_time() - busy, "idle": time.perf_counter() - since}
         answer = do(line.strip(), runner) | idle
+
 
 if __name__ == "__main__":
     main()
