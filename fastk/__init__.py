@@ -16,6 +16,7 @@ gc.disable()
 
 from fastk import (
     activations,
+    applications,
     autograd,
     backend,
     callbacks,
@@ -23,6 +24,7 @@ from fastk import (
     constraints,
     datasets,
     dtype_policies,
+    export,
     initializers,
     layers,
     legacy,
@@ -33,6 +35,7 @@ from fastk import (
     ops,
     optimizers,
     preprocessing,
+    quantizers,
     random,
     regularizers,
     saving,
@@ -40,16 +43,19 @@ from fastk import (
     utils,
     wrappers,
 )
+from fastk.as_keras import install_as_keras
 from fastk.device import device_scope as device
 from fastk.dtype_policies import DTypePolicy, FloatDTypePolicy
 from fastk.graph import Function, KerasTensor, Operation
 from fastk.initializers import Initializer
 from fastk.layers import Input, InputSpec, Layer
+from fastk.layers.rematerialization import RematScope, remat
 from fastk.losses import Loss
 from fastk.metrics import Metric
 from fastk.models import Model, Sequential
 from fastk.naming import name_scope
 from fastk.optimizers import Optimizer
+from fastk.quantizers import Quantizer
 from fastk.regularizers import Regularizer
 from fastk.scopes import StatelessScope, SymbolicScope
 from fastk.tensor import Tensor
@@ -80,13 +86,16 @@ __all__ = [
     "Model",
     "Operation",
     "Optimizer",
+    "Quantizer",
     "Regularizer",
+    "RematScope",
     "Sequential",
     "StatelessScope",
     "SymbolicScope",
     "Tensor",
     "Variable",
     "activations",
+    "applications",
     "autograd",
     "backend",
     "callbacks",
@@ -95,7 +104,9 @@ __all__ = [
     "datasets",
     "device",
     "dtype_policies",
+    "export",
     "initializers",
+    "install_as_keras",
     "layers",
     "legacy",
     "losses",
@@ -106,8 +117,10 @@ __all__ = [
     "ops",
     "optimizers",
     "preprocessing",
+    "quantizers",
     "random",
     "regularizers",
+    "remat",
     "saving",
     "tree",
     "utils",

@@ -69,6 +69,8 @@ CLASS_PACKAGES = [
     "random",
     "utils",
     "ops",
+    "applications.convnext",
+    "applications.inception_resnet_v2",
 ]
 
 CUSTOM_OBJECTS: dict[str, Any] = {}

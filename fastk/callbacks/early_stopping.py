@@ -56,7 +56,7 @@ class EarlyStopping(MonitorCallback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if self.monitor_op is None:
             self._set_monitor_op()
-        current = self._monitored(logs, "Early stopping")
+        current = self.get_monitor_value(logs)
         if current is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
@@ -74,6 +74,10 @@ class EarlyStopping(MonitorCallback):
         if self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
             self.model.stop_training = True
+
+    def get_monitor_value(self, logs: dict | None) -> Any:
+        """What is watched, from the epoch's logs; warns, and returns None, where it is not among them."""
+        return self._monitored(logs, "Early stopping")
 
     def _say(self, epoch: int, current: float, improved: bool) -> None:
         if self.verbose:

@@ -12,7 +12,7 @@ from fastk.serialization import (
     register_keras_serializable,
     serialize_keras_object,
 )
-from fastk.utils import legacy
+from fastk.utils import bounding_boxes, legacy
 from fastk.utils.config_object import Config
 from fastk.utils.data import (
     Dataset,
@@ -44,6 +44,7 @@ __all__ = [
     "Sequence",
     "array_to_img",
     "audio_dataset_from_directory",
+    "bounding_boxes",
     "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",

@@ -3,7 +3,7 @@
 make_source(x, y, ...)          which source, and what it cannot take
     ├ arrays.py                 arrays: converted once, resident on the device, cut or gathered there
     ├ streams.py                datasets, loaders, generators: batches converted one by one
-    ├ prefetch.py               copies to a GPU one batch ahead
+    ├ prefetch.py               copies to a GPU ahead of their use
     ├ convert.py, weights.py    one array as a tensor; weights of samples and classes
     └ source.py                 `DataSource`: epochs and steps, the one interface of the training loop
 """
@@ -89,6 +89,8 @@ def make_source(
     [[0, 1], [2, 3], [4]]
     """
     class_weights = ClassWeights(class_weight) if class_weight else None
+    if isinstance(x, list) and x and all(isinstance(text, (str, bytes)) for text in x):
+        x = np.array(x, dtype=object)
     if isinstance(x, (np.ndarray, torch.Tensor)):  # first, for the sake of `predict` on a few rows
         _check_arrays(x, y, sample_weight)
         return ArraySource(x, y, sample_weight, batch_size, steps, shuffle, class_weights, device, generator)

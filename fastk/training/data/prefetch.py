@@ -10,9 +10,12 @@ import torch
 
 from fastk import tree
 
+AHEAD = 2
+"""Batches that are under way to a GPU while it works on one: one that is copied, and one that has arrived."""
+
 
 def to_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
-    """The batches with their tensors on `device`; on a GPU, copied one batch ahead on a stream of its own."""
+    """The batches with their tensors on `device`; on a GPU, copied `AHEAD` batches ahead on a stream of its own."""
     if device.type == "cpu":
         return batches
     if device.type == "cuda":
@@ -21,7 +24,10 @@ def to_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
 
 
 def _move(batch: Any, move: Callable[[torch.Tensor], Any]) -> Any:
-    return tree.map_structure(move, batch, none_is_leaf=False)
+    def moved(leaf: Any) -> Any:
+        return move(leaf) if isinstance(leaf, torch.Tensor) else leaf  # strings stay on the host
+
+    return tree.map_structure(moved, batch, none_is_leaf=False)
 
 
 def _prefetch_to_cuda(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
@@ -34,17 +40,40 @@ def _prefetch_to_cuda(batches: Iterator[Any], device: torch.device) -> Iterator[
         with torch.cuda.stream(copies):
             return _move(batch, copy), copies.record_event()
 
-    def receive(batch: Any, arrived: Any) -> Any:
+    def receive(sent: tuple[Any, Any]) -> Any:
+        batch, arrived = sent
         current = torch.cuda.current_stream(device)
         current.wait_event(arrived)
         # Their memory belongs to the stream of the copies: it must not be given out again before this stream's work.
         _move(batch, lambda leaf: leaf.record_stream(current))
         return _move(batch, lambda leaf: leaf.to(device))  # what came from another GPU
 
-    under_way: deque[tuple[Any, Any]] = deque()
-    for batch in batches:
+    return ahead_of(batches, send, receive, AHEAD)
+
+
+def ahead_of(
+    batches: Iterator[Any], send: Callable[[Any], Any], receive: Callable[[Any], Any], ahead: int
+) -> Iterator[Any]:
+    """`receive(send(batch))` of each batch, `ahead` of them sent before they are asked for.
+
+    No thread does it: the host goes on while the device works, and makes the next batches then. An exception of
+    `batches` is raised after those that were sent before it.
+    """
+    under_way: deque[Any] = deque()
+    failure: Exception | None = None
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            break
+        except Exception as error:
+            failure = error
+            break
         under_way.append(send(batch))
-        if len(under_way) > 1:
-            yield receive(*under_way.popleft())
-    if under_way:
-        yield receive(*under_way.popleft())
+        del batch  # its memory may be what the next batch is made in
+        if len(under_way) > ahead:
+            yield receive(under_way.popleft())
+    while under_way:
+        yield receive(under_way.popleft())
+    if failure is not None:
+        raise failure

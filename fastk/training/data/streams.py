@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from fastk.training.data.convert import map_arrays, to_tensor
+from fastk.training.data.convert import map_arrays, to_leaf, to_tensor
 from fastk.training.data.prefetch import to_device
 from fastk.training.data.source import Batch, DataSource, drawn_by
 from fastk.training.data.weights import ClassWeights, arrange_sample_weight
@@ -29,7 +29,9 @@ def convert_batch(data: Any, class_weights: ClassWeights | None = None) -> Batch
     >>> convert_batch((np.ones((1, 2)), np.array([3])))
     (tensor([[1., 1.]]), tensor([3]), None)
     """
-    x, y, sample_weight = (map_arrays(to_tensor, part) for part in unpack_x_y_sample_weight(data))
+    x, y, sample_weight = unpack_x_y_sample_weight(data)
+    x = map_arrays(to_leaf, x)
+    y, sample_weight = (map_arrays(to_tensor, part) for part in (y, sample_weight))
     if sample_weight is not None or class_weights is not None:
         sample_weight = arrange_sample_weight(y, sample_weight, class_weights)
     return x, y, sample_weight
