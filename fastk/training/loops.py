@@ -21,6 +21,7 @@ from fastk import device as devices
 from fastk.random.seed_generator import draw_seed, host_generator
 from fastk.scopes import internal
 from fastk.tensor import convert_to_numpy
+from fastk.training import fingerprint
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
 from fastk.training.data.arrays import DEFAULT_BATCH_SIZE
@@ -347,7 +348,7 @@ class Loops:
         known = self._steps.get(key)
         if known is None:
             objects = [*self._flatten_layers(), *self.metrics, *tree.flatten(self.loss)]
-            known = self._steps[key] = CapturedStep(step, objects)
+            known = self._steps[key] = CapturedStep(step, objects, partial(fingerprint.of_step, self))
         if anew or not known.is_current:
             known.check_again()
         return known if known.is_current else step

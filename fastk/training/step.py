@@ -32,10 +32,14 @@ class CapturedStep:
     Args:
         step: called with a batch; returns None or logs.
         objects: layers, metrics and others whose Python attributes the step must leave as they are.
+        fingerprint: gives what decides what the step does, to be compared; or None where only the step itself tells.
     """
 
-    def __init__(self, step: Callable[..., Any], objects: Iterable[Any] = ()):
+    def __init__(
+        self, step: Callable[..., Any], objects: Iterable[Any] = (), fingerprint: Callable[[], Any] = lambda: None
+    ):
         self.step = step
+        self.fingerprint = fingerprint
         objects = list(objects)
         self._watched = [x for x in objects if hasattr(x, "__dict__") and not type(x).__module__.startswith("fastk.")]
         modules = [x for x in objects if isinstance(x, torch.nn.Module)]
@@ -70,10 +74,12 @@ class CapturedStep:
         return self._version == changes.count and not any(hooks for hooks, _ in self._hooks)
 
     def check_again(self) -> None:
-        """Has the next step of each shape recorded and compared: the model may have changed."""
+        """Finds out whether the model has changed: by its fingerprint, or by recording the next step of each shape."""
         self._version = changes.count
+        known = [shape for shape in self._shapes.values() if shape.fingerprint is not None]
+        now = self.fingerprint() if known else None
         for shape in self._shapes.values():
-            shape.is_checked = False
+            shape.is_checked = now is not None and shape.fingerprint == now
 
     def watched_state(self) -> list[dict[str, Any]]:
         """The plain attributes of the user's objects, and the lengths of their containers."""
@@ -103,6 +109,7 @@ class _Shape:
         self.reason: str | None = None
         self.program: Any = None
         self.is_checked = True
+        self.fingerprint: Any = None  # of the model as the program has it
         self._ran = False
         self._recording: capture.Recording | None = None
         self._buffers: tuple[Any, ...] = ()
@@ -144,11 +151,13 @@ class _Shape:
         if refusal:
             self._give_up(refusal)
         elif difference is not None:
-            self.program = None  # once more from here, where the model has changed since
+            self.program = self.fingerprint = None  # once more from here, where the model has changed since
             if not may_have_changed:
                 self._give_up(difference)
         elif previous is not None and self.program is None:
             self._capture(recording)
+        if self.program is not None:
+            self.fingerprint = self.owner.fingerprint()
 
     def _capture(self, recording: capture.Recording) -> None:
         if all(x.is_cpu for x in _leaves(self._buffers) if isinstance(x, torch.Tensor)):
@@ -168,6 +177,7 @@ class _Shape:
 
     def _give_up(self, reason: str) -> None:
         self.reason, self.program, self._recording, self._buffers = reason, None, None, ()
+        self.fingerprint = None
         logger.info("A step runs as it is instead of being replayed: %s.", reason)
 
 
