@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
-from itertools import islice
+from itertools import islice, starmap
 from typing import Any
 
 import numpy as np
@@ -218,6 +219,8 @@ class Loops:
         if verbose == 0 and callbacks is None and steps is None and _is_one_batch(x, batch_size):
             return self.predict_on_batch(x)
         source = make_source(x, batch_size=batch_size, steps=steps, device=devices.get_device())
+        if verbose == 0 and callbacks is None:
+            return self._predict_quietly(source)
         try:
             build_for(self, source.peek()[0])
             callbacks = self._callback_list(callbacks, verbose, source)
@@ -243,6 +246,21 @@ class Loops:
             source.close()
         columns = [_concatenated(column) for column in zip(*collected, strict=True)]
         return tree.pack_sequence_as(outputs, columns)
+
+    def _predict_quietly(self, source: Any) -> Any:
+        """`predict` where nobody looks on: without the bookkeeping of a batch, and with the weights as they are."""
+        try:
+            build_for(self, source.peek()[0])
+            step = self._start("predict", anew=True)
+            still = step.with_fixed_weights() if isinstance(step, CapturedStep) else nullcontext()
+            with torch.no_grad(), internal(), still:
+                outputs = list(starmap(step, islice(source.epoch(), config.max_steps_per_epoch())))
+        finally:
+            source.close()
+        if all(isinstance(one, torch.Tensor) for one in outputs):
+            return _concatenated(tuple(one.detach() if one.requires_grad else one for one in outputs))
+        columns = zip(*map(tree.flatten, outputs), strict=True)
+        return tree.pack_sequence_as(outputs[-1], [_concatenated(column) for column in columns])
 
     # ------------------------------------------------------------ one batch
 
@@ -317,6 +335,8 @@ class Loops:
                 return to_tensor(x).to(device), None, None
             if x.shape[:1] == y.shape[:1]:
                 return to_tensor(x).to(device), to_tensor(y).to(device), None
+        if y is None and sample_weight is None and type(x) in (list, tuple) and _rows(x) is not None:
+            return type(x)([to_tensor(one).to(device) for one in x]), None, None
         rows = next(len(part) for part in tree.flatten(x) if part is not None)
         source = make_source(x, y, sample_weight, batch_size=max(rows, 1), class_weight=class_weight, device=device)
         return source.peek()
@@ -408,7 +428,15 @@ def _is_array(x: Any) -> bool:
 
 
 def _is_one_batch(x: Any, batch_size: Any) -> bool:
+    if type(x) in (list, tuple):
+        return bool(x) and _rows(x) is not None and _is_one_batch(x[0], batch_size)
     return _is_array(x) and x.ndim > 0 and 0 < len(x) <= (batch_size or DEFAULT_BATCH_SIZE)
+
+
+def _rows(arrays: Any) -> int | None:
+    """How many rows all of several arrays have; None where they are no arrays, or differ."""
+    counts = {x.shape[0] if _is_array(x) and x.ndim else None for x in arrays}
+    return counts.pop() if len(counts) == 1 else None
 
 
 def _grouped(batches: Iterator, size: int) -> Iterator[tuple[int, int, Any]]:

@@ -7,8 +7,9 @@ step that is not the same each time goes on as it is, and `reason` says why.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -46,16 +47,29 @@ class CapturedStep:
         self._hooks = [(getattr(module, name), module) for module in modules for name in _HOOKS]
         self._shapes: dict[Any, _Shape] = {}
         self._version: int | None = None
+        # While no weight changes: an object for that time.
+        self.fixed: object | None = None
 
     def __call__(self, *batch: Any) -> Any:
         """The step over one batch."""
-        key = _signature(batch)
+        key, leaves = _signature(batch)
         shape = self._shapes.get(key)
+        if shape is not None and shape.program is not None and shape.is_checked:
+            return shape.replay(leaves)
         if shape is None:
             if len(self._shapes) >= MOST_SHAPES:
                 return self.step(*batch)
             shape = self._shapes[key] = _Shape(self)
-        return shape.run(batch)
+        return shape.run(batch, leaves)
+
+    @contextlib.contextmanager
+    def with_fixed_weights(self) -> Iterator[None]:
+        """Inside, no weight changes: what follows from weights alone is computed once."""
+        self.fixed = object()
+        try:
+            yield
+        finally:
+            self.fixed = None
 
     @property
     def reasons(self) -> list[str]:
@@ -114,29 +128,34 @@ class _Shape:
         self._recording: capture.Recording | None = None
         self._buffers: tuple[Any, ...] = ()
         self._fill: list[Callable[[torch.Tensor], Any] | None] = []
+        self._prepared: object | None = None  # the time with fixed weights that the program is prepared for
 
-    def run(self, batch: tuple) -> Any:
-        """The step over one batch, replayed if it can be."""
-        if self.program is not None and self.is_checked:
-            self._take(batch)
-            return self.program.run()
+    def run(self, batch: tuple, leaves: Any) -> Any:
+        """The step over one batch, recorded where that may lead to a program."""
         if self.reason is None and self._ran:
-            return self._record(batch)
+            return self._record(batch, leaves)
         self._ran = True
         return self.owner.step(*batch)
 
-    def _take(self, batch: tuple) -> None:
-        """Copies a batch to where the step reads it."""
-        for fill, leaf in zip(self._fill, _leaves(batch), strict=True):
+    def replay(self, leaves: Any) -> Any:
+        """The step over one batch, its tensors flat, by the program."""
+        for fill, leaf in zip(self._fill, leaves, strict=True):
             if fill is not None:
                 fill(leaf)
+        fixed = self.owner.fixed
+        if fixed is None or fixed is not self._prepared:
+            self._prepared = fixed
+            return self.program.run()
+        return self.program.run_again()
 
-    def _record(self, batch: tuple) -> Any:
+    def _record(self, batch: tuple, leaves: Any) -> Any:
         if not self._buffers:
-            leaves = [torch.empty_like(x) if isinstance(x, torch.Tensor) else x for x in _leaves(batch)]
-            self._fill = [x.copy_ if isinstance(x, torch.Tensor) else None for x in leaves]
-            self._buffers = tree.pack_sequence_as(batch, leaves)
-        self._take(batch)
+            buffers = [torch.empty_like(x) if isinstance(x, torch.Tensor) else x for x in leaves]
+            self._fill = [x.copy_ if isinstance(x, torch.Tensor) else None for x in buffers]
+            self._buffers = tree.pack_sequence_as(batch, buffers)
+        for fill, leaf in zip(self._fill, leaves, strict=True):
+            if fill is not None:
+                fill(leaf)
         before = self.owner.watched_state()
         recording = capture.record(self.owner.step, *self._buffers)
         result, recording.result = recording.result, None
@@ -160,9 +179,10 @@ class _Shape:
             self.fingerprint = self.owner.fingerprint()
 
     def _capture(self, recording: capture.Recording) -> None:
-        if all(x.is_cpu for x in _leaves(self._buffers) if isinstance(x, torch.Tensor)):
+        if all(x.is_cpu for x in tree.flatten(self._buffers) if isinstance(x, torch.Tensor)):
             try:
                 self.program = capture.build(recording)
+                self._prepared = None
             except NotImplementedError as error:
                 self._give_up(str(error))
             return
@@ -181,13 +201,13 @@ class _Shape:
         logger.info("A step runs as it is instead of being replayed: %s.", reason)
 
 
-def _leaves(batch: Any) -> Any:
-    return batch if all(x is None or isinstance(x, torch.Tensor) for x in batch) else tree.flatten(batch)
-
-
-def _signature(batch: tuple) -> Any:
-    """What a batch has in common with those that the same recording serves."""
+def _signature(batch: tuple) -> tuple[Any, Any]:
+    """What a batch has in common with those that the same recording serves; and its leaves."""
     x, y, weight = batch
-    if weight is None and type(x) is torch.Tensor and type(y) is torch.Tensor:
-        return x.shape, x.dtype, y.shape, y.dtype
-    return tuple((x.shape, x.dtype) if isinstance(x, torch.Tensor) else x for x in tree.flatten(batch))
+    if weight is None and type(x) is torch.Tensor:
+        if y is None:
+            return (x.shape, x.dtype), batch
+        if type(y) is torch.Tensor:
+            return (x.shape, x.dtype, y.shape, y.dtype), batch
+    leaves = tree.flatten(batch)
+    return tuple([(x.shape, x.dtype) if isinstance(x, torch.Tensor) else x for x in leaves]), leaves
