@@ -28,7 +28,6 @@ from fastk.variable import Variable
 
 _PLAIN = (bool, int, float, str, bytes, complex, type(None), type(Ellipsis), torch.dtype, torch.device, torch.layout,
           torch.memory_format, torch.Size, np.dtype, np.generic)  # fmt: skip
-_PLAIN_EXACTLY = frozenset(_PLAIN)
 # Of these it only matters which one it is.
 _ATOMS = (KerasTensor, torch.Generator, inspect.Signature, types.BuiltinFunctionType, types.MethodDescriptorType,
           types.WrapperDescriptorType, np.ufunc)  # fmt: skip
@@ -50,6 +49,7 @@ _PASSING = frozenset({
 _OF_VARIABLES = frozenset({"_shape", "aggregation", "name", "path", "synchronization"})
 # Attributes of optimizers that count steps, or that are made of the others.
 _COUNTS = frozenset({"_counter", "_plans", "_whole"})
+_PASSED_OVER = ((Operation, _PASSING), (Variable, _OF_VARIABLES), (Optimizer, _COUNTS))
 
 
 class Foreign(Exception):
@@ -86,7 +86,7 @@ class Fingerprint:
         self._objects: list[Any] = []  # compared as such
         self._values: list[Any] = []
         self._seen: set[int] = set()
-        self._classes: set[int] = set()
+        self._classes: set[type] = set()
         self._settings()
         self._walk(model)
 
@@ -114,24 +114,16 @@ class Fingerprint:
 
     def _walk(self, x: Any) -> None:
         kind = type(x)
-        if kind in _PLAIN_EXACTLY:
+        look = _LOOKS.get(kind)
+        if look is None:
+            look = _look_at(kind)
+        if look is _PLAINLY:
             self._values.append(x)
-        elif isinstance(x, torch.Tensor):
+        elif look is Fingerprint._tensor:
             self._tensor(x)
         elif id(x) not in self._seen:
             self._seen.add(id(x))
-            if isinstance(x, dict):
-                self._dictionary(x)
-            elif isinstance(x, (list, tuple)):
-                self._values.append(len(x))
-                for one in x:
-                    self._walk(one)
-            elif isinstance(x, (set, frozenset)):
-                self._values.append(frozenset(x))
-            elif isinstance(x, _PLAIN):
-                self._values.append(x)
-            else:
-                self._object(x, kind)
+            look(self, x)
 
     def _tensor(self, x: torch.Tensor) -> None:
         place = x.data_ptr() if x.layout is torch.strided else id(x)
@@ -143,32 +135,24 @@ class Fingerprint:
             self._walk(key)
             self._walk(value)
 
-    def _object(self, x: Any, kind: type) -> None:
+    def _sequence(self, x: Any) -> None:
+        self._values.append(len(x))
+        for one in x:
+            self._walk(one)
+
+    def _set(self, x: Any) -> None:
+        self._values.append(frozenset(x))
+
+    def _array(self, x: np.ndarray) -> None:
+        if x.nbytes > _SMALL or x.dtype == object:
+            raise Foreign(f"an array of {x.nbytes} bytes")
+        self._values.append((x.dtype, x.shape, x.tobytes()))
+
+    def _atom(self, x: Any) -> None:
         self._objects.append(x)
-        if isinstance(x, types.FunctionType):
-            self._function(x)
-        elif isinstance(x, types.MethodType):
-            self._walk(x.__func__)
-            self._walk(x.__self__)
-        elif isinstance(x, functools.partial):
-            for one in (x.func, x.args, x.keywords):
-                self._walk(one)
-        elif isinstance(x, type):
-            self._class(x)
-        elif isinstance(x, np.ndarray) and x.nbytes <= _SMALL and x.dtype != object:
-            self._values.append((x.dtype, x.shape, x.tobytes()))
-        elif isinstance(x, CallGraph):
-            for node in x.nodes_to_run:
-                for one in (node.operation, node.args, node.kwargs):
-                    self._walk(one)
-        elif _is_of(kind, ("fastk.",)):
-            self._class(kind)
-            if not isinstance(x, _ATOMS):
-                self._attributes(x)
-        elif not isinstance(x, _ATOMS):
-            raise Foreign(f"a `{kind.__name__}` of `{kind.__module__}`")
 
     def _function(self, x: types.FunctionType) -> None:
+        self._objects.append(x)
         if not f"{x.__module__}.".startswith(_OURS):
             raise Foreign(f"the function `{x.__qualname__}` of `{x.__module__}`")
         for cell in x.__closure__ or ():
@@ -177,32 +161,50 @@ class Fingerprint:
             except ValueError:  # empty
                 continue
 
-    def _class(self, kind: type) -> None:
-        """A class, and what stands in it now."""
-        if not _is_of(kind, _OURS):
-            raise Foreign(f"the class `{kind.__name__}` of `{kind.__module__}`")
-        for base in kind.__mro__:
-            if id(base) in self._classes:
-                continue
-            self._classes.add(id(base))
-            if _is_of(base, ("fastk.",)):
-                self._objects += vars(base).values()
-            elif not _is_of(base, _OURS):
-                raise Foreign(f"the class `{base.__name__}` of `{base.__module__}`")
+    def _method(self, x: types.MethodType) -> None:
+        self._walk(x.__func__)
+        self._walk(x.__self__)
 
-    def _attributes(self, x: Any) -> None:
-        passing: frozenset[str] = frozenset()
-        if isinstance(x, Operation):
-            passing = _PASSING
-        elif isinstance(x, Variable):
-            passing = _OF_VARIABLES
-        elif isinstance(x, Optimizer):
-            passing = _COUNTS
+    def _partial(self, x: functools.partial) -> None:
+        for one in (x.func, x.args, x.keywords):
+            self._walk(one)
+
+    def _calls(self, x: CallGraph) -> None:
+        self._objects.append(x)
+        for node in x.nodes_to_run:
+            for one in (node.operation, node.args, node.kwargs):
+                self._walk(one)
+
+    def _type(self, x: type) -> None:
+        self._objects.append(x)
+        self._class(x)
+
+    def _class(self, x: type) -> None:
+        """A class, and what stands in it and its bases now."""
+        if x in self._classes:
+            return
+        for base in x.__mro__:
+            if base not in self._classes:
+                self._classes.add(base)
+                if _is_of(base, ("fastk.",)):
+                    self._objects += vars(base).values()
+                elif not _is_of(base, _OURS):
+                    raise Foreign(f"the class `{base.__name__}` of `{base.__module__}`")
+
+    def _object(self, x: Any) -> None:
+        kind = type(x)
+        self._objects.append(x)
+        self._class(kind)
+        passing, slots = _attributes_of(kind)
         for name, value in getattr(x, "__dict__", {}).items():
             if name not in passing and not name.endswith("_initializer"):
                 self._walk(value)
-        for name in _slots(type(x)):
+        for name in slots:
             self._walk(getattr(x, name, None))
+
+    def _foreign(self, x: Any) -> None:
+        kind = type(x)
+        raise Foreign(f"a `{kind.__name__}` of `{kind.__module__}`")
 
 
 def of_step(model: Any) -> Fingerprint | None:
@@ -213,9 +215,31 @@ def of_step(model: Any) -> Fingerprint | None:
         return None
 
 
+_PLAINLY = object()  # its values are compared as they are
+_LOOKS: dict[type, Any] = {}
+_BY_BASE: tuple[tuple[Any, Any], ...] = (
+    (_PLAIN, _PLAINLY), (torch.Tensor, Fingerprint._tensor), (dict, Fingerprint._dictionary),
+    ((list, tuple), Fingerprint._sequence), ((set, frozenset), Fingerprint._set), (np.ndarray, Fingerprint._array),
+    (types.FunctionType, Fingerprint._function), (types.MethodType, Fingerprint._method),
+    (functools.partial, Fingerprint._partial), (type, Fingerprint._type), (CallGraph, Fingerprint._calls),
+    (_ATOMS, Fingerprint._atom),
+)  # fmt: skip
+
+
+def _look_at(kind: type) -> Any:
+    """How objects of a class are walked through."""
+    found = next((look for base, look in _BY_BASE if issubclass(kind, base)), None)
+    if found is None and not _is_of(kind, ("fastk.",)):
+        return Fingerprint._foreign
+    _LOOKS[kind] = found or Fingerprint._object
+    return _LOOKS[kind]
+
+
 @functools.cache
-def _slots(kind: type) -> tuple[str, ...]:
-    return tuple(name for base in kind.__mro__ for name in vars(base).get("__slots__", ()))
+def _attributes_of(kind: type) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Of a class of fastk the attributes to pass over, and those in slots."""
+    passing = next((names for base, names in _PASSED_OVER if issubclass(kind, base)), frozenset())
+    return passing, tuple(name for base in kind.__mro__ for name in vars(base).get("__slots__", ()))
 
 
 def _is_of(kind: type, modules: tuple[str, ...]) -> bool:
