@@ -53,11 +53,11 @@ def gru(
     if plain and mask is not None:  # z = 1 keeps the state as it is
         skip = torch.cat([projected.new_full((units,), _SATURATE), projected.new_zeros(2 * units)])
         projected = torch.where(mask.t().unsqueeze(-1), projected, skip)
-    gates, candidates = projected.split((2 * units, units), 2)
     if plain:
-        states = cast(Tensor, Scan.apply(gates, candidates, h, recurrent_kernel, step.bias_h))
-        sequence, h = (states.transpose(0, 1) if return_sequences else None), states[-1]
+        states, h = cast(tuple[Tensor, Tensor], Scan.apply(projected, h, recurrent_kernel, step.bias_h))
+        sequence = states.transpose(0, 1) if return_sequences else None
         return *outputs(sequence, h, mask, initial_state is None, zero_output_for_mask), [h]
+    gates, candidates = projected.split((2 * units, units), 2)
     sequence, (h,) = scan(step, zip(gates.unbind(0), candidates.unbind(0), strict=True), (h,), mask, return_sequences)
     return *outputs(sequence, h, mask, initial_state is None, zero_output_for_mask), [h]
 
