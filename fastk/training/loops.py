@@ -25,7 +25,7 @@ from fastk.tensor import convert_to_numpy
 from fastk.training import fingerprint
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
-from fastk.training.data.arrays import DEFAULT_BATCH_SIZE
+from fastk.training.data.arrays import DEFAULT_BATCH_SIZE, ArraySource
 from fastk.training.data.convert import to_tensor
 from fastk.training.logs import as_numbers, to_numbers
 from fastk.training.step import CapturedStep
@@ -219,7 +219,7 @@ class Loops:
         if verbose == 0 and callbacks is None and steps is None and _is_one_batch(x, batch_size):
             return self.predict_on_batch(x)
         source = make_source(x, batch_size=batch_size, steps=steps, device=devices.get_device())
-        if verbose == 0 and callbacks is None:
+        if verbose == 0 and callbacks is None and self._is_own("predict_step"):
             return self._predict_quietly(source)
         try:
             build_for(self, source.peek()[0])
@@ -248,11 +248,13 @@ class Loops:
         return tree.pack_sequence_as(outputs, columns)
 
     def _predict_quietly(self, source: Any) -> Any:
-        """`predict` where nobody looks on: without the bookkeeping of a batch, and with the weights as they are."""
+        """`predict` where nobody looks on: without the bookkeeping of a batch."""
         try:
             build_for(self, source.peek()[0])
             step = self._start("predict", anew=True)
-            still = step.with_fixed_weights() if isinstance(step, CapturedStep) else nullcontext()
+            still = nullcontext()
+            if isinstance(step, CapturedStep) and isinstance(source, ArraySource):  # no code of the user's between batches
+                still = step.with_fixed_weights()
             with torch.no_grad(), internal(), still:
                 outputs = list(starmap(step, islice(source.epoch(), config.max_steps_per_epoch())))
         finally:
