@@ -159,7 +159,8 @@ class _Builder:
         for call in calls:
             taken = {ref.memory for ref in call.refs()}
             made = {ref.memory for ref in self._made(call)}
-            if _is_pure(call) and len(call.outputs) == 1 and taken - made <= fixed and not made & (written | self.returned):
+            is_fixed = taken - made <= fixed and not made & (written | self.returned)
+            if is_fixed and _is_pure(call) and len(call.outputs) == 1:
                 apart.append(call)
                 fixed |= made
             else:
@@ -304,9 +305,7 @@ def _binding(call: Call) -> Binding | None:
 def _is_pure(call: Call) -> bool:
     """Whether a call does nothing but compute its results from its arguments."""
     return not (
-        call.is_host_call
-        or call.function._schema.is_mutable
-        or torch.Tag.nondeterministic_seeded in call.function.tags
+        call.is_host_call or call.function._schema.is_mutable or torch.Tag.nondeterministic_seeded in call.function.tags
     )
 
 

@@ -253,8 +253,8 @@ class Loops:
             build_for(self, source.peek()[0])
             step = self._start("predict", anew=True)
             still = nullcontext()
-            if isinstance(step, CapturedStep) and isinstance(source, ArraySource):  # no code of the user's between batches
-                still = step.with_fixed_weights()
+            if isinstance(step, CapturedStep) and isinstance(source, ArraySource):
+                still = step.with_fixed_weights()  # no code of the user's runs between two batches
             with torch.no_grad(), internal(), still:
                 outputs = list(starmap(step, islice(source.epoch(), config.max_steps_per_epoch())))
         finally:

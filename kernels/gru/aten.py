@@ -1,7 +1,7 @@
 """GRU step by step, with a derivative of its own where nothing forbids it; on a GPU then by cuDNN.
 
 On the CPU torch's own GRU is a loop of ATen calls too. Forward + backward on one thread, B=32, T=50, I=16, H=64:
-`Scan` 5.2 ms, the loop under autograd 7.7 ms, torch.gru 8.4 ms.
+`Scan` 5.3 ms, the loop under autograd 7.0 ms, torch.gru 7.4 ms.
 """
 
 from __future__ import annotations

@@ -11,8 +11,6 @@ and backward, g_t being the gradient of h_t, and F and N being computed for all 
     g_{t-1}      = dy_{t-1} + g_t z_t + d(z, r, u)_t R^T
 
 so that a step back is three calls of ATen, where autograd makes twenty. Saved: z, r, u, n and h of every step.
-
-Forward and backward of 32 x 50 x 32 with 64 units, without the projections: 2.5 ms (one thread).
 """
 
 from __future__ import annotations
@@ -103,7 +101,7 @@ def _factors(z: Tensor, r: Tensor, u: Tensor, n: Tensor, before: Tensor) -> tupl
 
 def _add(a: Tensor | None, b: Tensor | None, out: Tensor) -> None:
     """The sum of what is there of a and b."""
-    if a is not None and b is not None:
-        torch.add(a, b, out=out)
-    else:
-        out.copy_(b if a is None else a)
+    if a is not None:
+        out.copy_(a) if b is None else torch.add(a, b, out=out)
+    elif b is not None:
+        out.copy_(b)

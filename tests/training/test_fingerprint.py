@@ -1,5 +1,7 @@
 """When a recorded step need not be recorded again: nothing that it is made of has changed, and all of it is fastk's."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from fastk import capture, layers
 from fastk.training.fingerprint import Fingerprint, Foreign, of_step
 
 
-def make(loss="sparse_categorical_crossentropy", metrics=("accuracy",), optimizer="adam", extra=()):
+def make(loss: Any = "sparse_categorical_crossentropy", metrics=("accuracy",), optimizer="adam", extra=()):
     keras.utils.set_random_seed(3)
     inputs = keras.Input((12,))
     x = layers.Dense(16, activation="relu", kernel_regularizer=keras.regularizers.L2(0.01))(inputs)
