@@ -1,8 +1,8 @@
 """What decides which tensor operations a step does, as far as it is fastk's own code: to be compared, not run.
 
 A recorded step has to be made anew when the model is no longer as it was. Running and recording it again tells, but
-takes longer than many replayed steps. Where nothing that a step calls is the user's own, it also follows from what can be
-reached from the model: the objects, their plain attributes, the places of their tensors, and the settings of fastk and
+takes longer than many replayed steps. Where nothing that a step calls is the user's own, it also follows from what can
+be reached from the model: the objects, their plain attributes, the places of their tensors, and the settings of fastk and
 torch.
 """
 
