@@ -63,10 +63,6 @@ class Trainer(Loops):
         takes_training = "training" in inspect.signature(self.compute_loss).parameters
         self._set_plain(_compute_loss_takes_training=takes_training, _steps=Steps(), _told_eager=set())
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Recordings hold the memory of tensors: a copy records its own.
-        return {**self.__dict__, "_steps": {}}
-
     # ------------------------------------------------------------ compile
 
     def compile(
