@@ -242,9 +242,10 @@ class Optimizer(OptimizerState):
 
     def _step_of(self, plan: Plan, gradients: Tensors) -> None:
         """What `apply` does for the variables that do not just take their gradient as their value."""
-        scaling = None if self.loss_scale_factor is None else Scaling(self.loss_scale_factor, None)
-        if scaling is not None and not self._unscales(plan):
-            gradients, scaling = list(torch._foreach_div(gradients, scaling.factor)), None
+        factor = self.loss_scale_factor
+        scaling = None if factor is None else Scaling(factor, None)
+        if factor is not None and not self._unscales(plan):
+            gradients, scaling = list(torch._foreach_div(gradients, factor)), None
         if self.gradient_accumulation_steps and self._accumulates_on_device(plan):
             self._accumulate_on_device(plan, gradients)
         else:
