@@ -127,6 +127,7 @@ def test_what_cuda_cannot_capture_runs_as_it_is_and_says_why():
     model, history = train(make, "adam")
     assert "CUDA cannot capture it" in model._steps["train"].reasons[0]
     assert torch.cuda.current_stream() == before
+    assert torch.rand(2, device="cuda").isfinite().all()
     assert history["loss"][1] < history["loss"][0]
     assert train(mlp, "adam")[0]._steps["train"].programs  # a capture that failed leaves others as they are
 
