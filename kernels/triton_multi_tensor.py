@@ -25,9 +25,9 @@ import triton.language as tl
 from torch import Tensor
 
 from fastk.capture.cuda import keep_for_replays
-from fastk.kernels.adam.configurations import StepConfiguration, choose_configuration
+from fastk.kernels.adam.configurations import StepConfiguration
 from fastk.kernels.step_options import StepOptions
-from fastk.kernels.triton_runtime import INTERPRETED, sm_count
+from fastk.kernels.triton_runtime import INTERPRETED
 
 SPANS = 128  # how many partial sums the norm of all gradients is made of; each program of a step reads them: 512 bytes
 SQUARES: dict[str, Any] = {
@@ -246,11 +246,10 @@ def prepare(
     lists: tuple[list[Tensor], ...],
     learning_rate: Tensor | float,
     options: StepOptions | None,
-    configuration: StepConfiguration | None,
+    chosen: StepConfiguration,
 ) -> Launch | None:
     """Launches the partial sums of norms where they are needed. None where there is no element to move."""
     options = options or StepOptions()
-    chosen = configuration or choose_configuration(lists[0], sm_count())
     plan = plan_of(lists, options.decayed if options.weight_decay else None, chosen.BLOCK)
     layout = plan.layout
     if not len(layout.chunks):

@@ -321,12 +321,20 @@ def _parameter(value: Any, shape: tuple[int, ...], dtype: torch.dtype, device: t
 
 
 def _finished(sample: torch.Tensor, dtype: torch.dtype, scale: Any = 1.0, offset: Any = 0.0) -> torch.Tensor:
-    """`sample * scale + offset` in `dtype`, on the current device."""
+    """`sample * scale + offset` in `dtype`, on the current device; `sample`, which nobody else has, may be overwritten.
+
+    Drawing large weights is bound by memory that is touched for the first time: two more tensors took a third of the
+    time of making a ResNet50.
+    """
     sample = sample.to(get_device())
-    if not (isinstance(scale, (int, float)) and scale == 1):
+    if not isinstance(scale, (int, float)):
         sample = sample * scale
-    if not (isinstance(offset, (int, float)) and offset == 0):
+    elif scale != 1:
+        sample.mul_(scale)
+    if not isinstance(offset, (int, float)):
         sample = sample + offset
+    elif offset != 0:
+        sample.add_(offset)
     return sample.to(dtype)
 
 

@@ -19,7 +19,7 @@ from fastk import config, tree
 from fastk import device as devices
 from fastk.random.seed_generator import draw_seed, host_generator
 from fastk.scopes import internal
-from fastk.tensor import convert_to_numpy
+from fastk.tensor import convert_to_numpy, is_text_array
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
 from fastk.training.data.arrays import DEFAULT_BATCH_SIZE
@@ -427,7 +427,7 @@ class Loops:
 
 
 def _is_array(x: Any) -> bool:
-    return type(x) in (np.ndarray, torch.Tensor)
+    return type(x) in (np.ndarray, torch.Tensor) and not is_text_array(x)
 
 
 def _is_one_batch(x: Any, batch_size: Any) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
 from typing import Any
 
+import numpy as np
 import torch
 
 from fastk import capture, tree
@@ -63,12 +64,16 @@ class CapturedStep:
         self._hooks = [(getattr(module, name), module) for module in modules for name in _HOOKS]
         self._shapes: dict[Any, _Shape] = {}
         self._version: int | None = None
+        self._holds_text = False
         self._space: Space | None = None
         self._told: set[str] = set()
 
     def __call__(self, *batch: Any) -> Any:
         """The step over one batch."""
         key = _signature(batch)
+        if key is None:
+            self._holds_text = True
+            return self.step(*batch)
         shape = self._shapes.get(key)
         if shape is None:
             if len(self._shapes) >= MOST_SHAPES:
@@ -101,7 +106,10 @@ class CapturedStep:
     @property
     def reasons(self) -> list[str]:
         """Why steps are not replayed, a sentence a shape."""
-        return self.hooked + [shape.reason for shape in self._shapes.values() if shape.reason is not None]
+        reasons = [shape.reason for shape in self._shapes.values() if shape.reason is not None]
+        if self._holds_text:
+            reasons.insert(0, "a batch holds strings, which are looked up on the host")
+        return self.hooked + reasons
 
     @property
     def hooked(self) -> list[str]:
@@ -313,8 +321,11 @@ def _leaves(batch: Any) -> Any:
 
 
 def _signature(batch: tuple) -> Any:
-    """What a batch has in common with those that the same recording serves."""
+    """What a batch has in common with those that the same recording serves; None of strings, which none serves."""
     x, y, weight = batch
     if weight is None and type(x) is torch.Tensor and type(y) is torch.Tensor:
         return x.shape, x.dtype, y.shape, y.dtype
-    return tuple((x.shape, x.dtype) if isinstance(x, torch.Tensor) else x for x in tree.flatten(batch))
+    leaves = tree.flatten(batch)
+    if any(isinstance(leaf, np.ndarray) for leaf in leaves):
+        return None
+    return tuple((x.shape, x.dtype) if isinstance(x, torch.Tensor) else x for x in leaves)

@@ -13,6 +13,7 @@ import torch
 
 from fastk import config, dtypes, metrics, optimizers, serialization, tree
 from fastk.capture import host_call
+from fastk.scopes import StatelessScope
 from fastk.tensor import get_keras_mask, set_keras_mask
 from fastk.training.compile_loss import CompileLoss
 from fastk.training.compile_metrics import CompileMetrics
@@ -61,6 +62,10 @@ class Trainer(Loops):
     def __init__(self) -> None:
         takes_training = "training" in inspect.signature(self.compute_loss).parameters
         self._set_plain(_compute_loss_takes_training=takes_training, _steps=Steps(), _told_eager=set())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Recordings hold the memory of tensors: a copy records its own.
+        return {**self.__dict__, "_steps": {}}
 
     # ------------------------------------------------------------ compile
 
@@ -285,6 +290,33 @@ class Trainer(Loops):
                 "No loss to compute. Provide a `loss` argument in `compile()`, or call `self.add_loss()` in a layer."
             )
         return total
+
+    def stateless_compute_loss(
+        self,
+        trainable_variables: Any,
+        non_trainable_variables: Any,
+        metrics_variables: Any,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tuple:
+        """`compute_loss` with given values of the variables, which are left as they are.
+
+        Returns:
+            `(loss, (trainable_variables, non_trainable_variables, metrics_variables))`, with the values afterwards.
+        """
+        groups = [
+            (list(self.trainable_variables), trainable_variables),
+            (list(self.non_trainable_variables), non_trainable_variables),
+            (list(self.metrics_variables), metrics_variables),
+        ]
+        mapping = [pair for own, given in groups for pair in zip(own, given, strict=True)]
+        with StatelessScope(state_mapping=mapping) as scope:
+            loss = self._loss_of(x, y, y_pred, sample_weight, training)
+        fixed, metrics = ([scope.get_current_value(v) for v in own] for own, _ in groups[1:])
+        return loss, (trainable_variables, fixed, metrics)
 
     def _added_losses(self) -> list[Any]:
         """`losses`, without a walk through the layers where the loop knows that they have none."""

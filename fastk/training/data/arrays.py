@@ -12,7 +12,16 @@ import numpy as np
 import torch
 
 from fastk import tree
-from fastk.training.data.convert import SparseRows, flatten_named, is_array, is_sparse_matrix, map_arrays, to_tensor
+from fastk.training.data.convert import (
+    SparseRows,
+    TextRows,
+    as_text,
+    flatten_named,
+    is_array,
+    is_sparse_matrix,
+    map_arrays,
+    to_tensor,
+)
 from fastk.training.data.prefetch import to_device
 from fastk.training.data.source import Batch, DataSource, drawn_by, positive_int
 from fastk.training.data.weights import ClassWeights, arrange_sample_weight
@@ -65,7 +74,9 @@ class ArraySource(DataSource):
         self.device = torch.device(device)
         self.generator = generator
 
-        x, y, sample_weight = data = tuple(map_arrays(_to_rows, part) for part in (x, y, sample_weight))
+        x = map_arrays(_inputs_to_rows, x)
+        y, sample_weight = (map_arrays(_to_rows, part) for part in (y, sample_weight))
+        data = x, y, sample_weight
         self.num_samples = _check_cardinality(data)
         if sample_weight is not None or class_weights is not None:
             data = x, y, arrange_sample_weight(y, sample_weight, class_weights)
@@ -191,7 +202,7 @@ def _check_cardinality(data: tuple[Any, ...], labels: tuple[str, ...] = ("x", "y
 
 def _fits(leaves: Sequence[Any], device: torch.device) -> bool:
     """Whether the arrays can stay on the device whole."""
-    if any(isinstance(leaf, SparseRows) for leaf in leaves):
+    if any(isinstance(leaf, (SparseRows, TextRows)) for leaf in leaves):
         return device.type == "cpu"
     if device.type != "cuda":
         return True
@@ -206,6 +217,11 @@ def _sent(order: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 def _to_rows(value: Any) -> torch.Tensor | SparseRows:
     return SparseRows(value) if is_sparse_matrix(value) else to_tensor(value)
+
+
+def _inputs_to_rows(value: Any) -> torch.Tensor | SparseRows | TextRows:
+    text = as_text(value)
+    return _to_rows(value) if text is None else TextRows(text)
 
 
 def _place(leaf: Any, device: torch.device | None) -> Any:

@@ -1,11 +1,9 @@
-"""Batches ahead of their use: fetched by workers in order, or copied to the GPU beside its work."""
+"""Batches ahead of their use: copied to the GPU beside its work."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
-from itertools import islice
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,29 +12,6 @@ from fastk import tree
 
 AHEAD = 2
 """Batches that are under way to a GPU while it works on one: one that is copied, and one that has arrived."""
-
-
-def ordered_map(executor: Executor, function: Callable[[Any], Any], items: Iterable[Any], ahead: int) -> Iterator[Any]:
-    """`map(function, items)` on the executor's workers, with at most `ahead` results under way or waiting.
-
-    An exception of a worker is raised where its result would have come. The executor is shut down at the end, after an
-    exception, and when the iterator is dropped.
-
-    >>> from concurrent.futures import ThreadPoolExecutor
-    >>> list(ordered_map(ThreadPoolExecutor(2), str, range(5), ahead=3))
-    ['0', '1', '2', '3', '4']
-    """
-    items = iter(items)
-    try:
-        pending = deque(executor.submit(function, item) for item in islice(items, ahead))
-        while pending:
-            result = pending.popleft().result()
-            pending.extend(executor.submit(function, item) for item in islice(items, 1))
-            if not pending:
-                executor.shutdown()  # before the last result: its consumer may never ask for another
-            yield result
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 def to_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
@@ -49,7 +24,10 @@ def to_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
 
 
 def _move(batch: Any, move: Callable[[torch.Tensor], Any]) -> Any:
-    return tree.map_structure(move, batch, none_is_leaf=False)
+    def moved(leaf: Any) -> Any:
+        return move(leaf) if isinstance(leaf, torch.Tensor) else leaf  # strings stay on the host
+
+    return tree.map_structure(moved, batch, none_is_leaf=False)
 
 
 def _prefetch_to_cuda(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
