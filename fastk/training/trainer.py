@@ -454,9 +454,9 @@ def _decides_on_host(optimizer: Any) -> bool:
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     rate = inner._learning_rate
     is_callable = callable(rate) and not isinstance(rate, optimizers.schedules.LearningRateSchedule)
-    return bool(
-        inner.gradient_accumulation_steps or inner.ema_overwrite_frequency or inner._per_variable or is_callable
-    )
+    plan = inner._whole
+    accumulates = inner.gradient_accumulation_steps and (plan is None or not inner._accumulates_on_device(plan))
+    return bool(accumulates or inner.ema_overwrite_frequency or inner._per_variable or is_callable)
 
 
 def _mean(name: str) -> Any:
