@@ -39,6 +39,7 @@ __all__ = [
     "Config",
     "CustomObjectScope",
     "Dataset",
+    "FeatureSpace",
     "Progbar",
     "PyDataset",
     "Sequence",
@@ -80,6 +81,10 @@ __all__ = [
 
 
 def __getattr__(name: str):
+    if name == "FeatureSpace":
+        from fastk.layers.preprocessing.feature_space import FeatureSpace
+
+        return FeatureSpace
     if name in ("model_to_dot", "plot_model"):
         import fastk.models.plot
 
