@@ -228,8 +228,10 @@ class FeatureSpace(Layer):
 
     def _adaptable(self) -> list[str]:
         def learns(layer: Any) -> bool:
+            if isinstance(layer, _layers().Discretization):
+                return layer.num_bins is not None  # else its boundaries were given
             given = getattr(layer, "input_mean", None) is not None or getattr(layer, "_has_input_vocabulary", False)
-            return hasattr(layer, "adapt") and not given and getattr(layer, "input_bin_boundaries", None) is None
+            return hasattr(layer, "adapt") and not given
 
         return [key for key, layer in self.preprocessors.items() if learns(layer)]
 
@@ -304,6 +306,8 @@ class FeatureSpace(Layer):
             layer = self.preprocessors.get(key) or self.crossers[key]
             size = layer.vocabulary_size() if hasattr(layer, "vocabulary_size") else None
             size = size or getattr(layer, "num_bins", None) or getattr(layer, "num_tokens", None)
+            if size is None and getattr(layer, "bin_boundaries", None) is not None:
+                size = len(layer.bin_boundaries) + 1
             if size is None:
                 raise ValueError(
                     f"Feature '{key}' has `output_mode='one_hot'`. However it isn't a standard feature and the "
