@@ -157,6 +157,8 @@ class _Builder:
         apart: list[Call] = []
         others: list[Call] = []
         for call in calls:
+            if call.is_host_call:
+                fixed = set()  # it may write to what it is not given: an optimizer's variables
             taken = {ref.memory for ref in call.refs()}
             made = {ref.memory for ref in self._made(call)}
             is_fixed = taken - made <= fixed and not made & (written | self.returned)

@@ -39,7 +39,7 @@ _PASSING = frozenset({
     "_begun", "_build_shapes", "_call_context_args", "_compile_arguments", "_contained", "_has_fixed_losses",
     "_inbound_nodes", "_init_arguments", "_initial_epoch", "_kept_plan", "_layers", "_losses_context",
     "_non_persistent_buffers_set", "_outbound_nodes", "_parent_path", "_path", "_signature", "_steps",
-    "_trainable_when_compiled", "_trained", "_weight_options", "history", "stop_evaluating",
+    "_told_eager", "_trainable_when_compiled", "_trained", "_weight_options", "history", "stop_evaluating",
     "stop_predicting", "stop_training", "training",
     # Hooks around a call are looked for by `CapturedStep`; those around saving are nothing to a step.
     "_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_hooks_always_called",

@@ -173,6 +173,23 @@ REFUSED = {
 }
 
 
+def test_what_follows_from_a_weight_after_the_host_may_have_written_it_is_computed_there():
+    weight = torch.ones(3)
+
+    def update():  # as an optimizer, which is given variables and no tensors
+        weight.mul_(2.0)
+
+    def step(x):
+        before = x * weight.square()
+        capture.host_call(update)
+        return before, x * weight.square()
+
+    x = torch.ones(3)
+    program = captured(step, x)  # the weight is 8 then
+    first, second = program.run()
+    assert first.tolist() == [64.0] * 3 and second.tolist() == [256.0] * 3
+
+
 @pytest.mark.parametrize("reason", REFUSED)
 def test_what_depends_on_values_is_refused_in_words(reason):
     recording = capture.record(REFUSED[reason], torch.ones(4))
