@@ -4,7 +4,8 @@ A stage is a command with a limit. Its output goes to `<stage>.log`, and what be
 so that the next call goes on there: a stage that ran out of time goes on if it can (`fastk bench --resume` keeps what
 it measured), one that failed is tried once more, and none keeps the others from running.
 
-    results.json    ops and models, as `fastk bench --json` writes them: to be committed as <date>.json
+    results.json    ops and models, as `fastk bench --json` writes them: to be committed
+    compiled.json   ops beside torch.compile, which takes most of a minute a case to tune itself: likewise
     state.json      what became of the stages
     *.log           what they printed
     tuned.json      what `fastk tune` found, where that command exists
@@ -151,14 +152,22 @@ def _end(process: subprocess.Popen) -> None:
 
 def stages(folder: Path) -> list[Stage]:
     """What is done on a GPU, of most use first."""
-    results = folder / "results.json"
-    bench = ("-m", "fastk", "bench", "--json", results, "--resume", "--seconds", "{seconds}")
+
+    def bench(name: str, *arguments: str) -> Callable[[float, Path], Result]:
+        words = ("-m", "fastk", "bench", "--json", folder / name, "--resume", "--seconds", "{seconds}", *arguments)
+        return command(*words, resumable=True)
+
+    ops = ("--providers", "fastk", "fastk-triton", "fastk-cupy", "torch", "library", "floor", "--ops")
     rivals = ("fastk", "torch", "torch.compile", "keras-torch", "keras-jax")
+    models = ("--providers", *rivals, "--rounds", "5", "--models")
+    compiled = ("--providers", "fastk", "torch", "torch.compile", "--dtypes", "bfloat16", "--ops")
     found = [
         Stage("tests", 240, command("-m", "pytest", "-q", "-m", "gpu", "--numprocesses", "4", "tests")),
-        Stage("ops", 230, command(*bench, "--ops", "--dtypes", "bfloat16", resumable=True)),
-        Stage("models", 240, command(*bench, "--models", "--rounds", "5", "--providers", *rivals, resumable=True)),
-        Stage("ops-float32", 150, command(*bench, "--ops", "--dtypes", "float32", resumable=True)),
+        Stage("ops", 230, bench("results.json", "--dtypes", "bfloat16", *ops)),
+        Stage("models", 240, bench("results.json", *models, "mlp", "resnet", "resnet50", "lstm")),
+        Stage("ops-float32", 150, bench("results.json", "--dtypes", "float32", *ops)),
+        Stage("ops-compiled", 300, bench("compiled.json", *compiled, "dense", "softmax_cross_entropy")),
+        Stage("models-all", 300, bench("results.json", *models)),
     ]
     if tunes():
         found.append(Stage("tune", 240, command("-m", "fastk", "tune", "--json", folder / "tuned.json")))

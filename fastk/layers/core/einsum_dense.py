@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fastk import activations, autograd, regularizers
+from fastk import activations, autograd, initializers, regularizers
 from fastk.layers.arguments import require_none
 from fastk.layers.layer import Layer
 
@@ -75,7 +75,7 @@ class EinsumDense(Layer):
         kernel_shape, bias_shape, self.full_output_shape = analyze_equation(
             self.equation, self.bias_axes, input_shape, self.partial_output_shape
         )
-        self.kernel = self._add_weight_with_options("kernel", kernel_shape)
+        self.kernel = self._add_weight_with_options("kernel", kernel_shape, initializer=self._scaled_initializer())
         self.bias = None if bias_shape is None else self._add_weight_with_options("bias", bias_shape)
         self._is_dense = _is_dense(self.equation) and (bias_shape is None or len(bias_shape) == 1)
 
@@ -89,6 +89,18 @@ class EinsumDense(Layer):
             return outputs if fused is not None else self.activation(outputs)
         outputs = torch.einsum(self.equation, inputs, kernel)
         return self.activation(outputs if bias is None else outputs + bias)
+
+    def _scaled_initializer(self) -> Any:
+        """The kernel's; one that scales by inputs and outputs is told which axes are outputs: those that the output has."""
+        own = self.kernel_initializer
+        if not isinstance(own, initializers.VarianceScaling) or None not in (own.input_axes, own.output_axes):
+            return own
+        kernel, outputs = re.sub(r"[\s.]", "", self.equation).split(",")[1].split("->")
+        axes: dict[bool, list[int]] = {False: [], True: []}
+        for axis, letter in enumerate(kernel):
+            axes[letter in outputs].append(axis)
+        told = {"seed": own.seed, "input_axes": axes[False], "output_axes": axes[True]}
+        return type(own).from_config(own.get_config() | told)
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """The output's sizes."""
