@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 RESULTS = ROOT / "bench" / "results"
 ABSENT = "not measured"
-OTHERS = ("state.json", "tuned.json")  # what bench/gpu.sh leaves beside results
+OTHERS = ("state.json",)  # what bench/gpu.sh leaves beside results
 HEAD = """\
 # Benchmarks
 

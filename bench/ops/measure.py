@@ -16,6 +16,7 @@ from fastk.bench.ops.providers import Contender, NotHere, contender, takes_part
 from fastk.bench.ops.roofline import Roofline
 
 FORWARD, BOTH = "forward", "forward+backward"
+HEADS = {"ms p50": 10, "p20": 10, "p80": 10, "× fastk": 9, "TFLOP/s": 9, "GB/s": 8, "% roof": 8, "% best": 8}
 
 
 @dataclass(frozen=True)
@@ -162,18 +163,8 @@ def table(rows: Sequence[dict]) -> Iterator[str]:
     """The lines that show a case's rows."""
     first = rows[0]
     yield f"\n{first['case']} {first['variant']} {first['dtype']} ({first['source']})"
-    heads = {
-        "": 31,
-        "ms p50": 10,
-        "p20": 10,
-        "p80": 10,
-        "× fastk": 9,
-        "TFLOP/s": 9,
-        "GB/s": 8,
-        "% roof": 8,
-        "% best": 8,
-    }
-    yield "  " + "".join(f"{head:>{width}}" for head, width in heads.items())
+    heads = "".join(f"{head:>{width}}" for head, width in HEADS.items())
+    yield f"  {'':31}{heads}"
     for row in rows:
         name = row["provider"] + (f" ({row['ran']})" if row["provider"] == results.REFERENCE and row.get("ran") else "")
         if "failed" in row:
