@@ -200,6 +200,7 @@ def save_models(folder: Path) -> None:
             with fastk.device("cpu"):
                 model = CASES[name].build(fastk)
                 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+                model.optimizer.build(model.trainable_variables)
                 model.save(folder / f"{name}.keras")
 
 

@@ -91,7 +91,7 @@ class EinsumDense(Layer):
         return self.activation(outputs if bias is None else outputs + bias)
 
     def _scaled_initializer(self) -> Any:
-        """The kernel's; one that scales by numbers of inputs and outputs is told that axes of the output are outputs."""
+        """The kernel's; one that scales by numbers of inputs and outputs is told which axes are which."""
         own = self.kernel_initializer
         if not isinstance(own, initializers.VarianceScaling) or None not in (own.input_axes, own.output_axes):
             return own
