@@ -17,16 +17,16 @@ LONGEST_FILE = 600
 # From the bottom to the top: a module imports from its own level and from those before it. Each name is a module
 # or a package of fastk, `fastk` being `fastk/__init__.py`. docs/architecture.md shows the same table.
 LEVELS = {
-    "base": "capture config device dtypes errors lambdas naming random scopes serialization tensor tree user_warning "
-    "variable",
+    "base": "capture config device dtypes errors lambdas legacy messages naming random scopes serialization "
+    "tensor tree user_warning variable",
     "autotune": "autotune",
     "kernels": "kernels",
     "dispatch": "dispatch",
     "autograd": "autograd",
     "ops": "activations constraints dtype_policies graph initializers ops regularizers",
-    "layers": "callbacks layers losses metrics optimizers utils",
-    "models": "applications datasets models saving training",
-    "top": "__main__ backend bench cli doctor fastk integrations mixed_precision",
+    "layers": "callbacks layers losses metrics optimizers quantizers utils",
+    "models": "applications datasets export models preprocessing saving training",
+    "top": "__main__ as_keras backend bench cli doctor fastk integrations mixed_precision run shim wrappers",
 }
 LEVEL_NAMES = list(LEVELS)
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS.values()) for name in names.split()}
