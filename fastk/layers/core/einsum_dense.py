@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
 import torch
 
-from fastk import activations, autograd, initializers, regularizers
+from fastk import activations, autograd, regularizers
+from fastk.initializers import VarianceScaling
 from fastk.layers.arguments import require_none
 from fastk.layers.layer import Layer
 from fastk.layers.lora import LowRankAdaptation
@@ -79,6 +81,17 @@ class EinsumDense(LowRankAdaptation, Layer):
         self._build_lora()
         self._is_dense = _is_dense(self.equation) and (bias_shape is None or len(bias_shape) == 1)
 
+    def _scaled_initializer(self) -> Any:
+        """The kernel's initializer; one that scales by the numbers of units is told which axes count them."""
+        initializer = self.kernel_initializer
+        if not isinstance(initializer, VarianceScaling):
+            return initializer
+        if initializer.input_axes is not None and initializer.output_axes is not None:
+            return initializer
+        scaled = copy.copy(initializer)
+        scaled.input_axes, scaled.output_axes = unit_axes(self.equation)
+        return scaled
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The layer's output for `inputs`."""
         kernel = self._adapted()
@@ -89,18 +102,6 @@ class EinsumDense(LowRankAdaptation, Layer):
             return outputs if fused is not None else self.activation(outputs)
         outputs = torch.einsum(self.equation, inputs, kernel)
         return self.activation(outputs if bias is None else outputs + bias)
-
-    def _scaled_initializer(self) -> Any:
-        """The kernel's; one that scales by numbers of inputs and outputs is told which axes are which."""
-        own = self.kernel_initializer
-        if not isinstance(own, initializers.VarianceScaling) or None not in (own.input_axes, own.output_axes):
-            return own
-        kernel, outputs = re.sub(r"[\s.]", "", self.equation).split(",")[1].split("->")
-        axes: dict[bool, list[int]] = {False: [], True: []}
-        for axis, letter in enumerate(kernel):
-            axes[letter in outputs].append(axis)
-        told = {"seed": own.seed, "input_axes": axes[False], "output_axes": axes[True]}
-        return type(own).from_config(own.get_config() | told)
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """The output's sizes."""
@@ -128,6 +129,19 @@ def _is_dense(equation: str) -> bool:
         return False
     kept, last, row, column, out = found.groups()
     return last == row and column == out and last not in kept and column not in kept and column != last
+
+
+def unit_axes(equation: str) -> tuple[list[int], list[int]]:
+    """The axes of the kernel that count the inputs of a sum, and those that count its outputs.
+
+    >>> unit_axes("abc,cde->abde")
+    ([0], [1, 2])
+    """
+    kernel, outputs = equation.replace(" ", "").partition(",")[2].split("->")
+    axes: tuple[list[int], list[int]] = [], []
+    for axis, letter in enumerate(kernel):
+        axes[letter in outputs].append(axis)
+    return axes
 
 
 def analyze_equation(equation: str, bias_axes: str | None, input_shape: Any, output_shape: tuple) -> tuple:
