@@ -78,9 +78,9 @@ def run(options: argparse.Namespace) -> int:
     run = Run(options, device)
     both = options.ops is None and options.models is None
     with tempfile.TemporaryDirectory() as home:
-        if options.ops is not None or both:
+        if options.ops is not None or (both and _providers(options, op_providers.PROVIDERS, op_providers.QUICK)):
             run.ops()
-        if options.models is not None or both:
+        if options.models is not None or (both and _providers(options, model_providers.PROVIDERS, ("fastk",))):
             run.models(home)
     if options.json:
         print(f"\nWritten to {options.json}: `fastk bench report {options.json} -o report.html` makes a page of it.")
@@ -221,6 +221,14 @@ def _check(options: argparse.Namespace) -> None:
         if unknown:
             near = did_you_mean(unknown, there)
             raise ConfigurationError(f"No {kind} is called {', '.join(unknown)}.{near} There are {', '.join(there)}.")
+    for flag, asked, there in (
+        ("--ops", options.ops, op_providers.PROVIDERS),
+        ("--models", options.models, model_providers.PROVIDERS),
+    ):
+        if asked is not None and not _providers(options, there, ()) and options.providers:
+            raise ConfigurationError(
+                f"None of {', '.join(options.providers)} is measured by {flag}, whose providers are {', '.join(there)}."
+            )
     most = len(cores())
     if options.threads is not None and not 1 <= options.threads <= most:
         raise ConfigurationError(f"--threads must be from 1 to {most}, the cores that there are: {options.threads}.")
