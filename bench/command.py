@@ -75,17 +75,17 @@ def run(options: argparse.Namespace) -> int:
     device = "cuda" if options.device == "auto" and torch.cuda.is_available() else "cpu"
     _check(options)
     options.threads = options.threads or len(cores())
-    run = Run(options, device)
+    one = Run(options, device)
     both = options.ops is None and options.models is None
     with tempfile.TemporaryDirectory() as home:
         if options.ops is not None or (both and _providers(options, op_providers.PROVIDERS, op_providers.QUICK)):
-            run.ops()
+            one.ops()
         if options.models is not None or (both and _providers(options, model_providers.PROVIDERS, ("fastk",))):
-            run.models(home)
-    if options.json:
+            one.models(home)
+    if options.json and one.rows:
         print(f"\nWritten to {options.json}: `fastk bench report {options.json} -o report.html` makes a page of it.")
-    if run.left:
-        print(f"\nOut of time: {run.left} cases are left. The same command with --resume measures them.")
+    if one.left:
+        print(f"\nOut of time: {one.left} cases are left. The same command with --resume measures them.")
     return 0
 
 
@@ -197,14 +197,19 @@ def _alike(threads: int, device: str) -> Iterator[None]:
 
 
 def _guarded(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """A command whose faults of usage are a line and the exit status 2."""
+    """A command whose faults of usage, and files that cannot be read or written, are a line and the exit status 2."""
 
     def run(options: argparse.Namespace) -> int:
         try:
             return command(options)
-        except (FastkError, FileNotFoundError) as error:
+        except (FastkError, OSError) as error:
             print(f"fastk bench: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print(
+                "\nfastk bench: stopped. What was measured is in the file of --json.", file=sys.stderr
+            )
+            return 130
 
     return run
 

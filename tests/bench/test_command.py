@@ -102,6 +102,21 @@ def test_wrong_arguments(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_a_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert bench("--ops", "sgd", "--providers", "fastk", "--json", str(tmp_path / "file" / "a.json")) == 2
+    assert "fastk bench: [Errno" in capsys.readouterr().err
+
+
+def test_it_can_be_stopped(monkeypatch, capsys):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.ops, "measure", stop)
+    assert bench("--ops") == 130
+    assert "stopped" in capsys.readouterr().err
+
+
 def test_compare_and_report(tmp_path, capsys):
     path = tmp_path / "a.json"
     bench("--ops", "softmax_cross_entropy", "--providers", "fastk", "torch", "--json", str(path))
