@@ -206,9 +206,7 @@ def _guarded(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse
             print(f"fastk bench: {error}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
-            print(
-                "\nfastk bench: stopped. What was measured is in the file of --json.", file=sys.stderr
-            )
+            print("\nfastk bench: stopped. What was measured is in the file of --json.", file=sys.stderr)
             return 130
 
     return run
