@@ -34,7 +34,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 class Steps(dict[str, Any]):
-    """The captured steps of a model by their names; a copy of the model begins without, for they work on its tensors."""
+    """The captured steps of a model by their names; a copy of the model begins without: they work on its tensors."""
 
     def __deepcopy__(self, memo: dict) -> Steps:
         return Steps()
