@@ -2,8 +2,8 @@
 
 A recorded step has to be made anew when the model is no longer as it was. Running and recording it again tells, but
 takes longer than many replayed steps. Where nothing that a step calls is the user's own, it also follows from what can
-be reached from the model: the objects, their plain attributes, the places of their tensors, and the settings of fastk and
-torch.
+be reached from the model: the objects, their plain attributes, the places of their tensors, and the settings of fastk
+and torch.
 """
 
 from __future__ import annotations
