@@ -8,6 +8,7 @@ from typing import Any
 
 from fastk import utils
 from fastk.errors import FileMissing
+from fastk.utils.files import keras_home
 
 ORIGIN = "https://storage.googleapis.com"
 APPLICATIONS = f"{ORIGIN}/tensorflow/keras-applications"
@@ -53,9 +54,8 @@ def download(name: str, url: str, file_hash: str | None) -> str:
     options: dict[str, Any] = {} if file_hash is None else {"file_hash": file_hash}
     try:
         return utils.get_file(name, url, cache_subdir="models", **options)
-    except Exception as error:  # `get_file` raises as Keras's does: a bare Exception where a URL cannot be fetched
-        home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
+    except OSError as error:
         raise FileMissing(
             f"{name} could not be downloaded: {error}. Without a connection, fetch {url} elsewhere and place it at "
-            f"{os.path.join(home, 'models', name)}; or pass `weights=PATH` of a file, or `weights=None`."
+            f"{os.path.join(keras_home(), 'models', name)}; or pass `weights=PATH` of a file, or `weights=None`."
         ) from error
