@@ -95,7 +95,12 @@ class KerasModule(types.ModuleType):
         if name.startswith("__"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if (f"{path}.{name}" if path else name) in PACKAGES:
-            return importlib.import_module(f"{self.__name__}.{name}")
+            try:
+                return importlib.import_module(f"{self.__name__}.{name}")
+            except ImportError as error:
+                if error.name != f"{self.__name__}.{name}":
+                    raise  # something that the package needs is missing
+                raise AttributeError(str(error)) from None
         value = getattr(served_by(self.__name__), name, self)
         if value is self or isinstance(value, types.ModuleType) or name.startswith("_"):
             raise missing_name(self.__name__, name, dir(self))
@@ -153,7 +158,7 @@ class KerasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             if error.name is None or not ("fastk" + spec.name.removeprefix("keras")).startswith(error.name):
                 raise
             parent, _, name = spec.name.rpartition(".")
-            raise ImportError(str(missing_name(parent, name, dir(served_by(parent)))), name=spec.name) from None
+            raise ImportError(str(missing_name(parent, name, dir(sys.modules[parent]))), name=spec.name) from None
         module = KerasModule(spec.name, source.__doc__)
         if spec.name == "keras":
             module.__dict__.update(__version__=KERAS_VERSION, version=version)
