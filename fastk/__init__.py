@@ -16,6 +16,7 @@ gc.disable()
 
 from fastk import (
     activations,
+    applications,
     autograd,
     backend,
     callbacks,
@@ -25,18 +26,21 @@ from fastk import (
     export,
     initializers,
     layers,
+    legacy,
     losses,
     metrics,
     mixed_precision,
     models,
     ops,
     optimizers,
+    preprocessing,
     quantizers,
     random,
     regularizers,
     saving,
     tree,
     utils,
+    wrappers,
 )
 from fastk.as_keras import install_as_keras
 from fastk.device import device_scope as device
@@ -90,6 +94,7 @@ __all__ = [
     "Tensor",
     "Variable",
     "activations",
+    "applications",
     "autograd",
     "backend",
     "callbacks",
@@ -101,6 +106,7 @@ __all__ = [
     "initializers",
     "install_as_keras",
     "layers",
+    "legacy",
     "losses",
     "metrics",
     "mixed_precision",
@@ -108,6 +114,7 @@ __all__ = [
     "name_scope",
     "ops",
     "optimizers",
+    "preprocessing",
     "quantizers",
     "random",
     "regularizers",
@@ -116,4 +123,5 @@ __all__ = [
     "tree",
     "utils",
     "version",
+    "wrappers",
 ]

@@ -2,6 +2,8 @@
 
 fastk run train.py --epochs 5             # a program written for Keras, on fastk (fastk/run.py)
 fastk explain model.keras --batch 128     # what a saved model runs as, op by op
+fastk doctor                              # what is installed, what will run, what is wrong and how to mend it
+fastk bench --quick                       # what ops and models cost here, beside their rivals
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import json
 import sys
 from collections.abc import Sequence
 
-from fastk import run, saving
+from fastk import doctor, run, saving
+from fastk.bench import command as bench
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     explain.add_argument("--graph", action="store_true", help="print the ops with their arguments too")
     explain.add_argument("--json", action="store_true", help="print JSON, for programs")
     explain.set_defaults(run=_explain)
+    doctor.register(commands)
+    bench.register(commands)
     options = parser.parse_args(arguments)
     try:
         return options.run(options)

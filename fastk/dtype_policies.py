@@ -64,7 +64,7 @@ class DTypePolicy:
 
         if isinstance(x, KerasTensor):
             return ops.cast(x, dtype) if autocast and dtypes.is_float_dtype(x.dtype) and x.dtype != dtype else x
-        if not hasattr(x, "__array__"):
+        if not hasattr(x, "__array__") or tensor.is_text_array(x):
             return x
         x = tensor.convert_to_tensor(x)
         return x.to(dtypes.to_torch_dtype(dtype)) if autocast and x.is_floating_point() else x

@@ -59,6 +59,15 @@ def standardize_shape(shape: Any) -> tuple[int | None, ...]:
     return tuple(None if size is None else int(size) for size in shape)
 
 
+def makes_new_tensors(call: Callable) -> Callable:
+    """Marks the `__call__` of an initializer that returns a contiguous tensor which nobody else has.
+
+    A variable takes such a tensor as it is; of any other it keeps a copy.
+    """
+    call._makes_new_tensors = True  # type: ignore[attr-defined]
+    return call
+
+
 class Variable:
     """A tensor that persists and can be assigned: a weight, a counter, a random state.
 
@@ -170,15 +179,17 @@ class Variable:
         initializer = self._initializer
         assert initializer is not None
         self._set_value(
-            _with_values(lambda: convert_to_tensor(initializer(self._shape, dtype=self._dtype), dtype=self._dtype))
+            _with_values(lambda: convert_to_tensor(initializer(self._shape, dtype=self._dtype), dtype=self._dtype)),
+            is_new=getattr(type(initializer).__call__, "_makes_new_tensors", False),
         )
         self._initializer = None
 
-    def _set_value(self, value: torch.Tensor) -> None:
+    def _set_value(self, value: torch.Tensor, is_new: bool = False) -> None:
         value = value.detach().to(devices.get_device())
         # A value given as a tensor stays the caller's: the parameter has storage of its own.
+        value = value if is_new else value.clone(memory_format=torch.contiguous_format)
         trained = self._trainable and value.is_floating_point()
-        self._value = torch.nn.Parameter(value.clone(memory_format=torch.contiguous_format), requires_grad=trained)
+        self._value = torch.nn.Parameter(value, requires_grad=trained)
 
     @property
     def value(self) -> torch.Tensor:
@@ -329,8 +340,7 @@ class Variable:
     def _scalar(self) -> torch.Tensor:
         if self.ndim > 0:
             raise TypeError(
-                "Only scalar arrays can be converted to Python scalars. Received a variable of "
-                f"shape={self.shape}."
+                f"Only scalar arrays can be converted to Python scalars. Received a variable of shape={self.shape}."
             )
         return self.value.detach()
 

@@ -36,7 +36,18 @@ PARAMETER = inspect.Parameter
 BY_POSITION = (PARAMETER.POSITIONAL_ONLY, PARAMETER.POSITIONAL_OR_KEYWORD)
 VARIADIC = (PARAMETER.VAR_POSITIONAL, PARAMETER.VAR_KEYWORD)
 # Classes that others on the page are built on: what they lack is written once, with them.
-BASES = ("Layer", "Model", "Metric", "Loss", "Optimizer", "Callback", "Operation", "Function", "Initializer", "Variable")
+BASES = (
+    "Layer",
+    "Model",
+    "Metric",
+    "Loss",
+    "Optimizer",
+    "Callback",
+    "Operation",
+    "Function",
+    "Initializer",
+    "Variable",
+)
 
 # What a comparison of names cannot see, and why what is missing is missing: by hand, by the longest prefix that fits.
 NOTES = {
@@ -51,7 +62,7 @@ NOTES = {
     "keras.distillation": "not written yet",
     "keras.distribution": "not written yet; layers are `torch.nn.Module`s, which torch's DistributedDataParallel takes",
     "keras.dtype_policies": "policies of quantized layers, and maps of policies, are not supported",
-    "keras.export.ExportArchive": "raises: archives are TensorFlow's; `model.export(path, format=\"torch\")` works",
+    "keras.export.ExportArchive": 'raises: archives are TensorFlow\'s; `model.export(path, format="torch")` works',
     "keras.layers.JaxLayer": "computes with JAX",
     "keras.layers.FlaxLayer": "computes with JAX",
     "keras.layers.TFSMLayer": "computes with TensorFlow",

@@ -92,6 +92,8 @@ class Dense(LowRankAdaptation, Layer):
         kernel, bias = self._adapted(), None if self.bias is None else self.bias.value
         if batch_norm is not None:
             kernel, bias = batch_norm._folded(kernel, bias)
+        if not x.is_floating_point():  # counts, or one-hot vectors of categories
+            x = x.to(kernel.dtype)
         if dropout is None:
             return autograd.dense(x, kernel, bias, activation)
         return autograd.dense(x, kernel, bias, activation, dropout.rate, dropout.seed_generator.next())
