@@ -31,7 +31,7 @@ class CartPole:
         return self.state.astype("float32")
 
     def step(self, action):
-        x, speed, angle, turning = self.state
+        _, speed, angle, turning = self.state
         force = 10.0 if action == 1 else -10.0
         sine, cosine = math.sin(angle), math.cos(angle)
         pushed = (force + 0.05 * turning**2 * sine) / 1.1

@@ -27,7 +27,9 @@ class Polynomial(layers.Layer):
 
     def build(self, input_shape):
         shape = (self.degree, input_shape[-1], self.units)
-        self.kernels = self.add_weight(name="kernels", shape=shape, initializer=keras.initializers.RandomNormal(stddev=0.1))
+        self.kernels = self.add_weight(
+            name="kernels", shape=shape, initializer=keras.initializers.RandomNormal(stddev=0.1)
+        )
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
         self.calls = self.add_weight(name="calls", shape=(), dtype="int32", initializer="zeros", trainable=False)
 

@@ -42,7 +42,12 @@ def build_discriminator():
 
 def build_generator():
     return keras.Sequential(
-        [keras.Input((LATENT,)), layers.Dense(64, activation="relu"), layers.Dense(64, activation="relu"), layers.Dense(2)],
+        [
+            keras.Input((LATENT,)),
+            layers.Dense(64, activation="relu"),
+            layers.Dense(64, activation="relu"),
+            layers.Dense(2),
+        ],
         name="generator",
     )
 

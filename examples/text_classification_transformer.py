@@ -15,8 +15,9 @@ import fastk as keras
 from fastk import layers, ops
 
 LENGTH = 16
-GOOD, BAD = "good great lovely fine superb".split(), "bad poor awful dull weak".split()
-FILLERS = "the a film was plot and cast music really so it in my view".split()
+GOOD = ["good", "great", "lovely", "fine", "superb"]
+BAD = ["bad", "poor", "awful", "dull", "weak"]
+FILLERS = ["the", "a", "film", "was", "plot", "and", "cast", "music", "really", "so", "it", "in", "my", "view"]
 VOCABULARY = ["", "not", *GOOD, *BAD, *FILLERS]  # number 0 is padding
 
 
@@ -76,7 +77,7 @@ class TokenAndPositionEmbedding(layers.Layer):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=18)
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs")
     options = parser.parse_args()
     count, epochs = (64, 1) if options.quick else (4000, options.epochs)

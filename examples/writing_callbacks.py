@@ -113,7 +113,9 @@ def main():
         x, y, batch_size=32, epochs=epochs, validation_split=0.25, verbose=0, callbacks=[counted, stop, rates, batches]
     )
     model.evaluate(x, y, verbose=0, callbacks=[counted])
-    model.predict(x, verbose=0, callbacks=[counted, keras.callbacks.LambdaCallback(on_predict_end=lambda logs: print("done"))])
+    model.predict(
+        x, verbose=0, callbacks=[counted, keras.callbacks.LambdaCallback(on_predict_end=lambda logs: print("done"))]
+    )
 
     ran, steps = len(history.epoch), -(-count * 3 // 4 // 32)
     for name, number in sorted(counted.calls.items()):

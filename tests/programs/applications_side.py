@@ -1,11 +1,9 @@
 """One side of `test_keras_applications.py`, in a process of its own: `python applications_side.py SIDE FILE NAME...`
 
-The side `keras` builds the models of `keras.applications`. The side `fastk` runs the source that Keras has for them with
-`fastk.install_as_keras()`: a program that other people wrote. What it imports from `keras.src` it gets under the public
-names. Both give their models the same weights, and write outputs and numbers of parameters into FILE.
+The side `keras` builds the models of `keras.applications`. The side `fastk` runs the source that Keras has for them
+with `fastk.install_as_keras()`: a program that other people wrote. What it imports from `keras.src` it gets under the
+public names. Both give their models the same weights, and write outputs and numbers of parameters into FILE.
 """
-
-# ruff: noqa: E402 - what comes before the imports says what Keras imports itself
 
 import importlib.abc
 import importlib.machinery

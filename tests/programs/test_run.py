@@ -163,8 +163,8 @@ IMPORTS = """
         ("import keras.src.layers.layer", ImportError, "keras.src.layers.layer", "public name"),
         ("from keras.src import layers", ImportError, "keras.src", "public name"),
         ("keras.src", AttributeError, "`keras.src`"),
-        ("keras.optimizers.legacy", AttributeError, "`keras.optimizers.legacy`"),  # public, and not there
-        ("import keras.optimizers.legacy", ImportError, "`keras.optimizers.legacy`"),
+        ("keras.visualization", AttributeError, "`keras.visualization`"),  # public, and not there
+        ("import keras.visualization", ImportError, "`keras.visualization`"),
     ]:
         try:
             exec(code)
