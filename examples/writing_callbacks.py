@@ -53,7 +53,7 @@ class StopAtTheLeastLoss(keras.callbacks.Callback):
         self.wait, self.stopped_epoch, self.best = 0, 0, np.inf
 
     def on_epoch_end(self, epoch, logs=None):
-        current = logs["loss"]
+        current = (logs or {})["loss"]
         if current < self.best:
             self.best, self.wait = current, 0
             self.best_weights = self.model.get_weights()
@@ -90,11 +90,11 @@ class LossOfBatches(keras.callbacks.Callback):
         self.losses = []
 
     def on_train_batch_end(self, batch, logs=None):
-        self.losses.append(float(logs["loss"]))
+        self.losses.append(float((logs or {})["loss"]))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--quick", action="store_true", help="a few steps, to see that it runs")
     options = parser.parse_args()

@@ -105,7 +105,7 @@ class Variable:
         aggregation: str | None = "none",
         synchronization: str | None = "auto",
         name: str | None = None,
-        layout: None = None,
+        layout: Any = None,
     ):
         if layout is not None:
             raise ValueError(

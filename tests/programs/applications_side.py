@@ -81,7 +81,9 @@ def builders(side):
 
         del sys.modules["tensorflow"], sys.modules["jax"]  # their presence would make Keras use them
         return keras, lambda name: getattr(keras.applications, name)
-    folder = os.path.dirname(importlib.util.find_spec("keras").origin)
+    spec = importlib.util.find_spec("keras")
+    assert spec is not None and spec.origin is not None
+    folder = os.path.dirname(spec.origin)
     import fastk
 
     fastk.install_as_keras()
