@@ -92,7 +92,8 @@ def main():
     options = parser.parse_args()
 
     keras.utils.set_random_seed(0)
-    images = (load_digits().images[..., None] / 16).astype("float32")
+    pixels, _ = load_digits(return_X_y=True)
+    images = (np.reshape(pixels, (-1, 8, 8, 1)) / 16).astype("float32")
     images = images[:64] if options.quick else images
     vae = VAE(build_encoder(), build_decoder())
     vae.compile(optimizer=keras.optimizers.Adam(2e-3))
