@@ -340,9 +340,9 @@ class RandomGrayscale(BaseImagePreprocessingLayer):
         grey = ops.image.rgb_to_grayscale(images, data_format=self.data_format)
         return torch.where(convert_to_tensor(happens).bool(), grey, images)
 
-    def compute_output_spec(self, data: Any, training: bool = True) -> Any:
-        """Like `data`: the dtype stays."""
-        return data
+    def compute_output_spec(self, inputs: Any, training: bool = True) -> Any:
+        """Like `inputs`: the dtype stays."""
+        return inputs
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
