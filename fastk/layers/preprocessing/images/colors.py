@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from fastk import config as settings
-from fastk import ops
+from fastk import ops, tree
+from fastk.graph import KerasTensor
 from fastk.layers.preprocessing.images import draws
 from fastk.layers.preprocessing.images.arguments import checked_value_range, factor_range
 from fastk.layers.preprocessing.images.base import BaseImagePreprocessingLayer
@@ -341,8 +342,8 @@ class RandomGrayscale(BaseImagePreprocessingLayer):
         return torch.where(convert_to_tensor(happens).bool(), grey, images)
 
     def compute_output_spec(self, data: Any, training: bool = True) -> Any:
-        """Like `data`: the dtype stays."""
-        return data
+        """KerasTensors like `data`: the dtype stays."""
+        return tree.map_structure(lambda x: KerasTensor(x.shape, dtype=x.dtype), data)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
