@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from fastk import dtypes
 from fastk.graph.keras_tensor import KerasTensor
 from fastk.ops.registration import operation
 from fastk.tensor import convert_to_tensor
@@ -92,7 +93,9 @@ def scale_and_translate(
         )
     images = convert_to_tensor(images)
     scale, translation = convert_to_tensor(scale), convert_to_tensor(translation)
-    dtype = torch.promote_types(torch.promote_types(scale.dtype, translation.dtype), torch.float16)
+    dtype = dtypes.to_torch_dtype(
+        dtypes.result_type(*map(dtypes.standardize_dtype, (scale.dtype, translation.dtype)), float)
+    )
     scale, translation = scale.to(dtype), translation.to(dtype)
     result = images if images.is_floating_point() else images.float()
     for i, axis in enumerate(spatial_dims):

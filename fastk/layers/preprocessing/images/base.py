@@ -174,6 +174,7 @@ class BaseImagePreprocessingLayer(Layer):
         return (self._batch_size(images), 1, 1, 1) if len(images.shape) == 4 else (1, 1, 1)
 
     def _size_of(self, images: Any) -> tuple[int, int]:
+        self._batch_size(images)
         return images.shape[self.height_axis], images.shape[self.width_axis]
 
     def _happens(self, images: Any, seed: Any) -> torch.Tensor:
