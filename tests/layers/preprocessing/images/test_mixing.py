@@ -83,11 +83,11 @@ def test_aug_mix_is_a_mixture(rng):
 
 
 def test_draws_have_the_moments_of_their_distributions():
-    seed, count = SeedGenerator(1), 40_000
+    seed, count = SeedGenerator(1), 10_000
     for alpha in (0.2, 1.0, 3.5):
         values = draws.beta((count,), alpha, torch.float32, seed).double().numpy()
         assert abs(values.mean() - 0.5) < 5 * 0.5 / np.sqrt(count)
-        assert abs(values.var() - 1 / (4 * (2 * alpha + 1))) < 0.004
+        assert abs(values.var() - 1 / (4 * (2 * alpha + 1))) < 0.008
         logs = draws.log_gamma((count,), alpha, seed).numpy()
         assert abs(np.exp(logs).mean() - alpha) < 6 * np.sqrt(alpha / count)
     shares = draws.dirichlet(3, 1.0, torch.float32, seed)
