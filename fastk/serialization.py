@@ -70,6 +70,14 @@ CLASS_PACKAGES = [
     "ops",
 ]
 
+# Keras's private modules whose classes are in files: where fastk has them, and which.
+PRIVATE_CLASSES = {
+    "keras.src.layers.preprocessing.feature_space": (
+        "fastk.models.feature_space",
+        ("Cross", "Feature", "TFDConcat", "TFDIdentity"),
+    ),
+}
+
 CUSTOM_OBJECTS: dict[str, Any] = {}
 _custom_names: dict[Any, str] = {}
 
@@ -471,6 +479,8 @@ def _public_function(name: str) -> Any:
 
 def _public_class(module: str, name: str) -> Any:
     """A class by Keras's name for it: first where `module` says, then (private modules) wherever it is public."""
+    if module in PRIVATE_CLASSES and name in PRIVATE_CLASSES[module][1]:
+        return getattr(importlib.import_module(PRIVATE_CLASSES[module][0]), name)
     path = module.split(".")[1:]
     private = path[:1] == ["src"]
     if private and path[1:2] == ["ops"]:

@@ -23,6 +23,7 @@ CustomObjectScope = custom_object_scope
 
 __all__ = [
     "CustomObjectScope",
+    "FeatureSpace",
     "Progbar",
     "PyDataset",
     "bounding_boxes",
@@ -47,6 +48,10 @@ __all__ = [
 
 
 def __getattr__(name: str):
+    if name == "FeatureSpace":  # a layer: layers use what is here
+        import fastk.models.feature_space
+
+        return fastk.models.feature_space.FeatureSpace
     if name in ("model_to_dot", "plot_model"):
         import fastk.models.plot
 
