@@ -361,7 +361,7 @@ class FeatureSpace(Layer):
             return outputs
         for name, feature in outputs.items():
             dtype = str(feature.dtype).removeprefix("torch.")
-            if dtype.startswith("int") or dtype == "string":
+            if not self._sublayers_built and (dtype.startswith("int") or dtype == "string"):
                 raise ValueError(
                     f"Cannot concatenate features because feature '{name}' has not been encoded (it has dtype "
                     f"{dtype}). Consider using `output_mode='dict'`."

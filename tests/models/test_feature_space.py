@@ -36,7 +36,7 @@ def test_each_column_by_its_kind():
     np.testing.assert_allclose(outputs["size"][:, 0], (size - size.mean()) / size.std(), rtol=1e-5)
     np.testing.assert_array_equal(outputs["color"], np.eye(4)[[1, 3, 1, 2]])  # unknown, red, green, blue
     np.testing.assert_array_equal(outputs["code"], np.eye(4)[[1, 1, 3, 2]])  # unknown, 3, 5, 4
-    assert outputs["share"].sum(0).tolist() == [2, 2]
+    assert outputs["share"].shape == (4, 2) and outputs["share"].sum(1).tolist() == [1, 1, 1, 1]
     crossed = layers.HashedCrossing(8)([np.array([1, 3, 1, 2]), np.array([1, 1, 3, 2])])
     np.testing.assert_array_equal(outputs["color_X_code"], np.eye(8)[crossed])
 
@@ -57,7 +57,8 @@ def test_adapt_takes_rows_and_batches():
     rows = [{name: column[i] for name, column in DATA.items()} for i in range(4)]
     arrays = {name: np.array(column) for name, column in DATA.items()}
     batches = [{name: column[i : i + 2] for name, column in arrays.items()} for i in (0, 2)]
-    for data in (iter(rows), batches, torch.utils.data.DataLoader(rows, batch_size=2)):
+    loader = torch.utils.data.DataLoader(rows, batch_size=2)  # type: ignore[arg-type]
+    for data in (iter(rows), batches, loader):
         made = space()
         made.adapt(data)
         np.testing.assert_allclose(made(DATA), expected, atol=1e-6)

@@ -101,7 +101,7 @@ def scale_and_translate(
     for i, axis in enumerate(spatial_dims):
         size, target = images.shape[axis], output_shape[axis]
         weights = _weights(size, target, scale[i], translation[i], _KERNELS[method], antialias).to(result.dtype)
-        result = torch.movedim(torch.tensordot(result, weights, dims=([axis], [0])), -1, axis)
+        result = torch.movedim(torch.matmul(torch.movedim(result, axis, -1), weights), -1, axis)
     if images.is_floating_point() or len(spatial_dims) == 0:
         return result.to(images.dtype)
     return result.round().clamp(images.min(), images.max()).to(images.dtype)

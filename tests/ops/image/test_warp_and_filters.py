@@ -1,5 +1,7 @@
 """Sampling, filters and resampling of images against SciPy and definitions written out."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -44,9 +46,10 @@ def test_affine_transform(interpolation, mode, rng):
     actual = ops.image.affine_transform(x, matrix, interpolation, mode)
     order = {"nearest": 0, "bilinear": 1}[interpolation]
     for i, (a0, a1, a2, b0, b1, b2, _, _) in enumerate(matrix.astype("float64")):
+        offset: Any = (b2, a2)
         for channel in range(2):
             expected = ndimage.affine_transform(
-                x[i, ..., channel].astype("float64"), [[b1, b0], [a1, a0]], [b2, a2], order=order, mode=MODES[mode]
+                x[i, ..., channel].astype("float64"), [[b1, b0], [a1, a0]], offset, order=order, mode=MODES[mode]
             )
             np.testing.assert_allclose(actual[i, ..., channel], expected, atol=1e-4)
     first = ops.image.affine_transform(

@@ -21,7 +21,7 @@ FORMATS = {
 }
 
 
-@pytest.mark.parametrize(("source", "target"), itertools.product(FORMATS, FORMATS))
+@pytest.mark.parametrize(("source", "target"), [*itertools.product(FORMATS, FORMATS)])
 def test_every_format_to_every_other(source, target):
     boxes = np.array([[FORMATS[source]] * 2], "float32")
     result = geometry.convert_format(boxes, source, target, height=HEIGHT, width=WIDTH)

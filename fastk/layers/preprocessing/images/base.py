@@ -180,7 +180,7 @@ class BaseImagePreprocessingLayer(Layer):
     def _happens(self, images: Any, seed: Any) -> torch.Tensor:
         """(batch,) bool: with a probability that is drawn from `factor` for each image."""
         shape = (self._batch_size(images),)
-        probability = draws.uniform(shape, *self.factor, seed)
+        probability = draws.within(shape, self.factor, seed)
         return draws.uniform(shape, 0.0, 1.0, seed) < probability
 
     def _images(self, images: Any) -> torch.Tensor:

@@ -158,7 +158,7 @@ class RandomElasticTransform(BaseImagePreprocessingLayer):
         if self.scale[1] == 0 or self.factor[1] == 0:
             return None
         happens = self._happens(images, seed)
-        strength = draws.uniform((), *self.scale, seed, self._torch_input_dtype())
+        strength = draws.within((), self.scale, seed, self._torch_input_dtype())
         # Images and masks are displaced alike: from the same state of the generator.
         return {"apply_transform": happens, "distortion_factor": strength, "seed": draw_seed(seed)}
 

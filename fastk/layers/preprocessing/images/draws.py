@@ -35,6 +35,12 @@ def uniform(
     return (counter.uniform(shape, _start(seed), working) * (high - low) + low).to(dtype)
 
 
+def within(shape: tuple[int, ...], limits: Any, seed: Seed, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Uniform between two limits."""
+    low, high = limits
+    return uniform(shape, low, high, seed, dtype)
+
+
 def normal(shape: tuple[int, ...], seed: Seed, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Standard normal."""
     if state.symbolic:

@@ -58,7 +58,7 @@ def test_a_flip_is_of_the_sides_that_the_mode_says(rng):
     x = rng.uniform(size=(64, 4, 5, 3)).astype("float32")
     for mode, axes in (("horizontal", (2,)), ("vertical", (1,)), ("horizontal_and_vertical", (1, 2))):
         outputs = layers.RandomFlip(mode, seed=1)(x, training=True).numpy()
-        flipped = [np.array_equal(o, np.flip(i, [a - 1 for a in axes])) for o, i in zip(outputs, x, strict=True)]
+        flipped = [np.array_equal(o, np.flip(i, tuple(a - 1 for a in axes))) for o, i in zip(outputs, x, strict=True)]
         kept = [np.array_equal(o, i) for o, i in zip(outputs, x, strict=True)]
         assert all(a != b for a, b in zip(flipped, kept, strict=True))
         assert 16 < sum(flipped) < 48, "about half of them"
