@@ -140,9 +140,9 @@ def get(identifier: Any) -> DTypePolicy:
         ) from None
 
 
-def serialize(policy: DTypePolicy) -> dict:
-    """The configuration of `policy`."""
-    return serialization.serialize_keras_object(policy)
+def serialize(dtype_policy: DTypePolicy) -> dict:
+    """The configuration of a policy."""
+    return serialization.serialize_keras_object(dtype_policy)
 
 
 def deserialize(config: dict, custom_objects: dict | None = None) -> Any:

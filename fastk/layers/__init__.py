@@ -23,6 +23,7 @@ from fastk.layers.core.input_layer import Input, InputLayer
 from fastk.layers.core.lambda_layer import Lambda
 from fastk.layers.core.masking import Masking
 from fastk.layers.core.reversible_embedding import ReversibleEmbedding
+from fastk.layers.core.torch_module_wrapper import TorchModuleWrapper
 from fastk.layers.core.wrapper import Wrapper
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
@@ -293,6 +294,7 @@ __all__ = [
     "Subtract",
     "TextVectorization",
     "TimeDistributed",
+    "TorchModuleWrapper",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",

@@ -101,7 +101,8 @@ class CallSpec:
         """
         shapes = self.shapes()
         kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        names = [p.name for p in inspect.signature(method).parameters.values() if p.kind not in kinds]
+        signature = signature_of(method.__func__) if inspect.ismethod(method) else inspect.signature(method)
+        names = [p.name for p in signature.parameters.values() if p.kind not in kinds]
         if len(names) == 1:
             return {names[0]: next(iter(shapes.values()), None)}
         for name in names:

@@ -32,8 +32,8 @@ _SUBSTITUTES: dict[np.dtype, type] = {
 
 ACCEPTED = (
     "NumPy arrays, torch tensors, pandas and scipy.sparse objects, other array-likes (with `__array__`), lists, tuples "
-    "or dicts of them, `fastk.utils.PyDataset`, `torch.utils.data.DataLoader`, `tf.data.Dataset`, and generators or "
-    "other iterators of batches"
+    "or dicts of them, `fastk.utils.PyDataset`, `torch.utils.data.DataLoader`, `tf.data.Dataset`, "
+    "`fastk.utils.Dataset`, and generators or other iterators of batches"
 )
 
 

@@ -341,9 +341,9 @@ class RandomGrayscale(BaseImagePreprocessingLayer):
         grey = ops.image.rgb_to_grayscale(images, data_format=self.data_format)
         return torch.where(convert_to_tensor(happens).bool(), grey, images)
 
-    def compute_output_spec(self, data: Any, training: bool = True) -> Any:
-        """KerasTensors like `data`: the dtype stays."""
-        return tree.map_structure(lambda x: KerasTensor(x.shape, dtype=x.dtype), data)
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+        """KerasTensors like `inputs`: the dtype stays."""
+        return tree.map_structure(lambda x: KerasTensor(x.shape, dtype=x.dtype), inputs)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

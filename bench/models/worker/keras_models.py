@@ -1,52 +1,12 @@
-"""The reference models: what they are fed, and how Keras or fastk builds them. Torch's are in `torch_models`.
-
-All end in a softmax over 10 classes and are trained with Adam on sparse categorical cross-entropy, with the accuracy as
-a metric. Samples are noise around a prototype of their class, and some labels are wrong: the loss falls by an amount
-that can be compared, and not to 0, where gradients would be denormal numbers, which are slow.
-"""
+"""How Keras, or fastk, builds the reference models: each function takes the module. Torch's are in `torch_models`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 CLASSES = 10
-MISLABELLED = 0.3
-
-
-@dataclass(frozen=True)
-class Case:
-    """One model at one batch size.
-
-    Args:
-        about: what is computed, for the table.
-        batch: samples a step.
-        steps: steps an epoch; an epoch is what is timed.
-        inputs: the shape of one sample, for each input.
-        build: makes the model with the module `keras`, which may be fastk.
-        unlike_torch: parameters that torch's model has and Keras's has not.
-    """
-
-    about: str
-    batch: int
-    steps: int
-    inputs: tuple[tuple[int, ...], ...]
-    build: Callable[[Any], Any]
-    unlike_torch: int = 0
-
-    def data(self, steps: int) -> tuple[list[np.ndarray], np.ndarray]:
-        """Inputs and labels for an epoch of so many steps."""
-        rng = np.random.default_rng(0)
-        labels = rng.integers(0, CLASSES, self.batch * steps)
-        inputs = []
-        for shape in self.inputs:
-            prototypes = rng.random((CLASSES, *shape), dtype=np.float32)
-            inputs.append((rng.random((len(labels), *shape), dtype=np.float32) + prototypes[labels]) / 2)
-        wrong = rng.random(len(labels)) < MISLABELLED
-        return inputs, np.where(wrong, rng.integers(0, CLASSES, len(labels)), labels)
+TOKENS, LENGTH = 2000, 64  # of the transformer: its vocabulary, and how many a text has
+WORDS = 10_000  # of the language model
 
 
 def mlp(keras: Any, rate: float = 0.0) -> Any:
@@ -146,19 +106,64 @@ def branches(keras: Any) -> Any:
     return keras.Model(inputs, layers.Dense(CLASSES, activation="softmax")(hidden))
 
 
-CASES = {
-    "mlp": Case("784-128-10", 32, 400, ((784,),), mlp),
-    "mlp_dropout": Case("784-128-dropout 0.2-10", 32, 400, ((784,),), lambda keras: mlp(keras, 0.2)),
-    "wide_mlp": Case("784-512-512-10", 256, 60, ((784,),), wide_mlp),
-    "cnn": Case("28x28x1, conv 32, pool, conv 64, pool, 10", 128, 20, ((28, 28, 1),), cnn),
-    "resnet": Case("ResNet-14, 32x32x3, batch normalization", 64, 6, ((32, 32, 3),), resnet),
-    "lstm": Case("50x32, LSTM 64, 10", 32, 100, ((50, 32),), lstm, unlike_torch=4 * 64),  # torch adds two biases
-    "gru": Case("50x32, GRU 64, GRU 32, 10", 32, 60, ((50, 32),), gru),
-    "branches": Case("64 and 32, dense 64 each, 64, 10", 64, 400, ((64,), (32,)), branches),
-}
-QUICK_STEPS = 0.25  # of an epoch
+def resnet50(keras: Any) -> Any:
+    """ResNet-50 of He et al. 2015, table 1, with the stride in the 3 x 3 convolution; 25,557,032 parameters."""
+    layers = keras.layers
+
+    def convolution(x: Any, channels: int, size: int, stride: int = 1) -> Any:
+        x = layers.Conv2D(channels, size, strides=stride, padding="same", use_bias=False)(x)
+        return layers.BatchNormalization()(x)
+
+    def block(x: Any, channels: int, stride: int) -> Any:
+        y = layers.Activation("relu")(convolution(x, channels, 1))
+        y = layers.Activation("relu")(convolution(y, channels, 3, stride))
+        y = convolution(y, 4 * channels, 1)
+        shortcut = x if x.shape[-1] == 4 * channels else convolution(x, 4 * channels, 1, stride)
+        return layers.Activation("relu")(layers.Add()([y, shortcut]))
+
+    x = inputs = keras.Input((224, 224, 3))
+    x = layers.Activation("relu")(convolution(x, 64, 7, 2))
+    x = layers.MaxPooling2D(3, 2, padding="same")(x)
+    for channels, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
+        for number in range(blocks):
+            x = block(x, channels, 2 if number == 0 and channels > 64 else 1)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(1000, activation="softmax", dtype="float32")(x))
 
 
-def steps_of(case: Case, quick: bool) -> int:
-    """How many steps an epoch has."""
-    return max(2, round(case.steps * QUICK_STEPS)) if quick else case.steps
+def transformer(keras: Any) -> Any:
+    """Two blocks of an encoder (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762) of width 64, and a mean."""
+    layers = keras.layers
+
+    class Positions(layers.Layer):
+        """Adds a vector that is learnt for each position."""
+
+        def build(self, input_shape: Any) -> None:
+            self.table = self.add_weight(shape=(LENGTH, input_shape[-1]), initializer="uniform", name="table")
+
+        def call(self, x: Any) -> Any:
+            return x + self.table
+
+    x = inputs = keras.Input((LENGTH,), dtype="int32")
+    x = Positions()(layers.Embedding(TOKENS, 64)(x))
+    for _ in range(2):
+        attention = layers.MultiHeadAttention(4, 16)(x, x)
+        x = layers.LayerNormalization(epsilon=1e-6)(layers.Add()([x, attention]))
+        hidden = layers.Dense(64)(layers.Dense(256, activation="gelu")(x))
+        x = layers.LayerNormalization(epsilon=1e-6)(layers.Add()([x, hidden]))
+    x = layers.GlobalAveragePooling1D()(x)
+    return keras.Model(inputs, layers.Dense(CLASSES, activation="softmax")(x))
+
+
+def lstm_lm(keras: Any) -> Any:
+    """The small language model of Zaremba et al. 2014 (https://arxiv.org/abs/1409.2329): two LSTMs of 200."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((35,), dtype="int32"),
+            layers.Embedding(WORDS, 200),
+            layers.LSTM(200, return_sequences=True),
+            layers.LSTM(200, return_sequences=True),
+            layers.Dense(WORDS, activation="softmax"),
+        ]
+    )

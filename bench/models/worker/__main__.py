@@ -1,6 +1,5 @@
-"""One provider's process: `python -m bench.models.worker PROVIDER MODEL STEPS THREADS`.
-
-Reads a command a line and answers each with a line of JSON; between commands it waits and must use no processor time.
+"""Reads a command a line and answers each with a line of JSON; between commands it waits and must use no processor
+time.
 """
 
 from __future__ import annotations
@@ -12,15 +11,22 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from bench.about import cores
-from bench.models.providers import PROVIDERS, Runner
+from .runners import Runner, make
 
 ROWS, SECONDS = 15, 0.3  # calls of `predict` with one row, of which the median is taken: so many, or for so long
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held, in 10⁶ bytes."""
+    """The most memory that this process has held, in 10⁶ bytes.
+
+    Linux's `ru_maxrss` would count what the process that started this one held.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024 / 1e6
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
@@ -53,10 +59,10 @@ def main() -> None:
     """Serves commands until the pipe is closed."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    provider, model, steps, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    threads, asked = int(sys.argv[1]), json.loads(sys.argv[2])
     if hasattr(os, "sched_setaffinity"):  # before any library counts the cores
-        os.sched_setaffinity(0, cores()[:threads])
-    runner = PROVIDERS[provider].runner(model, steps)
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    runner = make(**asked)
     answer: dict = {"parameters": runner.parameters, "device": runner.device, "peak_mb": peak_mb()}
     while True:
         busy, since = time.process_time(), time.perf_counter()
