@@ -38,6 +38,10 @@ ALLOWED: dict[tuple[str, str], str] = {
         "fastk/utils/__init__.py",
         "fastk.models.plot",
     ): "Keras's users look for plot_model in keras.utils; imported when asked for",
+    (
+        "fastk/utils/__init__.py",
+        "fastk.models.feature_space",
+    ): "Keras's users look for FeatureSpace in keras.utils; imported when asked for",
     **{
         ("kernels/verify/training_steps.py", f"fastk.{name}"): "a command trains whole models; nothing imports the file"
         for name in ("layers", "models", "utils")
