@@ -110,20 +110,20 @@ class _Trials:
 
     def __init__(self, tunable: Tunable, problem: Any, arguments: tuple, default: Any):
         self.tunable, self.problem, self.arguments = tunable, problem, arguments
-        self._timed = copied(arguments) if tunable.in_place else arguments
+        self._run = tunable.runner(copied(arguments) if tunable.in_place else arguments)
         self.reference = self.outcome(default)
 
     def outcome(self, configuration: Any) -> Any:
         """What a launch leaves behind: its results, or the arguments that it wrote to."""
         if not self.tunable.in_place:
-            return self.tunable.run(self.arguments, configuration)
+            return self._run(configuration)
         arguments = copied(self.arguments)
         self.tunable.run(arguments, configuration)
         return arguments
 
     def timed(self, configuration: Any) -> Callable[[], Any]:
         """A run to be timed; its results are let go."""
-        return lambda: self.tunable.run(self._timed, configuration)
+        return lambda: self._run(configuration)
 
 
 def _compiled(

@@ -95,6 +95,10 @@ class Tunable(Generic[P, C]):
         """Launches a configuration on arguments of the launcher."""
         return resolve(self.launcher)(*arguments, configuration=configuration)
 
+    def runner(self, arguments: tuple) -> Callable[[C], Any]:
+        """Launches of configurations on the same arguments, one after the other."""
+        return functools.partial(self.run, arguments)
+
     def valid(self, problem: P) -> list[C]:
         """The valid candidates of a problem, each once, the default first."""
         found = dict.fromkeys((self.default(problem), *self.candidates(problem)))

@@ -33,6 +33,7 @@ from fastk.autotune.timing import CudaTimer
 logger = logging.getLogger("fastk")
 _searching = threading.RLock()  # a search may launch another tunable's kernels, and be asked for them
 _noted: set[str] = set()
+_informed: dict[tuple[str, str], bool] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +97,19 @@ def forget() -> None:
     for tunable in TUNABLES.values():
         for decided in tunable.decided.values():
             decided.clear()
+    _informed.clear()
     _noted.clear()
 
 
 def is_informed(tunable_name: str) -> bool:
-    """Whether the present mode can answer anything but the default for a tunable of this name."""
-    if config.autotune() == "off" or device_name() is None:
-        return False
+    """Whether the present mode can answer anything but the default for a tunable of this name; asked once."""
+    key = (config.autotune(), tunable_name)
+    if key not in _informed:
+        _informed[key] = config.autotune() != "off" and device_name() is not None and _is_informed(tunable_name)
+    return _informed[key]
+
+
+def _is_informed(tunable_name: str) -> bool:
     return config.autotune() == "on" or any(r.key.tunable == tunable_name for r in _all_records())
 
 

@@ -1,6 +1,7 @@
 """The command `fastk`, also `python -m fastk`.
 
 fastk explain model.keras --batch 128     # what a saved model runs as, op by op
+fastk tune model.keras --batch 128        # measures the configurations of its kernels
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from fastk import saving
+from fastk import cli_tune, saving
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     explain.add_argument("--graph", action="store_true", help="print the ops with their arguments too")
     explain.add_argument("--json", action="store_true", help="print JSON, for programs")
     explain.set_defaults(run=_explain)
+    cli_tune.add_to(commands, _positive)
     options = parser.parse_args(argv)
     try:
         return options.run(options)

@@ -21,12 +21,12 @@ LEVELS = {
     "variable",
     "autotune": "autotune",
     "kernels": "kernels",
-    "dispatch": "dispatch",
+    "dispatch": "contest dispatch",
     "autograd": "autograd",
     "ops": "activations constraints dtype_policies graph initializers ops regularizers",
     "layers": "callbacks layers losses metrics optimizers utils",
     "models": "applications datasets models saving training",
-    "top": "__main__ backend cli fastk integrations mixed_precision",
+    "top": "__main__ backend cli cli_tune fastk integrations mixed_precision",
 }
 LEVEL_NAMES = list(LEVELS)
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS.values()) for name in names.split()}
