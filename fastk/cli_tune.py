@@ -9,11 +9,12 @@ fastk tune show | export FILE | import FILE | check [FILE] | clear
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,29 +160,26 @@ def _losses(model: Any) -> list[Any]:
 
 
 def _target(loss: Any, output: Any, batch: int) -> torch.Tensor:
-    """Zeros of the form that a loss takes: numbers of classes for sparse ones, else of the output's."""
+    """What a loss takes: numbers of classes for a sparse one, else an equal part of each output."""
     sparse = isinstance(losses.get(loss), losses.SparseCategoricalCrossentropy) or losses.get(loss) is (
         losses.sparse_categorical_crossentropy
     )
-    target = _sample(output.shape[:-1] if sparse else output.shape, "int32" if sparse else output.dtype, batch)
-    return torch.zeros_like(target)
+    if sparse:
+        return torch.zeros_like(_sample(output.shape[:-1], "int32", batch))
+    return torch.full_like(_sample(output.shape, output.dtype, batch), 1.0 / max(1, output.shape[-1]))
 
 
-class _tuning:  # noqa: N801 - used as a function
-    """The mode "on", with so many seconds, inside a `with` block."""
-
-    def __init__(self, seconds: float | None):
-        self._seconds = seconds
-
-    def __enter__(self):
-        self._before = config.autotune(), config.autotune_seconds()
-        config.set_autotune("on")
-        if self._seconds is not None:
-            config.set_autotune_seconds(self._seconds)
-
-    def __exit__(self, *error: object):
-        config.set_autotune(self._before[0])
-        config.set_autotune_seconds(self._before[1])
+@contextlib.contextmanager
+def _tuning(seconds: float | None) -> Iterator[None]:
+    """The mode "on", with so many seconds for a problem."""
+    before = config.autotune(), config.autotune_seconds()
+    config.set_autotune("on")
+    config.set_autotune_seconds(seconds or before[1])
+    try:
+        yield
+    finally:
+        config.set_autotune(before[0])
+        config.set_autotune_seconds(before[1])
 
 
 def _need_gpu(instead: str) -> None:
@@ -320,7 +318,7 @@ def _file(options: argparse.Namespace) -> Path:
     return Path(options.name)
 
 
-def _read(path: Path) -> Iterable[Record]:
+def _read(path: Path) -> list[Record]:
     try:
         return list(loads(path.read_text(encoding="utf-8")).values())
     except (OSError, ValueError) as error:
