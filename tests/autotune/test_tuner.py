@@ -1,8 +1,6 @@
 """What a launcher is answered: by mode, from the database, shipped winners and a search, and what that costs."""
 
 import multiprocessing
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -217,11 +215,22 @@ def test_a_hit_costs_less_than_two_microseconds(toy, gpu):
 
 
 def test_progress_is_told_when_it_takes_long(capsys):
-    seconds = iter([0.0, 0.5, 1.2, 1.2, 1.4, 2.5, 2.5])
-    say = tuner._Progress("fastk: tuning x", lambda: next(seconds))
-    for line in ("a", "b", "c", "d"):
-        say(line)
-    assert capsys.readouterr().err == "fastk: tuning x: b\nfastk: tuning x: d\n"
+    with tuner._Progress("fastk: tuning x", patience=0.2) as say:
+        say("too early")
+        time.sleep(0.3)
+        say("too soon after the first line")
+        time.sleep(0.25)
+        say("8 measured")
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["fastk: tuning x: compiling", "fastk: tuning x: 8 measured"]
+    with tuner._Progress("fastk: tuning x", patience=0.1):
+        pass
+    time.sleep(0.15)
+    assert not capsys.readouterr().err
+
+
+def test_progress_names_the_problem(toy):
+    assert tuner._words(toy.Problem(1000, True)) == "size=1000"
 
 
 def test_names_are_unique(toy):
@@ -234,11 +243,3 @@ def test_problems_are_written_down_and_read(toy):
     assert space.problem_from_data(toy.TOY, space.problem_to_data(problem)) == problem
     with pytest.raises(ValueError, match="A problem of toy has the fields size, flag, architecture, sm_count"):
         space.problem_from_data(toy.TOY, {"sizes": 3})
-
-
-def test_importing_reads_and_writes_nothing(tmp_path):
-    code = "import fastk.kernels.dense.configurations"
-    environment = config.environment_with(FASTK_CACHE=str(tmp_path / "none"), PYTHONPATH=str(ROOT))
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert not (tmp_path / "none").exists()
