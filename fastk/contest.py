@@ -33,7 +33,7 @@ class Implementation:
 
 
 class OpCall(NamedTuple):
-    """A call of an op, as far as its speed depends on it. The first size of a tensor, mostly the batch, is rounded up.
+    """A call of an op, as far as its speed depends on it. Sizes are rounded up, but for a tensor's last one: channels.
 
     arguments: see `describe`; ours: the implementation that ATen is measured against.
     """
@@ -86,10 +86,13 @@ class Contest(Tunable):
 
 
 _functions: dict[str, Callable[..., Any]] = {}
+_varying: dict[str, tuple[int, ...]] = {}
 _contests: dict[str, Contest] = {}
 
 
-def contested(op: str, folder: str, function: Callable[..., Any], in_place: bool = False) -> None:
+def contested(
+    op: str, folder: str, function: Callable[..., Any], in_place: bool = False, varying: tuple[int, ...] = ()
+) -> None:
     """Lets an op's implementations be measured against each other.
 
     Args:
@@ -97,9 +100,11 @@ def contested(op: str, folder: str, function: Callable[..., Any], in_place: bool
         folder: of `kernels/`, that of the op.
         function: called with the arguments that `choose` is given, and `implementation`.
         in_place: it writes to its arguments.
+        varying: positions of arguments that are others in each call and do not change its speed: a count, a seed.
     """
     name = f"{op}.implementation"
     _functions[name] = function
+    _varying[op] = varying
     _contests[op] = Contest(
         name=name,
         problem=OpCall,
@@ -131,19 +136,20 @@ def verdict(op: str, ours: str, arguments: tuple) -> tuple[str, str] | None:
     """
     if torch.compiler.is_compiling() or not is_open(op):
         return None
-    contest, problem = _contests[op], call_of(ours, arguments)
+    contest, problem = _contests[op], call_of(op, ours, arguments)
     real = torch._C._len_torch_dispatch_stack() == 0  # under a mode tensors may be without data, or be counted
     decision = autotune.decision_for(contest, problem, arguments if real else None)
     return None if decision.record is None else (decision.configuration.name, _reason(decision, ours))
 
 
-def call_of(ours: str, arguments: tuple) -> OpCall:
+def call_of(op: str, ours: str, arguments: tuple) -> OpCall:
     """The problem of a call."""
+    lasting = (type(a).__name__ if i in _varying[op] else a for i, a in enumerate(arguments))
     training = torch.is_grad_enabled() and any(t.requires_grad for t in tensors_of(arguments))
     device = next(tensors_of(arguments)).device.type
     autocast = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else None
     return OpCall(
-        describe(arguments),
+        describe(tuple(lasting)),
         training,
         autocast,
         config.float32_precision(),
@@ -164,8 +170,9 @@ def describe(argument: Any) -> Any:
     ((torch.float32, (128, 7), True), None, True, 'relu')
     """
     if isinstance(argument, torch.Tensor):
-        first, *others = argument.shape or (1,)
-        return argument.dtype, (rounded_up(first), *others), argument.is_contiguous()
+        *sizes, last = argument.shape or (1,)
+        shape = *map(rounded_up, sizes), last if sizes else rounded_up(last)
+        return argument.dtype, shape, argument.is_contiguous()
     if isinstance(argument, list) and argument and isinstance(argument[0], torch.Tensor):
         return len(argument), rounded_up(sum(t.numel() for t in argument)), argument[0].dtype
     if isinstance(argument, (tuple, list)):

@@ -235,16 +235,37 @@ def test_dispatch_is_asked_with_such_arguments(monkeypatch):
 
 
 def test_what_a_problem_keeps():
-    call = contest.call_of("triton", dense_arguments(100))
+    call = contest.call_of("dense", "triton", dense_arguments(100))
     assert call.training and call.arguments[0] == (torch.float32, (128, 16), True)
     assert call.architecture == triton_runtime.architecture()
     with torch.no_grad():
-        assert not contest.call_of("triton", dense_arguments()).training
+        assert not contest.call_of("dense", "triton", dense_arguments()).training
     with torch.autocast("cpu", torch.bfloat16):
-        assert contest.call_of("triton", dense_arguments()).autocast == "torch.bfloat16"
+        assert contest.call_of("dense", "triton", dense_arguments()).autocast == "torch.bfloat16"
     assert describe(([torch.ones(3), torch.ones(30)], (1, 2), 0.0, True)) == (
         (2, 48, torch.float32),
         (1, 2),
         False,
         True,
     )
+
+
+def test_counts_and_seeds_are_no_other_call():
+    adam = CALLS["adam_"]
+    assert contest.call_of("adam_", "triton", adam) == contest.call_of("adam_", "triton", (*adam[:5], 7, *adam[6:]))
+    for op, position in (("dense", 5), ("dropout", 2)):
+        calls = []
+        for seeds in ((1, 2), (3, 4)):
+            arguments = list(CALLS.get(op, dense_arguments()))
+            arguments[position] = seeds
+            calls.append(contest.call_of(op, "triton", tuple(arguments)))
+        assert calls[0] == calls[1]
+
+
+def test_sizes_of_a_problem():
+    def sizes(*shape):
+        return describe(torch.empty(shape))[1]
+
+    assert sizes(100, 50, 7) == sizes(128, 64, 7) == (128, 64, 7)
+    assert sizes(100, 50, 7) != sizes(100, 50, 8)
+    assert sizes(100) == (128,) and sizes() == (1,)

@@ -87,4 +87,4 @@ _adam = define_step(
 )
 
 
-contested("adam_", "adam", adam_, in_place=True)
+contested("adam_", "adam", adam_, in_place=True, varying=(5,))

@@ -72,4 +72,4 @@ _backward = define(
 _dropout = differentiate(_forward, _gradients, aten.dropout)
 
 
-contested("dropout", "dropout", dropout)
+contested("dropout", "dropout", dropout, varying=(2,))
