@@ -177,7 +177,7 @@ def _start() -> subprocess.Popen:
     environment = config.environment_with(
         PYTHONPATH=os.pathsep.join(path for path in sys.path if path), CUDA_VISIBLE_DEVICES="", TRITON_INTERPRET="0"
     )
-    command = [sys.executable, "-m", "fastk.autotune.worker"]
+    command = [sys.executable, "-W", "ignore", "-m", "fastk.autotune.worker"]  # what it warns of, this process does
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
 
 

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import importlib
 import importlib.util
+import itertools
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ import torch
 from fastk import autotune, config, kernels, losses, saving, tree
 from fastk.autotune import Tunable, search, tuner
 from fastk.autotune.check import report
+from fastk.autotune.compilation import Outcome, Workers
 from fastk.autotune.database import Record, default_database, dumps, loads, write_atomically
 from fastk.autotune.space import TUNABLES, problem_from_data
 
@@ -56,6 +58,7 @@ def add_to(commands: Any, positive: Callable[[str], int]) -> None:
     parser.add_argument("--shape", type=_shape, default={}, metavar="M=…,N=…", help="the sizes and flags of the op")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="of the op's tensors (bf16)")
     parser.add_argument("--dry-run", action="store_true", help="order the op's configurations by the model alone")
+    parser.add_argument("--compile", action="store_true", help="in a dry run: compile what is printed, and say how")
     parser.add_argument("--arch", type=int, choices=MULTIPROCESSORS, default=90, help="of a dry run (90)")
     parser.add_argument("--top", type=positive, default=10, metavar="N", help="how many configurations to print (10)")
     parser.set_defaults(run=run)
@@ -79,7 +82,8 @@ def _op(options: argparse.Namespace) -> None:
     chosen = tunables_of(options.name)
     if options.dry_run:
         for tunable in chosen:
-            _predict(tunable, problem_of(tunable, options, options.arch, MULTIPROCESSORS[options.arch]), options.top)
+            problem = problem_of(tunable, options, options.arch, MULTIPROCESSORS[options.arch])
+            _predict(tunable, problem, options.top, options.compile)
         return
     _need_gpu("Pass --dry-run for the order that the model predicts, for the architecture of --arch.")
     from fastk.kernels import triton_runtime
@@ -93,8 +97,8 @@ def _op(options: argparse.Namespace) -> None:
             print(_line(decision.record) if decision.record else f"{tunable.name}: not measured")
 
 
-def _predict(tunable: Tunable, problem: Any, top: int) -> None:
-    """Prints the order of the configurations."""
+def _predict(tunable: Tunable, problem: Any, top: int, compiles: bool) -> None:
+    """Prints the order of the configurations; of those that are compiled too what they take."""
     order = search.ranked(tunable, problem)
     least, default = order[0][0], tunable.default(problem)
     print(
@@ -102,9 +106,25 @@ def _predict(tunable: Tunable, problem: Any, top: int) -> None:
         "costs relative to the least"
     )
     place = next(i for i, (_, c) in enumerate(order) if c == default)
-    for i, (cost, configuration) in enumerate(order):
-        if i < top or i == place:
-            print(f"{i + 1:5} {cost / least:6.2f}  {configuration}{'  (default)' if i == place else ''}")
+    shown = [*range(min(top, len(order))), *([place] if place >= top else [])]
+    outcomes: list[Outcome] = []
+    if compiles:
+        workers = Workers()
+        candidates = [order[i][1] for i in shown]
+        outcomes = workers.compile(tunable, problem, tunable.example(problem, "meta"), candidates, 600.0)
+        workers.close()
+    for i, outcome in itertools.zip_longest(shown, outcomes):
+        cost, configuration = order[i]
+        name = f"{configuration}{'  (default)' if i == place else ''}"
+        print(f"{i + 1:5} {cost / least:6.2f}  {name}{_taken(outcome)}")
+
+
+def _taken(outcome: Outcome | None) -> str:
+    """What a compiled candidate takes, in words."""
+    if outcome is None or isinstance(outcome, str):
+        return f"  does not compile: {outcome}" if outcome else ""
+    spilt = f", {outcome.spill_bytes} bytes spilt: a search drops it" if outcome.spill_bytes else ""
+    return f"  {outcome.registers} registers, {outcome.shared_bytes} bytes of shared memory{spilt}"
 
 
 def _model(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ import pytest
 import fastk as keras
 from fastk import autotune, cli, cli_tune, config, layers
 from fastk.autotune import database, tuner
+from fastk.autotune.compilation import LATE, Resources, Workers
 from fastk.autotune.database import Key, Record, default_database
 from fastk.autotune.space import to_data
 
@@ -58,6 +59,20 @@ def test_a_dry_run_is_the_order_of_the_model(capsys):
     assert lines[1].split()[:2] == ["1", "1.00"]
     assert any(line.endswith("(default)") for line in lines) and len(lines) in (4, 5)
     assert " us" not in out
+
+
+def test_a_dry_run_compiles_what_it_prints(monkeypatch, capsys):
+    def compiled(self, tunable, problem, arguments, candidates, seconds):
+        assert all(t.is_meta for t in arguments[:2])
+        return [Resources(72, 0, 65536), "no such instruction", Resources(255, 8, 0)] + [LATE] * (len(candidates) - 3)
+
+    monkeypatch.setattr(Workers, "compile", compiled)
+    arguments = ("op", "dense", "--shape", "M=4096,K=1024,N=1024", "--dry-run", "--compile", "--top", "3")
+    status, out, _ = run(*arguments, capsys=capsys)
+    lines = out.splitlines()
+    assert status == 0 and lines[1].endswith("72 registers, 65536 bytes of shared memory")
+    assert lines[2].endswith("does not compile: no such instruction")
+    assert lines[3].endswith("255 registers, 0 bytes of shared memory, 8 bytes spilt: a search drops it")
 
 
 @pytest.mark.parametrize(
