@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastk.errors import ConfigurationError
+from fastk.user_warning import warn_user
 
 IMPLEMENTATIONS = ("auto", "triton", "cupy", "aten")
 FLOAT_TYPES = ("bfloat16", "float16", "float32", "float64")
@@ -83,6 +84,12 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         one_of(*IMPLEMENTATIONS),
         "Implementation of the core ops: `auto`, `triton`, `cupy` or `aten`. "
         "A name other than `auto` raises where it cannot run.",
+    ),
+    "KERAS_BACKEND": EnvironmentVariable(
+        "", str, "Read by `fastk run` alone, which warns where it asks for another backend of Keras than `torch`."
+    ),
+    "KERAS_HOME": EnvironmentVariable(
+        "", str, "Folder of the cache of data sets, weights and other downloads; `~/.keras` where it is empty."
     ),
     "NO_COLOR": EnvironmentVariable("", str, "Any value: the progress bar uses no colours (https://no-color.org)."),
     "PYCHARM_HOSTED": EnvironmentVariable(
@@ -206,6 +213,41 @@ def _limit(name: str, value: int | None) -> int | None:
 def backend() -> str:
     """The name of what computes: `'torch'`, so that code which asks takes its branch for torch tensors."""
     return "torch"
+
+
+def set_backend(backend: str) -> None:
+    """Nothing for `'torch'`, which computes already.
+
+    Raises:
+        ValueError: another backend.
+    """
+    if backend != "torch":
+        raise ValueError(
+            f"fastk computes on torch tensors and has no other backend. Received: set_backend({backend!r}). Remove the "
+            "call, or run the program with Keras itself."
+        )
+
+
+def is_nnx_enabled() -> bool:
+    """False: NNX is a library of JAX."""
+    return False
+
+
+def is_traceback_filtering_enabled() -> bool:
+    """False: tracebacks show every line, fastk's own too."""
+    return False
+
+
+def disable_traceback_filtering() -> None:
+    """Nothing: tracebacks are not filtered."""
+
+
+def enable_traceback_filtering() -> None:
+    """Warns: tracebacks are not filtered, so that what went wrong inside can be seen too."""
+    warn_user(
+        "fastk does not filter tracebacks: they show every line, the last one of your own program being the place to "
+        "look first. Remove the call of enable_traceback_filtering()."
+    )
 
 
 def enable_flash_attention() -> None:

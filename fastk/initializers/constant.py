@@ -10,6 +10,7 @@ from fastk import dtypes, serialization
 from fastk.initializers.initializer import Initializer
 from fastk.random.distributions import concrete_shape
 from fastk.tensor import convert_to_tensor, get_device
+from fastk.variable import makes_new_tensors
 
 
 class Constant(Initializer):
@@ -56,6 +57,7 @@ class Zeros(Initializer):
     tensor([0., 0.])
     """
 
+    @makes_new_tensors
     def __call__(self, shape: Any, dtype: Any = None) -> torch.Tensor:
         """Zeros of the given shape."""
         return torch.zeros(concrete_shape(shape), dtype=dtypes.to_torch_dtype(dtype), device=get_device())
@@ -69,6 +71,7 @@ class Ones(Initializer):
     tensor([1., 1.])
     """
 
+    @makes_new_tensors
     def __call__(self, shape: Any, dtype: Any = None) -> torch.Tensor:
         """Ones of the given shape."""
         return torch.ones(concrete_shape(shape), dtype=dtypes.to_torch_dtype(dtype), device=get_device())

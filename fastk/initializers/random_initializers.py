@@ -12,6 +12,7 @@ from fastk.initializers.initializer import Initializer
 from fastk.random import SeedGenerator
 from fastk.random.seed_generator import make_default_seed
 from fastk.scopes import state
+from fastk.variable import makes_new_tensors
 
 
 class RandomInitializer(Initializer):
@@ -55,6 +56,7 @@ class RandomNormal(RandomInitializer):
         super().__init__(seed)
         self.mean, self.stddev = mean, stddev
 
+    @makes_new_tensors
     def __call__(self, shape: Any, dtype: Any = None) -> torch.Tensor:
         """Samples of the given shape."""
         return random.normal(shape, self.mean, self.stddev, dtype=dtype, seed=self.seed)
@@ -80,6 +82,7 @@ class TruncatedNormal(RandomInitializer):
         super().__init__(seed)
         self.mean, self.stddev = mean, stddev
 
+    @makes_new_tensors
     def __call__(self, shape: Any, dtype: Any = None) -> torch.Tensor:
         """Samples of the given shape."""
         return random.truncated_normal(shape, self.mean, self.stddev, dtype=dtype, seed=self.seed)
@@ -105,6 +108,7 @@ class RandomUniform(RandomInitializer):
         super().__init__(seed)
         self.minval, self.maxval = minval, maxval
 
+    @makes_new_tensors
     def __call__(self, shape: Any, dtype: Any = None) -> torch.Tensor:
         """Samples of the given shape."""
         return random.uniform(shape, self.minval, self.maxval, dtype=dtype, seed=self.seed)

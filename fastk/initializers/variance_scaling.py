@@ -10,6 +10,7 @@ import torch
 
 from fastk import random
 from fastk.initializers.random_initializers import RandomInitializer
+from fastk.variable import makes_new_tensors
 
 MODES = ("fan_in", "fan_out", "fan_avg")
 DISTRIBUTIONS = ("uniform", "truncated_normal", "untruncated_normal")
@@ -77,6 +78,7 @@ class VarianceScaling(RandomInitializer):
         self.scale, self.mode, self.distribution = scale, mode, distribution
         self.input_axes, self.output_axes = input_axes, output_axes
 
+    @makes_new_tensors
     def __call__(self, shape: Any, dtype: Any = None) -> torch.Tensor:
         """Samples of the given shape."""
         fan_in, fan_out = compute_fans(shape, self.input_axes, self.output_axes)

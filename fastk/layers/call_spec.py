@@ -12,6 +12,7 @@ import torch
 
 from fastk import tree
 from fastk.graph import KerasTensor
+from fastk.tensor import is_text_array
 from fastk.variable import standardize_shape
 
 
@@ -47,8 +48,8 @@ def signature_of(function: Callable) -> inspect.Signature:
 
 
 def is_tensor_like(x: Any) -> bool:
-    """Whether `x` is a tensor, concrete or symbolic."""
-    return isinstance(x, (torch.Tensor, KerasTensor))
+    """Whether `x` is a tensor, concrete or symbolic, or an array of strings, which stands for one."""
+    return isinstance(x, (torch.Tensor, KerasTensor)) or is_text_array(x)
 
 
 class CallSpec:
@@ -100,7 +101,8 @@ class CallSpec:
         """
         shapes = self.shapes()
         kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        names = [p.name for p in inspect.signature(method).parameters.values() if p.kind not in kinds]
+        signature = signature_of(method.__func__) if inspect.ismethod(method) else inspect.signature(method)
+        names = [p.name for p in signature.parameters.values() if p.kind not in kinds]
         if len(names) == 1:
             return {names[0]: next(iter(shapes.values()), None)}
         for name in names:

@@ -20,16 +20,19 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fastk import dtypes
 from fastk.activations.fused import fused_operation_name
+from fastk.device import device_scope
 from fastk.graph.keras_tensor import KerasTensor
 from fastk.graph.nodes import OpSpec
 from fastk.graph.operation import Operation
 from fastk.graph.symbolic import compute_output_spec
 from fastk.naming import to_snake_case
 from fastk.ops.shapes import broadcast_shapes, shape_of, with_shape
+from fastk.scopes import internal
 from fastk.serialization import deserialize_keras_object
 
 # For every operation, by its name in files, what makes its class. Classes are made when a graph or a file first needs
@@ -109,11 +112,31 @@ def elementwise(tensors: str, *, name: str | None = None, module: str | None = N
 
         def spec(**arguments: Any) -> KerasTensor:
             shape = broadcast_shapes(*(shape_of(arguments[n]) for n in names))
-            return KerasTensor(shape, dtype=dtype_for(function, names, arguments))
+            return KerasTensor(shape, dtype=_dtype_of_one(function, names, arguments))
 
         return operation(tensors, spec=spec, name=name, module=module)(function)
 
     return decorate
+
+
+def _dtype_of_one(function: Callable, names: list[str], arguments: dict[str, Any]) -> str:
+    """The dtype that an elementwise `function` returns, found by running it on ones on the host.
+
+    Not on the meta device, as for others: torch's rules for elementwise functions there are Python code whose first
+    call imports torch's compiler, which takes a second.
+    """
+    ones = {name: with_shape(arguments[name], (1,) * len(shape_of(arguments[name]))) for name in names}
+    if any(isinstance(x, KerasTensor) and x.dtype.startswith("float8") for x in ones.values()):
+        return dtype_for(function, names, arguments)  # the host does not compute in these types
+    host = torch.device("cpu")
+    with internal(), torch.no_grad(), device_scope(host):
+        given = {
+            name: torch.ones(x.shape, dtype=dtypes.TORCH_DTYPES[x.dtype], device=host)
+            if isinstance(x, KerasTensor)
+            else x
+            for name, x in ones.items()
+        }
+        return dtypes.standardize_dtype(function(**{**arguments, **given}).dtype)
 
 
 def dtype_for(function: Callable, names: list[str], arguments: dict[str, Any]) -> str:

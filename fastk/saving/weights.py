@@ -7,14 +7,15 @@ from typing import Any
 
 from fastk.errors import FileFormatError, FileMissing, near_names
 from fastk.layers.state import LayerState
+from fastk.saving import legacy_h5
 from fastk.saving.archive import WEIGHTS, Archive, NewAssets
 from fastk.saving.atomic import check_overwrite, replacing
 from fastk.saving.h5 import H5Reader, H5Writer, ShardedReader, ShardedWriter, VariableReader, shard_map_path
+from fastk.saving.legacy_h5 import LEGACY
 from fastk.saving.walk import Walk
 from fastk.user_warning import warn_user
 
 GIGABYTE = 1 << 30
-LEGACY = (".h5", ".hdf5")
 
 
 def save_weights(
@@ -77,10 +78,10 @@ def load_weights(
 
     Args:
         model: a built model or layer.
-        filepath: a `.weights.h5`, `.weights.json` or `.keras` file.
+        filepath: a `.weights.h5`, `.weights.json` or `.keras` file, or an `.h5` file of Keras's old format.
         skip_mismatch: warn about objects whose variables do not fit, and leave them as they are, instead of raising.
         objects_to_skip: layers that keep their values.
-        by_name: not supported: it belongs to Keras's old format.
+        by_name: for `.h5` files of Keras's old format: whether layers are found by their names, not by their order.
 
     Raises:
         ValueError: an unbuilt model, a path of another ending, or variables that do not fit; names each object.
@@ -100,16 +101,17 @@ def load_weights(
             f"`by_name` only supports loading legacy '.h5' or '.hdf5' files. Received: {path}. Here variables are "
             "found by the place of their layer in the model; `skip_mismatch=True` leaves out those that do not fit."
         )
-    if not known:
-        mend = (
-            "It is of Keras's old format: load it with Keras itself, and save it there with "
-            "`model.save_weights('NAME.weights.h5')`."
-            if path.endswith(LEGACY)
-            else "Expected a `.weights.h5`, `.weights.json` or `.keras` file."
+    if not known and not path.endswith(LEGACY):
+        raise ValueError(
+            f"File format not supported: filepath={path}. Expected a `.weights.h5`, `.weights.json` or `.keras` file, "
+            "or an `.h5` file of Keras's old format."
         )
-        raise ValueError(f"File format not supported: filepath={path}. {mend}")
     _check_built(model, "loading")
     check_exists(path)
+    if not known:
+        with H5Reader(path, path) as reader:
+            legacy_h5.load_weights(model, reader, by_name=bool(by_name), skip_mismatch=skip_mismatch)
+        return
     if path.endswith(".keras"):
         with open(path, "rb") as file:
             member = Archive(file, path).open(WEIGHTS)

@@ -34,6 +34,12 @@ def of_a_mean(x):
     return torch.autograd.grad(loss, FACTORS)[0]
 
 
+def of_chosen_rows(x):
+    rows = x[:96].view(4, 24).argmax(1) % 4
+    loss = ((x.view(4, 96) * FACTORS)[rows] ** 2).sum() + FACTORS[:, rows].sum()
+    return torch.autograd.grad(loss, FACTORS)[0]
+
+
 STEPS = {
     "views of a result": lambda x: (x + 1).view(16, 24).t()[3:5].reshape(-1) * 2,
     "a result changed in place": lambda x: x.mul(3).clamp_(min=0).add_(x),
@@ -41,6 +47,8 @@ STEPS = {
     "several results": lambda x: torch.cat([x.view(24, 16).max(1)[0], x.view(24, 16).sort(1)[0][:, 0]]),
     "new tensors and their views": conv_and_pool,
     "a gradient": of_a_mean,
+    "indices": lambda x: x.view(16, 24)[:, (x[:5] * 10).long().abs() % 24],
+    "a gradient of what was chosen by indices": of_chosen_rows,
     "lists": lambda x: torch.stack(torch._foreach_add([x, x * 2], 1.0)),
     "a part of memory that is not set": lambda x: torch.empty(2, 384).copy_(x).sum(0),
     "constants of shapes": lambda x: x + torch.arange(384) * torch.ones_like(x),
@@ -73,6 +81,43 @@ def test_state_is_updated_where_it_lies():
         expected = expected - 0.1 * (expected - x)
         program.run()
     torch.testing.assert_close(weight, expected)
+
+
+def test_what_follows_from_weights_alone_can_be_left_out():
+    kernel, scale, x = normal(12, 8), normal(8, seed=1), normal(4, 12)
+
+    def step(x):
+        return (x @ (kernel * scale.rsqrt().nan_to_num(1.0)).t().contiguous().t()).relu()
+
+    program = captured(step, x)
+    assert program.source.startswith("def prepare():") and program.source.count("mm(") == 1
+    assert "mm(" not in program.source.split("def run():")[0]
+    for seed in (1, 2):
+        x.copy_(normal(4, 12, seed=seed))
+        kernel.copy_(normal(12, 8, seed=seed))
+        assert torch.equal(program.run(), step(x))
+        x.copy_(normal(4, 12, seed=seed + 5))
+        assert torch.equal(program.run_again(), step(x))
+    before = step(x)
+    kernel.zero_()
+    assert torch.equal(program.run_again(), before)  # so it is for whoever knows that no weight has changed
+
+
+def test_what_the_step_changes_is_no_weight():
+    state, handed, kernel, x = torch.ones(3), torch.ones(3), torch.ones(3), torch.ones(3)
+
+    def step(x):
+        capture.host_call(add_one, handed)
+        state.add_(1.0)
+        return x * (state * 2) + handed * 3, (kernel * 5).add_(1.0), kernel * 7, torch.rand(3).mul_(0.0)
+
+    program = captured(step, x)
+    assert program.run_again is program.run or "prepare" not in program.source
+    assert torch.equal(program.run_again()[0], step(x)[0] - 2 - 3)
+
+
+def add_one(x):
+    x.add_(1.0)
 
 
 def test_random_numbers_are_those_that_the_step_would_draw():

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
 import torch
 
 from fastk import activations, autograd, regularizers
+from fastk.initializers import VarianceScaling
 from fastk.layers.arguments import require_none
 from fastk.layers.layer import Layer
+from fastk.layers.lora import LowRankAdaptation
 
 
-class EinsumDense(Layer):
+class EinsumDense(LowRankAdaptation, Layer):
     """`activation(einsum(equation, inputs, kernel) + bias)`.
 
     Args:
@@ -24,7 +27,9 @@ class EinsumDense(Layer):
         kernel_initializer, bias_initializer: first values.
         kernel_regularizer, bias_regularizer: penalties added to the loss.
         kernel_constraint, bias_constraint: projections after each step.
-        lora_rank, lora_alpha, gptq_unpacked_column_size, quantization_config: not supported; must be None.
+        lora_rank: the rank of a trained correction of the frozen kernel; see `enable_lora`.
+        lora_alpha: the correction's scale, by default `lora_rank`.
+        gptq_unpacked_column_size, quantization_config: not supported; must be None.
 
     >>> import fastk
     >>> layer = fastk.layers.EinsumDense("abc,cd->abd", output_shape=(None, 8), bias_axes="d")
@@ -44,19 +49,15 @@ class EinsumDense(Layer):
         bias_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
-        lora_rank: None = None,
-        lora_alpha: None = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
         gptq_unpacked_column_size: None = None,
         quantization_config: None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        require_none(
-            lora_rank=lora_rank,
-            lora_alpha=lora_alpha,
-            gptq_unpacked_column_size=gptq_unpacked_column_size,
-            quantization_config=quantization_config,
-        )
+        require_none(gptq_unpacked_column_size=gptq_unpacked_column_size, quantization_config=quantization_config)
+        self._set_lora(lora_rank, lora_alpha)
         self.equation = equation
         self.partial_output_shape = (output_shape,) if isinstance(output_shape, int) else tuple(output_shape)
         self.bias_axes = bias_axes
@@ -75,13 +76,25 @@ class EinsumDense(Layer):
         kernel_shape, bias_shape, self.full_output_shape = analyze_equation(
             self.equation, self.bias_axes, input_shape, self.partial_output_shape
         )
-        self.kernel = self._add_weight_with_options("kernel", kernel_shape)
+        self.kernel = self._add_weight_with_options("kernel", kernel_shape, initializer=self._scaled_initializer())
         self.bias = None if bias_shape is None else self._add_weight_with_options("bias", bias_shape)
+        self._build_lora()
         self._is_dense = _is_dense(self.equation) and (bias_shape is None or len(bias_shape) == 1)
 
-    def call(self, inputs: Any) -> Any:
+    def _scaled_initializer(self) -> Any:
+        """The kernel's initializer; one that scales by the numbers of units is told which axes count them."""
+        initializer = self.kernel_initializer
+        if not isinstance(initializer, VarianceScaling):
+            return initializer
+        if initializer.input_axes is not None and initializer.output_axes is not None:
+            return initializer
+        scaled = copy.copy(initializer)
+        scaled.input_axes, scaled.output_axes = unit_axes(self.equation)
+        return scaled
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The layer's output for `inputs`."""
-        kernel = self.kernel.value
+        kernel = self._adapted()
         bias = None if self.bias is None else self.bias.value
         if self._is_dense:
             fused = activations.fused_name(self.activation)
@@ -105,6 +118,7 @@ class EinsumDense(Layer):
             **self._weight_options_config(),
             "activity_regularizer": regularizers.serialize(self.activity_regularizer),
             "quantization_config": None,
+            **self._lora_config(),
         }
 
 
@@ -115,6 +129,19 @@ def _is_dense(equation: str) -> bool:
         return False
     kept, last, row, column, out = found.groups()
     return last == row and column == out and last not in kept and column not in kept and column != last
+
+
+def unit_axes(equation: str) -> tuple[list[int], list[int]]:
+    """The axes of the kernel that count the inputs of a sum, and those that count its outputs.
+
+    >>> unit_axes("abc,cde->abde")
+    ([0], [1, 2])
+    """
+    kernel, outputs = equation.replace(" ", "").partition(",")[2].split("->")
+    axes: tuple[list[int], list[int]] = [], []
+    for axis, letter in enumerate(kernel):
+        axes[letter in outputs].append(axis)
+    return axes
 
 
 def analyze_equation(equation: str, bias_axes: str | None, input_shape: Any, output_shape: tuple) -> tuple:
