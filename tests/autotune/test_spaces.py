@@ -224,6 +224,14 @@ def test_invalid_configurations_say_why(name, values, configuration, words):
     assert words in tunable.why_invalid(GemmConfiguration(**configuration), problem)
 
 
+def test_kernels_of_other_ops_are_part_of_the_source():
+    found = space._kernel_modules("fastk.kernels.dense.triton_gemm")
+    ends = ("activation.triton_kernels", "dropout.triton_kernels", "triton_reduction", "triton_runtime")
+    assert {f"fastk.kernels.{end}" for end in ends} < found
+    assert not any("configurations" in name for name in found)
+    assert "fastk.kernels.gru.triton_step" in space._kernel_modules("fastk.kernels.gru.triton_kernels")
+
+
 def test_predictions_of_products():
     """The model prefers what is plainly better: no waste, more programs for a small product, a split for a deep one."""
     tunable = tunables()["dense.gemm"]
