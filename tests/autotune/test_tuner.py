@@ -1,8 +1,10 @@
 """What a launcher is answered: by mode, from the database, shipped winners and a search, and what that costs."""
 
+import importlib
 import multiprocessing
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 
 from fastk import autotune, config
 from fastk.autotune import shipped, space, tuner
-from fastk.autotune.database import Key, Record, default_database, dumps
+from fastk.autotune.database import Key, Record, default_database, dumps, loads
 from fastk.autotune.search import Result, Timing
 from fastk.autotune.space import to_data
 from fastk.errors import ConfigurationError
@@ -141,9 +143,34 @@ def test_shipped_winners_of_the_architecture_are_where_a_search_starts(toy, gpu,
     assert started == [toy.Toy(128)]
 
 
-def test_none_is_shipped_yet():
-    """Nothing was measured: whatever is in the folder would be invented."""
-    assert not list((ROOT / "autotune").glob("shipped/*.json"))
+def faults(record):
+    """What is wrong with a record that is to be shipped."""
+    tunable = space.TUNABLES.get(record.key.tunable)
+    if tunable is None:
+        return f"there is no {record.key.tunable}"
+    if record.key.source != space.fingerprint(tunable.module):
+        return "the kernels have changed since"
+    problem = space.problem_from_data(tunable, record.key.problem)
+    configuration = tunable.configuration_from(record.configuration)
+    if configuration is None or tunable.why_invalid(configuration, problem) is not None:
+        return f"{record.configuration} is no configuration of it"
+    return None if len(record.timings) > 1 else "nothing was measured beside it"
+
+
+def test_what_is_shipped_is_of_these_kernels(toy):
+    """Nothing was measured yet, so the folder may well be empty: what is in it has to be a measurement."""
+    importlib.import_module("fastk.tune")._load_all()
+    good = replace(measured(toy), timings=[{}, {}])
+    assert faults(good) is None
+    assert faults(measured(toy)) == "nothing was measured beside it"
+    assert faults(replace(good, configuration={"kind": "Toy", "block": 4096})) == (
+        "{'kind': 'Toy', 'block': 4096} is no configuration of it"
+    )
+    assert faults(replace(good, key=replace(good.key, source="0"))) == "the kernels have changed since"
+    for path in (ROOT / "autotune" / "shipped").glob("*.json"):
+        records = loads(path.read_text(encoding="utf-8")).values()
+        assert not {record.key.text: faults(record) for record in records if faults(record)}
+        assert {shipped.file_name(record.key.device) for record in records} == {path.name}
 
 
 def test_inside_a_capture_nothing_is_measured(toy, gpu, monkeypatch, caplog):
