@@ -163,8 +163,8 @@ def test_what_is_shipped_is_of_these_kernels(toy):
     good = replace(measured(toy), timings=[{}, {}])
     assert faults(good) is None
     assert faults(measured(toy)) == "nothing was measured beside it"
-    assert faults(replace(good, configuration={"kind": "Toy", "block": 4096})) == (
-        "{'kind': 'Toy', 'block': 4096} is no configuration of it"
+    assert faults(replace(good, configuration={"kind": "Toy", "block": 8192})) == (
+        "{'kind': 'Toy', 'block': 8192} is no configuration of it"
     )
     assert faults(replace(good, key=replace(good.key, source="0"))) == "the kernels have changed since"
     for path in (ROOT / "autotune" / "shipped").glob("*.json"):
