@@ -97,12 +97,8 @@ def choose(op: str, implementation: str, tensor: torch.Tensor, arguments: tuple 
 
 
 def _other_device(tensor: torch.Tensor) -> str:
-    """The type of a device that is no CPU; what was settled on it holds for one mode of the autotuner."""
-    global _settled_mode
-    mode = config.autotune()
-    if mode != _settled_mode:
-        _settled_mode = mode
-        _settled.clear()
+    """The type of a device that is no CPU."""
+    _forget_another_mode()
     return tensor.device.type
 
 
@@ -186,7 +182,7 @@ def _decide_best(op: str, candidates: dict[str, Candidate], arguments: tuple) ->
             if measured is not None:
                 name, reason = measured
                 return _settle(op, "auto", "cuda", name, candidates[name], reason, False)
-            return _settle(op, "auto", "cuda", name, candidate, reason, not (by_arguments or contest.is_open(op)))
+            return _settle(op, "auto", "cuda", name, candidate, reason, not (by_arguments or _is_open(op)))
         refusals.append(refusal)
     raise ImplementationUnavailable(f"No implementation of {op} takes this call: {'; '.join(refusals)}.")
 
@@ -215,6 +211,22 @@ def _while_tracing(function: Callable) -> Callable:
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
+
+
+@_while_tracing
+def _forget_another_mode() -> None:
+    """What was settled holds for one mode of the autotuner."""
+    global _settled_mode
+    mode = config.autotune()
+    if mode != _settled_mode:
+        _settled_mode = mode
+        _settled.clear()
+
+
+@_while_tracing
+def _is_open(op: str) -> bool:
+    """Whether ATen may turn out to be the faster one for a call."""
+    return contest.is_open(op)
 
 
 @_while_tracing

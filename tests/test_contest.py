@@ -269,3 +269,21 @@ def test_sizes_of_a_problem():
     assert sizes(100, 50, 7) == sizes(128, 64, 7) == (128, 64, 7)
     assert sizes(100, 50, 7) != sizes(100, 50, 8)
     assert sizes(100) == (128,) and sizes() == (1,)
+
+
+@pytest.mark.parametrize("mode", ["cached", "on"])
+def test_torch_compile_traces_a_choice(mode, times):
+    """Without a graph break, and without a measurement."""
+    config.set_autotune(mode)
+
+    class OnGpu:
+        device = torch.device("cuda")
+
+    def function(x, kernel):
+        dispatch._other_device(OnGpu())  # type: ignore[arg-type]
+        choice = dispatch._decide("dense", "auto", "cuda", (x, kernel, None, None, 0.0, None))
+        return x * 2 if choice.implementation == "triton" else x * 3
+
+    x = torch.ones(8, 16)
+    compiled = torch.compile(function, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(x, torch.ones(16, 8)), x * 2) and not times["ran"]
