@@ -211,12 +211,12 @@ class H5Reader:
         return self.find(path) is not None
 
     def find(self, path: str) -> Any:
-        """The group at `path`, or None; refuses what is no group of this file."""
+        """The group at `path` (the root's is empty), or None; refuses what is no group of this file."""
         import h5py
 
         with self._damage_reported(f"find '{path}'"):
             found: Any = self._h5
-            for part in path.split("/"):
+            for part in path.split("/") if path else ():
                 kind: Any = found.get(part, getclass=True, getlink=True)
                 if kind is None:
                     return None
@@ -257,6 +257,20 @@ class H5Reader:
                     "variable is as large: it is damaged, or made to fill the memory (a shape bomb)."
                 )
         return dataset
+
+    def attribute(self, path: str, name: str) -> Any:
+        """The attribute `name` of the group at `path`; None where there is none."""
+        group = self.find(path)
+        with self._damage_reported(f"read the attribute '{name}' of '{path}'"):
+            return None if group is None else group.attrs.get(name)
+
+    def array(self, path: str, largest: int) -> np.ndarray:
+        """The values of the dataset at `path`; see `group` for `largest`."""
+        folder, _, key = path.rpartition("/")
+        group = self.find(folder)
+        if group is None:
+            raise FileFormatError(f"{self.source}: the group '{folder}' is missing.")
+        return self.values(self.dataset(group, key, largest))
 
     def values(self, dataset: Any) -> np.ndarray:
         """The values of a dataset that `dataset` returned."""

@@ -10,6 +10,7 @@ from fastk.layers.state import LayerState
 from fastk.saving.archive import WEIGHTS, Archive, NewAssets
 from fastk.saving.atomic import check_overwrite, replacing
 from fastk.saving.h5 import H5Reader, H5Writer, ShardedReader, ShardedWriter, VariableReader, shard_map_path
+from fastk.saving.legacy_h5_weights import load_legacy_weights
 from fastk.saving.walk import Walk
 from fastk.user_warning import warn_user
 
@@ -77,10 +78,10 @@ def load_weights(
 
     Args:
         model: a built model or layer.
-        filepath: a `.weights.h5`, `.weights.json` or `.keras` file.
+        filepath: a `.weights.h5`, `.weights.json` or `.keras` file; or one of Keras's old format, `.h5` or `.hdf5`.
         skip_mismatch: warn about objects whose variables do not fit, and leave them as they are, instead of raising.
         objects_to_skip: layers that keep their values.
-        by_name: not supported: it belongs to Keras's old format.
+        by_name: for files of the old format, whether layers are found by their names, and not by their order.
 
     Raises:
         ValueError: an unbuilt model, a path of another ending, or variables that do not fit; names each object.
@@ -100,16 +101,16 @@ def load_weights(
             f"`by_name` only supports loading legacy '.h5' or '.hdf5' files. Received: {path}. Here variables are "
             "found by the place of their layer in the model; `skip_mismatch=True` leaves out those that do not fit."
         )
-    if not known:
-        mend = (
-            "It is of Keras's old format: load it with Keras itself, and save it there with "
-            "`model.save_weights('NAME.weights.h5')`."
-            if path.endswith(LEGACY)
-            else "Expected a `.weights.h5`, `.weights.json` or `.keras` file."
+    if not known and not path.endswith(LEGACY):
+        raise ValueError(
+            f"File format not supported: filepath={path}. Expected a `.weights.h5`, `.weights.json` or `.keras` file, "
+            "or an `.h5` file of Keras's old format."
         )
-        raise ValueError(f"File format not supported: filepath={path}. {mend}")
     _check_built(model, "loading")
     check_exists(path)
+    if not known:
+        load_legacy_weights(model, path, by_name=bool(by_name), skip_mismatch=skip_mismatch)
+        return
     if path.endswith(".keras"):
         with open(path, "rb") as file:
             member = Archive(file, path).open(WEIGHTS)
