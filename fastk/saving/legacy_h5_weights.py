@@ -70,6 +70,8 @@ def read(reader: H5Reader, largest: int) -> LegacyWeights:
     prefix = f"{root}/" if root else ""
 
     def arrays(group: str) -> list[np.ndarray]:
+        if not reader.has(group):
+            raise FileFormatError(f"{reader.source}: the group '{group}', which `layer_names` lists, is missing.")
         return [reader.array(f"{group}/{name}", largest) for name in _names(reader, group, "weight_names")]
 
     layers = {name: arrays(f"{prefix}{name}") for name in _names(reader, root, "layer_names")}

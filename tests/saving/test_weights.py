@@ -197,7 +197,8 @@ def test_another_number_of_variables_is_named(path):
 @pytest.mark.parametrize(
     ("name", "arguments", "error", "says"),
     (
-        ("x.h5", {}, ValueError, "old format: load it with Keras"),
+        ("x.h5", {}, FileMissing, "File not found"),
+        ("x.h5", {"objects_to_skip": []}, ValueError, "only supports loading"),
         ("x.pkl", {}, ValueError, r"File format not supported.*\.weights\.json"),
         ("x.weights.h5", {"by_name": True}, ValueError, "skip_mismatch"),
         ("x.weights.h5", {"wrong": 1}, ValueError, "Invalid keyword arguments"),
