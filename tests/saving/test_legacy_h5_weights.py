@@ -167,7 +167,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path, values):
     path = write(tmp_path / "short.h5", values)
     with h5py.File(path, "a") as file:
         del file["end"]
-    with pytest.raises(FileFormatError, match="group 'end'.*is missing"):
+    with pytest.raises(FileFormatError, match=r"group 'end'.*is missing"):
         net().load_weights(path)
 
 
