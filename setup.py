@@ -1,14 +1,14 @@
 """Which packages the distribution holds; everything else about it stands in `pyproject.toml`.
 
-`./kernels` and `./autotune` are installed as `fastk.kernels` and `fastk.autotune`. Only real folders are
-searched, never the links `fastk/kernels` and `fastk/autotune`: each package is found exactly once, and a source
-distribution, which holds no links, builds the same wheel.
+`./kernels`, `./autotune` and `./bench` are installed as `fastk.kernels`, `fastk.autotune` and `fastk.bench`. Only real
+folders are searched, never the links in `fastk/`: each package is found exactly once, and a source distribution, which
+holds no links, builds the same wheel.
 """
 
 from setuptools import find_packages, setup
 
-FOLDERS = {"fastk": "fastk", "fastk.kernels": "kernels", "fastk.autotune": "autotune"}
-LINKS = ("kernels", "kernels.*", "autotune", "autotune.*")
+FOLDERS = {"fastk": "fastk", "fastk.kernels": "kernels", "fastk.autotune": "autotune", "fastk.bench": "bench"}
+LINKS = tuple(f"{folder}{inner}" for folder in list(FOLDERS.values())[1:] for inner in ("", ".*"))
 
 packages = []
 for name, folder in FOLDERS.items():

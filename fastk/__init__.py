@@ -23,30 +23,38 @@ from fastk import (
     config,
     constraints,
     dtype_policies,
+    export,
     initializers,
     layers,
+    legacy,
     losses,
     metrics,
     mixed_precision,
     models,
     ops,
     optimizers,
+    preprocessing,
+    quantizers,
     random,
     regularizers,
     saving,
     tree,
     utils,
+    wrappers,
 )
+from fastk.as_keras import install_as_keras
 from fastk.device import device_scope as device
 from fastk.dtype_policies import DTypePolicy, FloatDTypePolicy
 from fastk.graph import Function, KerasTensor, Operation
 from fastk.initializers import Initializer
 from fastk.layers import Input, InputSpec, Layer
+from fastk.layers.rematerialization import RematScope, remat
 from fastk.losses import Loss
 from fastk.metrics import Metric
 from fastk.models import Model, Sequential
 from fastk.naming import name_scope
 from fastk.optimizers import Optimizer
+from fastk.quantizers import Quantizer
 from fastk.regularizers import Regularizer
 from fastk.scopes import StatelessScope, SymbolicScope
 from fastk.tensor import Tensor
@@ -77,7 +85,9 @@ __all__ = [
     "Model",
     "Operation",
     "Optimizer",
+    "Quantizer",
     "Regularizer",
+    "RematScope",
     "Sequential",
     "StatelessScope",
     "SymbolicScope",
@@ -92,8 +102,11 @@ __all__ = [
     "constraints",
     "device",
     "dtype_policies",
+    "export",
     "initializers",
+    "install_as_keras",
     "layers",
+    "legacy",
     "losses",
     "metrics",
     "mixed_precision",
@@ -101,10 +114,14 @@ __all__ = [
     "name_scope",
     "ops",
     "optimizers",
+    "preprocessing",
+    "quantizers",
     "random",
     "regularizers",
+    "remat",
     "saving",
     "tree",
     "utils",
     "version",
+    "wrappers",
 ]

@@ -1,15 +1,20 @@
 """The command `fastk`, also `python -m fastk`.
 
+fastk run train.py --epochs 5             # a program written for Keras, on fastk (fastk/run.py)
 fastk explain model.keras --batch 128     # what a saved model runs as, op by op
+fastk doctor                              # what is installed, what will run, what is wrong and how to mend it
+fastk bench --quick                       # what ops and models cost here, beside their rivals
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 
-from fastk import saving
+from fastk import doctor, run, saving
+from fastk.bench import command as bench
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,8 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments; by default those of the process.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["run"]:  # what follows is the program's, and none of it argparse's
+        return run.main(arguments[1:])
     parser = argparse.ArgumentParser(prog="fastk", description="fastk from the shell.")
     commands = parser.add_subparsers(required=True, metavar="command")
+    commands.add_parser("run", help="runs a program written for Keras; fastk run --help")
     explain = commands.add_parser(
         "explain",
         help="what a saved model runs as: what was fused, which kernels, why, and at what cost",
@@ -33,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     explain.add_argument("--graph", action="store_true", help="print the ops with their arguments too")
     explain.add_argument("--json", action="store_true", help="print JSON, for programs")
     explain.set_defaults(run=_explain)
-    options = parser.parse_args(argv)
+    doctor.register(commands)
+    bench.register(commands)
+    options = parser.parse_args(arguments)
     try:
         return options.run(options)
     except FileNotFoundError as error:

@@ -10,16 +10,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fastk.errors import ConfigurationError
+from fastk.user_warning import warn_user
 
 IMPLEMENTATIONS = ("auto", "triton", "cupy", "aten")
 FLOAT_TYPES = ("bfloat16", "float16", "float32", "float64")
 DATA_FORMATS = ("channels_last", "channels_first")
 FLOAT32_PRECISIONS = ("ieee", "tf32", "tf32x3")
+AUTOTUNE_MODES = ("off", "cached", "on")
 
 
 def one_of(*allowed: str) -> Callable[[str], str]:
@@ -33,6 +37,14 @@ def one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def positive_seconds(text: str) -> float:
+    """A parser of a positive, finite number of seconds."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError("expected a positive number of seconds")
+    return value
+
+
 @dataclass(frozen=True)
 class EnvironmentVariable:
     """One variable: its default as text, how to parse it, and what it means."""
@@ -44,6 +56,18 @@ class EnvironmentVariable:
 
 ENVIRONMENT: dict[str, EnvironmentVariable] = {
     "CXX": EnvironmentVariable("g++", str, "The C++ compiler that emulates CUDA kernels on the CPU, for their tests."),
+    "FASTK_AUTOTUNE": EnvironmentVariable(
+        "cached",
+        one_of(*AUTOTUNE_MODES),
+        "Which configurations GPU kernels are launched with: `cached` (those measured earlier, else by sizes), `on` "
+        "(measures at the first use of a size, [autotuning](autotuning.md)) or `off` (by sizes).",
+    ),
+    "FASTK_AUTOTUNE_SECONDS": EnvironmentVariable(
+        "10", positive_seconds, "How long `FASTK_AUTOTUNE=on` may search for one kernel and size, in seconds."
+    ),
+    "FASTK_CACHE": EnvironmentVariable(
+        "", str, "Folder of what fastk keeps between runs: the tuning database. Empty: `fastk` in `XDG_CACHE_HOME`."
+    ),
     "FASTK_DEVICE": EnvironmentVariable(
         "auto",
         str,
@@ -61,6 +85,12 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         "Implementation of the core ops: `auto`, `triton`, `cupy` or `aten`. "
         "A name other than `auto` raises where it cannot run.",
     ),
+    "KERAS_BACKEND": EnvironmentVariable(
+        "", str, "Read by `fastk run` alone, which warns where it asks for another backend of Keras than `torch`."
+    ),
+    "KERAS_HOME": EnvironmentVariable(
+        "", str, "Folder of the cache of data sets, weights and other downloads; `~/.keras` where it is empty."
+    ),
     "NO_COLOR": EnvironmentVariable("", str, "Any value: the progress bar uses no colours (https://no-color.org)."),
     "PYCHARM_HOSTED": EnvironmentVariable(
         "", str, "Set by PyCharm's console, which redraws lines as a terminal does: the progress bar follows."
@@ -70,6 +100,9 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         "0",
         one_of("0", "1", "false", "true", "off", "on"),
         "`1`: Triton kernels run in Triton's interpreter, on CPU tensors: slow, for tests and debugging.",
+    ),
+    "XDG_CACHE_HOME": EnvironmentVariable(
+        "", str, "The user's folder for caches, of the XDG base directory specification. Empty: `~/.cache`."
     ),
 }
 
@@ -100,6 +133,8 @@ class _Settings:
     max_epochs: int | None = None
     max_steps_per_epoch: int | None = None
     kernels: str = field(default_factory=lambda: str(read_environment("FASTK_KERNELS")))
+    autotune: str = field(default_factory=lambda: str(read_environment("FASTK_AUTOTUNE")))
+    autotune_seconds: float = field(default_factory=lambda: float(str(read_environment("FASTK_AUTOTUNE_SECONDS"))))
     float32_precision: str = field(default_factory=lambda: str(read_environment("FASTK_FLOAT32_PRECISION")))
 
 
@@ -180,6 +215,41 @@ def backend() -> str:
     return "torch"
 
 
+def set_backend(backend: str) -> None:
+    """Nothing for `'torch'`, which computes already.
+
+    Raises:
+        ValueError: another backend.
+    """
+    if backend != "torch":
+        raise ValueError(
+            f"fastk computes on torch tensors and has no other backend. Received: set_backend({backend!r}). Remove the "
+            "call, or run the program with Keras itself."
+        )
+
+
+def is_nnx_enabled() -> bool:
+    """False: NNX is a library of JAX."""
+    return False
+
+
+def is_traceback_filtering_enabled() -> bool:
+    """False: tracebacks show every line, fastk's own too."""
+    return False
+
+
+def disable_traceback_filtering() -> None:
+    """Nothing: tracebacks are not filtered."""
+
+
+def enable_traceback_filtering() -> None:
+    """Warns: tracebacks are not filtered, so that what went wrong inside can be seen too."""
+    warn_user(
+        "fastk does not filter tracebacks: they show every line, the last one of your own program being the place to "
+        "look first. Remove the call of enable_traceback_filtering()."
+    )
+
+
 def enable_flash_attention() -> None:
     """Lets torch take the flash implementation of attention where it can run (the default)."""
     _settings.flash_attention = None
@@ -217,6 +287,43 @@ def set_float32_precision(precision: str) -> None:
     times as fast, with 10 bits of mantissa; `'ieee'` multiplies without tensor cores.
     """
     _settings.float32_precision = _check("float32_precision", precision, FLOAT32_PRECISIONS)
+
+
+def autotune() -> str:
+    """Which configurations kernels are launched with: `'cached'` (the default), `'on'` or `'off'`."""
+    return _settings.autotune
+
+
+def set_autotune(mode: str) -> None:
+    """Sets how GPU kernels are tuned.
+
+    `'cached'` takes configurations that were measured earlier, and never measures; `'on'` measures at the first use of
+    a size; `'off'` chooses by sizes alone.
+    """
+    _settings.autotune = _check("autotune", mode, AUTOTUNE_MODES)
+
+
+def autotune_seconds() -> float:
+    """How many seconds a search for one kernel and size may take."""
+    return _settings.autotune_seconds
+
+
+def set_autotune_seconds(seconds: float) -> None:
+    """Sets how many seconds a search for one kernel and size may take."""
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"`seconds` must be positive and finite. Received: {seconds!r}.")
+    _settings.autotune_seconds = float(seconds)
+
+
+def cache_folder() -> Path:
+    """The folder of what fastk keeps between runs: `FASTK_CACHE`, else `fastk` in the user's folder for caches.
+
+    It may not exist yet.
+    """
+    own = str(read_environment("FASTK_CACHE"))
+    if own:
+        return Path(own).expanduser()
+    return Path(str(read_environment("XDG_CACHE_HOME")) or "~/.cache").expanduser() / "fastk"
 
 
 def triton_interpreted() -> bool:

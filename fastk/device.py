@@ -63,10 +63,10 @@ def get_device() -> torch.device:
 
 
 @contextlib.contextmanager
-def device_scope(name: str | torch.device) -> Iterator[torch.device]:
-    """Makes new tensors and variables on device `name` inside the `with` block."""
+def device_scope(device_name: str | torch.device) -> Iterator[torch.device]:
+    """Makes new tensors and variables on the device of this name inside the `with` block."""
     before = _current.device
-    _current.device = parse_device(name)
+    _current.device = parse_device(device_name)
     try:
         yield _current.device
     finally:

@@ -64,7 +64,7 @@ class DTypePolicy:
 
         if isinstance(x, KerasTensor):
             return ops.cast(x, dtype) if autocast and dtypes.is_float_dtype(x.dtype) and x.dtype != dtype else x
-        if not hasattr(x, "__array__"):
+        if not hasattr(x, "__array__") or tensor.is_text_array(x):
             return x
         x = tensor.convert_to_tensor(x)
         return x.to(dtypes.to_torch_dtype(dtype)) if autocast and x.is_floating_point() else x
@@ -140,9 +140,9 @@ def get(identifier: Any) -> DTypePolicy:
         ) from None
 
 
-def serialize(policy: DTypePolicy) -> dict:
-    """The configuration of `policy`."""
-    return serialization.serialize_keras_object(policy)
+def serialize(dtype_policy: DTypePolicy) -> dict:
+    """The configuration of a policy."""
+    return serialization.serialize_keras_object(dtype_policy)
 
 
 def deserialize(config: dict, custom_objects: dict | None = None) -> Any:

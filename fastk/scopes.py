@@ -19,6 +19,8 @@ class _State(threading.local):
     symbolic: bool = False
     # Above zero inside a layer call or a training step: tensors are plain there, outside they are `fastk.Tensor`.
     internal: int = 0
+    # Whether a rematerialized function runs for the second time, in the backward pass.
+    recomputing: bool = False
 
 
 state = _State()
@@ -126,15 +128,16 @@ class StatelessScope(_Scope):
         for variable, value in state_mapping or {}:
             if not isinstance(variable, Variable):
                 raise ValueError(
-                    f"Keys of `state_mapping` must be of type `Variable`. Received: {variable!r} (of type "
-                    f"{type(variable)})."
+                    "Invalid reference variable in StatelessScope: all keys in argument `mapping` must be Variable "
+                    f"instances. Received instead: {variable!r} (of type {type(variable)})."
                 )
             if value is not None:
                 value = convert_to_tensor(value, dtype=variable.dtype)
                 if tuple(value.shape) != tuple(variable.shape):
                     raise ValueError(
-                        f"Invalid shape for variable '{variable.path}': expected {variable.shape}, received "
-                        f"{tuple(value.shape)}."
+                        "Invalid variable value in StatelessScope: all values in argument `mapping` must be tensors with "
+                        f"the shape of the variable. For variable '{variable.path}' expected shape {variable.shape}. "
+                        f"Received: shape {tuple(value.shape)}."
                     )
                 self.state_mapping[id(variable)] = value
 

@@ -12,6 +12,7 @@ import collections
 import contextlib
 import importlib
 import inspect
+import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
@@ -433,9 +434,11 @@ def _find(name: str, config: dict, is_function: bool) -> Any:
     module = config.get("module") or ""
     packages = ("keras", "fastk", "tf_keras", *(("builtins",) if is_function else ()))
     if found is None and module.split(".")[0] in packages:
-        found = _public_function(name) if is_function else _public_class(module, name)
+        found = _public_function(name) if is_function else public_class(module, name)
         if found is not None:
             _check_registered_name(name, config)
+    if found is None and not is_function:
+        found = _loaded_class(module, name)
     if found is None:
         kind = "function" if is_function else "class"
         raise DeserializationError(
@@ -444,6 +447,14 @@ def _find(name: str, config: dict, is_function: bool) -> Any:
             f"`custom_objects`. Full object config: {_shortened(config)}"
         )
     return found
+
+
+def _loaded_class(module: str, name: str) -> Any:
+    """A class of Keras's own libraries, as far as they are imported: no file makes a module be imported."""
+    if module.split(".")[0] not in ("keras", "keras_hub", "keras_cv", "keras_nlp"):
+        return None
+    found = vars(sys.modules.get(module, types)).get(name)
+    return found if isinstance(found, type) and hasattr(found, "get_config") and hasattr(found, "from_config") else None
 
 
 def _check_registered_name(name: str, config: dict) -> None:
@@ -471,7 +482,7 @@ def _public_function(name: str) -> Any:
     return next((value for key, value in {**CUSTOM_OBJECTS, **_state.scope}.items() if key.endswith(suffix)), None)
 
 
-def _public_class(module: str, name: str) -> Any:
+def public_class(module: str, name: str) -> Any:
     """A class by Keras's name for it: first where `module` says, then (private modules) wherever it is public."""
     path = module.split(".")[1:]
     private = path[:1] == ["src"]
@@ -502,7 +513,17 @@ def _read_lambda(config: dict) -> Any:
     return lambdas.load(config["value"])
 
 
+def _refuse_typespec(config: Any) -> Any:
+    if not isinstance(config, (list, tuple)):
+        raise TypeError(f"Expected 'config' to be a list or a tuple for __typespec__. Received: {config!r}")
+    raise DeserializationError(
+        f"The configuration holds a TypeSpec, {config!r}, which only TensorFlow has. Load the model with Keras on "
+        "TensorFlow, and save it there without: as an `Input` of a shape and dtype."
+    )
+
+
 _SPECIAL: dict[str, Callable[[dict], Any]] = {
+    "__typespec__": _refuse_typespec,
     "__tensor__": lambda config: convert_to_tensor(config["value"], dtype=config["dtype"]),
     "__numpy__": lambda config: np.array(config["value"], dtype=dtypes.numpy_dtype(config["dtype"])),
     "__bytes__": lambda config: config["value"].encode("utf-8"),

@@ -45,6 +45,13 @@ def is_tensor(x: Any) -> bool:
     return isinstance(x, torch.Tensor)
 
 
+def is_text_array(x: Any) -> bool:
+    """Whether `x` is a NumPy array of strings, which stands for a tensor of them: torch has none."""
+    if not isinstance(x, np.ndarray):
+        return False
+    return x.dtype.kind in "US" or (x.dtype.kind == "O" and x.size > 0 and isinstance(x.flat[0], (str, bytes)))
+
+
 def to_boundary(structure: Any) -> Any:
     """The tensors of `structure` as `fastk.Tensor`, unless called from inside a layer or a training step."""
     if state.internal:

@@ -9,6 +9,7 @@ None is a leaf, and a dict is walked in the order of its sorted keys, as in Kera
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -77,13 +78,35 @@ def pack_sequence_as(structure: Any, flat_sequence: Any) -> Any:
     return optree.tree_unflatten(spec, values)
 
 
-def assert_same_structure(a: Any, b: Any) -> None:
-    """Raises `ValueError` unless both have the same containers, keys and lengths."""
+def assert_same_structure(a: Any, b: Any, check_types: bool | None = None) -> None:
+    """Raises `ValueError` unless both have the same containers, keys and lengths; `check_types` means nothing."""
+    if check_types is not None:
+        warnings.warn(
+            "The `check_types` argument is deprecated and has no effect: remove it, or call `assert_same_paths`, for "
+            "which lists, tuples and namedtuples are the same.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
     spec_a, spec_b = optree.tree_structure(a, **_OPTIONS), optree.tree_structure(b, **_OPTIONS)
     if spec_a != spec_b:
         raise ValueError(
             f"`a` and `b` don't have the same structure. Expected that of a, a {type(a).__name__}: a={a!r}. "
             f"Received: b={b!r}."
+        )
+
+
+def assert_same_paths(a: Any, b: Any) -> None:
+    """Raises `ValueError` unless the leaves of both have the same paths, whatever the kinds of the containers.
+
+    >>> from fastk import tree
+    >>> tree.assert_same_paths([1, {"a": 2}], (3, {"a": 4}))
+    """
+    paths_a = {path for path, _ in flatten_with_path(a)}
+    paths_b = {path for path, _ in flatten_with_path(b)}
+    if paths_a != paths_b:
+        raise ValueError(
+            f"`a` and `b` don't have the same paths. Only in `a`: {sorted(map(str, paths_a - paths_b))}; only in `b`: "
+            f"{sorted(map(str, paths_b - paths_a))}."
         )
 
 

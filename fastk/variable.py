@@ -31,6 +31,15 @@ def set_initializer_lookup(find: Callable[[str], Any]) -> None:
     _find_initializer = find
 
 
+_find_operation: Callable[[str], Any]
+
+
+def set_operation_lookup(find: Callable[[str], Any]) -> None:
+    """Tells what an operation's name means; `fastk.ops`, which is built on this module, does so."""
+    global _find_operation
+    _find_operation = find
+
+
 def standardize_shape(shape: Any) -> tuple[int | None, ...]:
     """`shape` as a tuple of non-negative ints and None."""
     if shape is None:
@@ -71,6 +80,7 @@ class Variable:
         autocast: whether a mixed-precision layer reads it in its compute dtype.
         aggregation, synchronization: how replicas combine it; kept for distributed training.
         name: one path element.
+        layout: not supported; must be None.
 
     >>> import fastk
     >>> v = fastk.Variable([1.0, 2.0], name="scale")
@@ -79,6 +89,11 @@ class Variable:
     >>> v
     <Variable path=scale, shape=(2,), dtype=float32, value=[2. 3.]>
     """
+
+    name: str
+    path: str
+    aggregation: str
+    synchronization: str
 
     def __init__(
         self,
@@ -90,7 +105,13 @@ class Variable:
         aggregation: str | None = "none",
         synchronization: str | None = "auto",
         name: str | None = None,
+        layout: None = None,
     ):
+        if layout is not None:
+            raise ValueError(
+                f"Argument `layout`, the places of a variable's parts on several devices, is not supported: leave it "
+                f"at None. Received: layout={layout!r}"
+            )
         name = name or auto_name(type(self).__name__)
         if not isinstance(name, str) or "/" in name:
             raise ValueError(
@@ -311,11 +332,16 @@ class Variable:
         return float(self._scalar())
 
     def __bool__(self) -> bool:
-        return bool(self._scalar())
+        raise TypeError(
+            "A Keras Variable cannot be used as a boolean. Compare its value, as in `variable.numpy() > 0`, or, for "
+            f"whether there is one, write `variable is not None`. Received: {self!r}."
+        )
 
     def _scalar(self) -> torch.Tensor:
         if self.ndim > 0:
-            raise TypeError(f"Only scalar variables can be converted to Python scalars. Received: shape={self.shape}")
+            raise TypeError(
+                f"Only scalar arrays can be converted to Python scalars. Received a variable of shape={self.shape}."
+            )
         return self.value.detach()
 
     def __round__(self, ndigits: int | None = None) -> torch.Tensor:
@@ -367,7 +393,8 @@ def _values(structure: Any) -> Any:
     return structure
 
 
-def _operator(name: str):
+def _torch_operator(name: str) -> Any:
+    """The method `name`, as torch has it."""
     method = getattr(torch.Tensor, name)
 
     def apply(self: Variable, *operands: Any) -> Any:
@@ -381,38 +408,31 @@ def _operator(name: str):
     return apply
 
 
-for _name in [
-    "neg",
-    "pos",
-    "abs",
-    "invert",
-    "eq",
-    "ne",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "add",
-    "radd",
-    "sub",
-    "rsub",
-    "mul",
-    "rmul",
-    "truediv",
-    "rtruediv",
-    "floordiv",
-    "rfloordiv",
-    "mod",
-    "rmod",
-    "pow",
-    "rpow",
-    "matmul",
-    "rmatmul",
-    "and",
-    "rand",
-    "or",
-    "ror",
-    "xor",
-    "rxor",
-]:
-    setattr(Variable, f"__{_name}__", _operator(f"__{_name}__"))
+def _operator(operation: str, reverse: bool) -> Any:
+    """A binary operator as `keras.ops` has it, whose rules for dtypes are not torch's."""
+
+    def apply(self: Variable, other: Any) -> Any:
+        operands = (other, self.value) if reverse else (self.value, other)
+        return _find_operation(operation)(*operands)
+
+    return apply
+
+
+for _name in ("neg", "pos", "abs", "invert", "eq", "ne", "lt", "le", "gt", "ge"):
+    setattr(Variable, f"__{_name}__", _torch_operator(f"__{_name}__"))
+
+for _name, _operation in {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "true_divide",
+    "floordiv": "floor_divide",
+    "mod": "mod",
+    "pow": "power",
+    "matmul": "matmul",
+    "and": "logical_and",  # on numbers too: `&` of Keras's variables is not of bits
+    "or": "logical_or",
+    "xor": "logical_xor",
+}.items():
+    setattr(Variable, f"__{_name}__", _operator(_operation, reverse=False))
+    setattr(Variable, f"__r{_name}__", _operator(_operation, reverse=True))

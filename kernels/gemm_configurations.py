@@ -10,11 +10,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+
+from fastk.autotune import Work
+from fastk.autotune.model import WAIT, step_clocks
 
 ARCHITECTURES = (80, 90, 100)  # what tiles are compiled for, as 10 major + minor of the compute capability
 
@@ -39,6 +43,7 @@ class GemmConfiguration:
 
     descriptors: read and stored through TMA, by as many programs as run at once; else through pointers.
     parts: how many pieces, side by side, the epilogue takes a tile in: each needs registers only while it is made.
+    splits: programs a tile, each a part of K, where the sum can be split; 0 for as many as `splits_of` says.
     """
 
     block_m: int
@@ -48,6 +53,7 @@ class GemmConfiguration:
     num_stages: int
     descriptors: bool = False
     parts: int = 1
+    splits: int = 0
 
     def why_invalid(self, itemsize: int, architecture: int) -> str | None:
         """None, or why it cannot run on operands of `itemsize` bytes."""
@@ -69,7 +75,8 @@ class GemmConfiguration:
 
     def __str__(self):
         how = f" tma/{self.parts}" if self.descriptors else ""
-        return f"{self.block_m}x{self.block_n}x{self.block_k} w{self.num_warps} s{self.num_stages}{how}"
+        split = f" k/{self.splits}" if self.splits else ""
+        return f"{self.block_m}x{self.block_n}x{self.block_k} w{self.num_warps} s{self.num_stages}{how}{split}"
 
 
 def tiles(tile: GemmConfiguration, M: int, N: int) -> int:
@@ -77,20 +84,64 @@ def tiles(tile: GemmConfiguration, M: int, N: int) -> int:
     return math.ceil(M / tile.block_m) * math.ceil(N / tile.block_n)
 
 
-def cost(tile: GemmConfiguration, M: int, N: int, K: int) -> int:
-    """What a product takes in such tiles, as a number of multiplications: an estimate, by which tiles are compared.
+def cost(tile: GemmConfiguration, M: int, N: int, K: int) -> float:
+    """Clocks that a product takes in such tiles one by one: an estimate, by which tiles are compared.
 
-    A step of a tile multiplies, moves its operands and waits for them. With the figures of sm_90 in bfloat16, 2 048
-    multiplications and 64 bytes from L2 a clock, half of these bytes hidden behind the products, an operand costs as
-    much as 32 multiplications, and a wait of 32 clocks as 65 536. By that 128 x 128 loses a tenth to 128 x 256,
-    64 x 64 three eighths, and what a tile multiplies beyond the product is weighed against it. Not measured yet.
+    A step of a tile multiplies, moves its operands and waits for them, with the figures of sm_90 in bfloat16
+    (`autotune.model`): an operand costs as much as 32 multiplications, a wait as 65 536. By that 128 x 128 loses a
+    tenth to 128 x 256, 64 x 64 three eighths, and what a tile multiplies beyond the product is weighed against it.
+    Not measured yet.
 
     >>> large, small = GemmConfiguration(128, 256, 64, 8, 3), GemmConfiguration(128, 128, 64, 8, 3)
     >>> [min((large, small), key=lambda tile: cost(tile, 1024, N, 1024)).block_n for N in (768, 784, 1024)]
     [256, 128, 256]
     """
-    step = (tile.block_m * tile.block_n + 32 * (tile.block_m + tile.block_n)) * tile.block_k + 65_536
+    step = step_clocks(tile.block_m * tile.block_n * tile.block_k, 2 * operands(tile)) + WAIT
     return tiles(tile, M, N) * math.ceil(K / tile.block_k) * step
+
+
+def operands(tile: GemmConfiguration) -> int:
+    """Elements that a step of a tile reads."""
+    return (tile.block_m + tile.block_n) * tile.block_k
+
+
+def space(kind: str, descriptors: bool) -> Iterator[GemmConfiguration]:
+    """The tiles that tensor cores, or in "ieee" the other ones, are fed well with, by pointers or by descriptors."""
+    deep = {"half": (32, 64, 128), "ieee": (16, 32)}.get(kind, (16, 32, 64))
+    wide = (128, 256) if descriptors else (32, 64, 128, 256)
+    for block_m, block_n, block_k in itertools.product((64, 128, 256), wide, deep):
+        for num_warps, num_stages in itertools.product((4, 8), (2, 3, 4, 5)):
+            held = block_m * block_n // (32 * num_warps)  # where many accumulators are, the epilogue spills in one
+            for parts in ((2, 4) if held > 64 else (1, 2)) if descriptors else (1,):
+                yield GemmConfiguration(block_m, block_n, block_k, num_warps, num_stages, descriptors, parts)
+
+
+def product_work(
+    tile: GemmConfiguration, M: int, N: int, K: int, kind: str, itemsize: int, splits: int = 1, copies: int = 1,
+    memory_bytes: float | None = None,
+) -> Work:  # fmt: skip
+    """What `copies` products of M x N x K in such tiles ask of a device.
+
+    memory_bytes: None for the operands and the result of one product, each once.
+    """
+    blocks = math.ceil(K / tile.block_k)
+    splits = max(1, min(splits, blocks))
+    partial = 8.0 * splits * M * N if splits > 1 else 0.0  # written and read in float32
+    moved = (M * K + K * N + M * N) * itemsize * copies if memory_bytes is None else memory_bytes
+    threads = 32 * tile.num_warps
+    return Work(
+        programs=tiles(tile, M, N) * splits * copies,
+        warps=tile.num_warps,
+        memory_bytes=moved + partial * copies,
+        steps=math.ceil(blocks / splits),
+        products=tile.block_m * tile.block_n * tile.block_k,
+        kind=kind,
+        copied=operands(tile) * itemsize,
+        ahead=max(1, tile.num_stages - 1),
+        shared_bytes=tile.num_stages * operands(tile) * itemsize,
+        registers=min(255, tile.block_m * tile.block_n // threads + 64),
+        launches=2 if splits > 1 else 1,
+    )
 
 
 def cheapest(fitting: Sequence[GemmConfiguration], M: int, N: int, K: int) -> GemmConfiguration:
@@ -104,7 +155,7 @@ def kind_of(dtype: torch.dtype, precision: str) -> str:
 
 
 @functools.cache
-def splits_of(count: int, blocks: int, sm_count: int, least: int = 1) -> tuple[int, int]:
+def splits_of(count: int, blocks: int, sm_count: int, least: int = 1, most: int = 0) -> tuple[int, int]:
     """(programs a tile, blocks of K each): two programs for each SM, but not less than 8 blocks each; at least `least`.
 
     A split costs a write and a read of its partial product: with fewer blocks than that these outweigh the products.
@@ -114,7 +165,8 @@ def splits_of(count: int, blocks: int, sm_count: int, least: int = 1) -> tuple[i
         blocks: of K.
         sm_count: of the device.
         least: programs a tile that there must be.
+        most: asks for so many, 0 for what is said above.
     """
-    splits = max(1, min(blocks, max(least, min(2 * sm_count // count, blocks // 8))))
+    splits = max(1, min(blocks, max(least, most or min(2 * sm_count // count, blocks // 8))))
     steps = max(1, math.ceil(blocks / splits))
     return max(1, math.ceil(blocks / steps)), steps

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import triton
 
-from fastk.kernels.gemm_configurations import shared_memory
+from fastk.autotune import Accuracy, Tunable, Work, example_tensor
+from fastk.kernels.gemm_configurations import kind_of, shared_memory
+from fastk.kernels.tuning import tunable
 
 
 def padded(units: int) -> int:
@@ -16,8 +21,7 @@ def padded(units: int) -> int:
     return max(16, 1 << (units - 1).bit_length())
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """What a configuration is chosen for: the sizes, dtype and precision of the products, and the device.
 
     factors: how many recurrent dropout factors a unit has: 0, 1, or one for each gate.
@@ -149,3 +153,120 @@ def choose(
         if fitting:
             return min(fitting, key=lambda known: problem.gates * known.block_n + known.block_b)
     return next((known for known in step if problem.batch <= known.block_b), step[-1])
+
+
+BARRIER = 2000.0  # clocks that programs which wait for each other lose in a step
+CELL = 200.0  # and a program by itself, between the product of a step and the next
+
+
+def candidates(problem: Problem, cooperative: type[CooperativeConfiguration]) -> Iterator[Configuration]:
+    """All forms, with tiles of 16 to 64 sequences."""
+    if problem.steps > 1:
+        yield from itertools.starmap(SequenceConfiguration, itertools.product((16, 32), (4, 8)))
+        for tile in itertools.product((16, 32, 64), (16, 32), (16, 32, 64), (4, 8)):
+            yield cooperative(*tile)
+    for tile in itertools.product((16, 32, 64), (32, 64), (16, 32, 64), (4, 8), (2, 3, 4)):
+        yield StepConfiguration(*tile)
+
+
+def why_invalid(configuration: Configuration, problem: Problem) -> str | None:
+    """None, or why a configuration of any form cannot be launched."""
+    if isinstance(configuration, StepConfiguration):
+        tile = configuration.block_b + problem.gates * configuration.block_n
+        needed = configuration.num_stages * tile * configuration.block_k * problem.operand_bytes
+        limit = problem.shared_memory
+        return f"{needed} bytes of shared memory are more than {limit}" if needed > limit else None
+    return configuration.why_invalid(problem)
+
+
+def work(configuration: Configuration, problem: Problem) -> Work:
+    """All steps, each a product by R: in one program, in programs that wait for each other, or in a launch each."""
+    p, c, size = problem, configuration, problem.dtype.itemsize
+    rows = math.ceil(p.batch / c.block_b)
+    kind = kind_of(p.dtype, p.precision or "ieee")
+    moved = p.batch * p.steps * p.units * (2.0 * p.gates + 2) * size
+    wide = p.units if isinstance(c, SequenceConfiguration) else c.block_n
+    columns = math.ceil(p.units / wide) if p.units else 1
+    if isinstance(c, StepConfiguration):
+        blocks = math.ceil(p.units / c.block_k)
+        one = (c.block_b + p.gates * c.block_n) * c.block_k
+        return Work(
+            programs=rows * columns,
+            warps=c.num_warps,
+            memory_bytes=moved + p.steps * p.gates * p.units**2 * size,
+            steps=p.steps * blocks,
+            products=float(c.block_b * p.gates * c.block_n * c.block_k),
+            kind=kind,
+            copied=one * size,
+            ahead=max(1, c.num_stages - 1),
+            shared_bytes=c.num_stages * one * size,
+            registers=96,
+            launches=max(1, p.steps),
+        )
+    alone = isinstance(c, SequenceConfiguration)
+    width = p.padded if alone else c.block_n
+    return Work(
+        programs=rows * columns,
+        warps=c.num_warps,
+        memory_bytes=moved,
+        steps=p.steps,
+        products=float(c.block_b * p.gates * width * p.padded),
+        kind=kind,
+        operations=40.0 * c.block_b * width * p.gates,
+        copied=(p.gates * width + (0 if alone else p.padded)) * c.block_b * size,
+        wait=CELL if alone else BARRIER,
+        shared_bytes=p.gates * p.padded * width * p.operand_bytes,
+        registers=160,
+    )
+
+
+def tunable_of(
+    op: str,
+    way: str,
+    cooperative: type[CooperativeConfiguration],
+    default: Callable[[Problem], Configuration],
+    example: Callable[[Problem, str], tuple],
+) -> Tunable:
+    """The choice of a scan, `way` being "forward" or "backward"."""
+    return tunable(
+        name=f"{op}.{way}",
+        problem=Problem,
+        sizes=("batch", "steps"),
+        kinds=(SequenceConfiguration, cooperative, StepConfiguration),
+        default=default,
+        candidates=lambda problem: candidates(problem, cooperative),
+        why_invalid=why_invalid,
+        work=work,
+        launcher=f"fastk.kernels.{op}.triton_kernels:scan_{way}",
+        example=example,
+        accuracy=lambda p: Accuracy(length=max(1, p.units * p.steps), eps=_eps(p)),
+        in_place=True,
+    )
+
+
+def _eps(problem: Problem) -> float:
+    """A state is rounded to the type of the products in each step."""
+    return torch.finfo(problem.dtype).eps if problem.dtype.itemsize == 2 else 2.0**-20
+
+
+class Tensors:
+    """What scans of a problem take: x's gates, states and factors."""
+
+    def __init__(self, problem: Problem, device: str):
+        def tensor(*shape: int, seed: int = 0, scale: float = 0.5) -> torch.Tensor:
+            return example_tensor(shape, problem.dtype, device, seed) * scale
+
+        B, T, H, G = problem[:4]
+        self.R = tensor(H, G * H, seed=1, scale=0.5 / max(1, H) ** 0.5)
+        self.gates, self.dz = (tensor(B, T, G * H, seed=seed) for seed in (2, 3))
+        self.one, self.two, self.three = (tensor(B, T, H, seed=seed) for seed in (4, 5, 6))
+        shape = {0: None, 1: (B, H)}.get(problem.factors, (problem.factors, B, H))
+        self.factors = None if shape is None else torch.ones(shape, dtype=problem.dtype, device=device)
+
+
+def scan_arguments(problem: Problem, device: str) -> tuple[Any, Tensors]:
+    """A `Scan` with tanh and sigmoid, and tensors beside it."""
+    from fastk.kernels.recurrence_triton import ALL_SHOWN, Scan
+
+    tensors = Tensors(problem, device)
+    return Scan.of(tensors.R, None, tensors.factors, "tanh", "sigmoid", False, ALL_SHOWN), tensors

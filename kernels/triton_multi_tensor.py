@@ -24,9 +24,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastk.kernels.adam.configurations import StepConfiguration, choose_configuration
+from fastk.capture.cuda import keep_for_replays
+from fastk.kernels.adam.configurations import StepConfiguration
 from fastk.kernels.step_options import StepOptions
-from fastk.kernels.triton_runtime import INTERPRETED, sm_count
+from fastk.kernels.triton_runtime import INTERPRETED
 
 SPANS = 128  # how many partial sums the norm of all gradients is made of; each program of a step reads them: 512 bytes
 SQUARES: dict[str, Any] = {
@@ -172,7 +173,7 @@ class Plan(NamedTuple):
 
 _layouts: dict[tuple, Layout] = {}
 _plans: collections.OrderedDict[tuple, Plan] = collections.OrderedDict()
-_captured: list[Plan] = []  # a recorded graph reads them for as long as it lives, and does not say when it ends
+_captured: list[Plan] = []  # a graph of the user's reads them for as long as it lives, and does not say when it ends
 
 
 def plan_of(lists: tuple[list[Tensor], ...], decayed: Sequence[bool] | None, block: int) -> Plan:
@@ -189,6 +190,8 @@ def plan_of(lists: tuple[list[Tensor], ...], decayed: Sequence[bool] | None, blo
             _plans.popitem(last=False)
     else:
         _plans.move_to_end(key)
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing() and not keep_for_replays(plan):
+        _captured.append(plan)
     return plan
 
 
@@ -203,10 +206,7 @@ def _make_plan(lists, addresses: list[int], sizes: tuple[int, ...], decayed, blo
         for i, size in enumerate(sizes)
     ]
     alignment = math.gcd(16, *(address for address, size in zip(addresses, sizes * len(lists), strict=True) if size))
-    plan = Plan(_uploaded(rows, torch.int64, device), layout, alignment)
-    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-        _captured.append(plan)
-    return plan
+    return Plan(_uploaded(rows, torch.int64, device), layout, alignment)
 
 
 def _make_layout(sizes: tuple[int, ...], block: int, device: torch.device) -> Layout:
@@ -246,11 +246,10 @@ def prepare(
     lists: tuple[list[Tensor], ...],
     learning_rate: Tensor | float,
     options: StepOptions | None,
-    configuration: StepConfiguration | None,
+    chosen: StepConfiguration,
 ) -> Launch | None:
     """Launches the partial sums of norms where they are needed. None where there is no element to move."""
     options = options or StepOptions()
-    chosen = configuration or choose_configuration(lists[0], sm_count())
     plan = plan_of(lists, options.decayed if options.weight_decay else None, chosen.BLOCK)
     layout = plan.layout
     if not len(layout.chunks):

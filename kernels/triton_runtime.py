@@ -44,21 +44,29 @@ def why_not(device_type: str) -> str | None:
 
 def architecture() -> int:
     """The compute capability to launch for, as 10 major + minor: 80, 90, 100. The interpreter has that of an H100."""
-    if INTERPRETED:
-        return _pretended
-    return int(_driver().get_current_target().arch)
+    return _pretended if INTERPRETED else _device()[0]
 
 
 def sm_count() -> int:
     """How many streaming multiprocessors the device has. The interpreter has 4, so that tests see several waves."""
-    if INTERPRETED:
-        return _pretended_multiprocessors
-    driver = _driver()
-    return int(driver.utils.get_device_properties(driver.get_current_device())["multiprocessor_count"])
+    return _pretended_multiprocessors if INTERPRETED else _device()[1]
 
 
-def _driver() -> Any:
-    return importlib.import_module("triton.runtime").driver.active
+def _device() -> tuple[int, int]:
+    """(architecture, multiprocessors) of the current device, asked for once: every launch wants to know."""
+    driver = _runtime().driver.active
+    return _asked(driver, driver.get_current_device())
+
+
+@functools.cache
+def _asked(driver: Any, device: int) -> tuple[int, int]:
+    properties = driver.utils.get_device_properties(device)
+    return int(driver.get_current_target().arch), int(properties["multiprocessor_count"])
+
+
+@functools.cache
+def _runtime() -> Any:
+    return importlib.import_module("triton.runtime")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {"fastk": "fastk", "kernels": "fastk/kernels", "autotune": "fastk/autotune"}  # in the tree: in the wheel
+CHECKOUT = ("results", "gpu.sh")  # of bench/: what was measured, and a script for a machine with a GPU and the tests
+FOLDERS = {
+    "fastk": "fastk",
+    "kernels": "fastk/kernels",
+    "autotune": "fastk/autotune",
+    "bench": "fastk/bench",
+}  # in the wheel
 
 
 def run_python(*arguments, cwd):
@@ -20,7 +26,7 @@ def run_python(*arguments, cwd):
 
 
 def shipped_files(root):
-    """The name in the wheel of every file in the three folders; `rglob` follows no link, so none comes twice."""
+    """The name in the wheel of every file in the folders; `rglob` follows no link, so none comes twice."""
     return sorted(
         f"{place}/{path.relative_to(root / folder).as_posix()}"
         for folder, place in FOLDERS.items()
@@ -33,7 +39,7 @@ def shipped_files(root):
 def tree(tmp_path_factory):
     """The files that a build reads, copied without what builds and runs leave behind."""
     copy = tmp_path_factory.mktemp("tree")
-    ignore = shutil.ignore_patterns("__pycache__", ".*")
+    ignore = shutil.ignore_patterns("__pycache__", ".*", *CHECKOUT)
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, copy / folder, symlinks=True, ignore=ignore)
     for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
@@ -55,25 +61,26 @@ def test_wheel_holds_exactly_the_tree(tree, wheel):
     contents = sorted(name for name in names if ".dist-info/" not in name)
     assert contents == shipped_files(tree)
     assert "fastk/py.typed" in contents
-    assert {"fastk/kernels/__init__.py", "fastk/autotune/__init__.py"} <= set(contents)
+    assert {"fastk/kernels/__init__.py", "fastk/autotune/__init__.py", "fastk/bench/__init__.py"} <= set(contents)
 
 
 def test_wheel_imports_under_its_own_names(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
-    code = "import fastk.autotune, fastk.kernels as k, importlib.util as u; print(k.__file__, u.find_spec('kernels'))"
+    code = "import fastk.autotune, fastk.bench, fastk.kernels as k, importlib.util as u;"
+    code += "print(k.__file__, u.find_spec('kernels'))"
     result = run_python("-c", code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == [str(tmp_path / "fastk/kernels/__init__.py"), "None"]
 
 
-@pytest.mark.parametrize("name", ["kernels", "autotune"])
+@pytest.mark.parametrize("name", ["kernels", "autotune", "bench"])
 def test_bare_names_are_refused(name):
     result = run_python("-c", f"import {name}", cwd=ROOT)
     assert result.returncode == 1
     assert f"ImportError: This folder is the package fastk.{name}, not '{name}'" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["kernels", "autotune"])
+@pytest.mark.parametrize("name", ["kernels", "autotune", "bench"])
 def test_checkout_imports_real_folders(name):
     result = run_python("-c", f"import fastk.{name} as m; print(m.__file__)", cwd=ROOT)
     assert result.returncode == 0, result.stderr

@@ -6,19 +6,16 @@ import json
 import select
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from fastk.bench.turns import rotated
+
 MEASURES = ("train", "predict", "predict_one")
 WARM_UP = ("train", "train", "predict", "predict_one")
 SECONDS_TO_ANSWER = 600.0  # torch.compile and XLA compile in the first epoch
 SPINNING = 0.05  # of a core: more than that in a waiting process disturbs the others
-
-T = TypeVar("T")
 
 
 class WorkerError(RuntimeError):
@@ -36,7 +33,7 @@ class Worker:
     def __init__(self, command: list[str], environment: dict[str, str]):
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment, cwd=ROOT
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment
         )
 
     def ask(self, command: str) -> dict[str, Any]:
@@ -73,12 +70,6 @@ class Worker:
         return lines[-1] if lines else f"ended with status {status}"
 
 
-def rotated(items: Sequence[T], by: int) -> list[T]:
-    """The items in their cyclic order, from another one each round, so that none always follows the same."""
-    start = by % len(items) if items else 0
-    return [*items[start:], *items[:start]]
-
-
 def take_turns(workers: dict[str, Worker], rounds: int) -> tuple[dict[str, list[dict]], dict[str, str]]:
     """Runs all rounds.
 
@@ -111,15 +102,6 @@ def _ask(worker: Worker, name: str, command: str, failed: dict[str, str]) -> dic
         return None
 
 
-def summary(values: Sequence[float], reference: Sequence[float] | None) -> dict[str, float]:
-    """Median and quartiles, and the median of the ratios to the reference's value in the same round."""
-    q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    found = {"median": median, "q1": q1, "q3": q3}
-    if reference is not None:
-        found["ratio"] = statistics.median(a / b for a, b in zip(values, reference, strict=True))
-    return found
-
-
 def losses_agree(losses: Sequence[float], others: Sequence[float]) -> bool:
     """Whether losses by epoch are those of the same model, started elsewhere.
 
@@ -133,9 +115,3 @@ def spins(answers: Sequence[dict]) -> bool:
     """Whether a process used the processor while it waited."""
     waited = [a for by_measure in answers for a in by_measure.values()]
     return sum(a["idle_cpu"] for a in waited) > SPINNING * sum(a["idle"] for a in waited)
-
-
-def start(provider: str, model: str, steps: int, threads: int, environment: dict[str, str]) -> Worker:
-    """The process of a provider."""
-    command = [sys.executable, "-m", "bench.models.worker", provider, model, str(steps), str(threads)]
-    return Worker(command, environment)

@@ -75,6 +75,15 @@ class CallbackList(Callback):
                 if _has_own(callback, method) or (older is not None and _has_own(callback, older))
             ]
 
+    def follows_batches(self, mode: str) -> bool:
+        """Whether a callback, other than one that draws a progress bar, is called at each batch.
+
+        Args:
+            mode: "train", "test" or "predict".
+        """
+        methods = (f"on_{mode}_batch_begin", f"on_{mode}_batch_end")
+        return any(not draws for method in methods for _, draws in self._with[method])
+
     def append(self, callback: Callback) -> None:
         """Adds a callback."""
         self.callbacks.append(callback)
@@ -98,7 +107,7 @@ class CallbackList(Callback):
             if not callable(logs):
                 call(batch, {} if logs is None else logs)
             elif draws:
-                call(batch, logs)
+                call(batch, getattr(logs, "finished", logs))
             else:
                 lazy = lazy or LazyLogs(logs)
                 call(batch, lazy)

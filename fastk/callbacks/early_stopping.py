@@ -8,6 +8,7 @@ from typing import Any
 
 from fastk import ops
 from fastk.callbacks.monitor_callback import MonitorCallback
+from fastk.messages import tell
 
 
 class EarlyStopping(MonitorCallback):
@@ -55,7 +56,7 @@ class EarlyStopping(MonitorCallback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if self.monitor_op is None:
             self._set_monitor_op()
-        current = self._monitored(logs, "Early stopping")
+        current = self.get_monitor_value(logs)
         if current is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
@@ -74,18 +75,22 @@ class EarlyStopping(MonitorCallback):
             self.stopped_epoch = epoch
             self.model.stop_training = True
 
+    def get_monitor_value(self, logs: dict | None) -> Any:
+        """What is watched, from the epoch's logs; warns, and returns None, where it is not among them."""
+        return self._monitored(logs, "Early stopping")
+
     def _say(self, epoch: int, current: float, improved: bool) -> None:
         if self.verbose:
             start = math.inf if self.monitor_op is ops.less else -math.inf
             best = start if self.best is None else self.best
             seconds = time.perf_counter() - self._epoch_start
             what = f"improved from {best:.5f} to {current:.5f}" if improved else f"did not improve from {best:.5f}"
-            print(f"Epoch {epoch + 1}: {self.monitor} {what} - {seconds:.0f}s")
+            tell(f"Epoch {epoch + 1}: {self.monitor} {what} - {seconds:.0f}s")
 
     def on_train_end(self, logs: dict | None = None) -> None:
         if self.stopped_epoch > 0 and self.verbose:
-            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            tell(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
             if self.verbose:
-                print(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
+                tell(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
             self.model.set_weights(self.best_weights)

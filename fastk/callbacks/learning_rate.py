@@ -10,6 +10,7 @@ import numpy as np
 
 from fastk.callbacks.callback import Callback
 from fastk.callbacks.monitor_callback import MonitorCallback
+from fastk.messages import tell
 from fastk.tensor import convert_to_numpy
 
 
@@ -73,7 +74,7 @@ class LearningRateScheduler(Callback):
             optimizer.learning_rate = float(rate)
             if self.verbose:
                 whose = f"{name} learning rate" if name else "learning rate"
-                print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting {whose} to {rate}.")
+                tell(f"\nEpoch {epoch + 1}: LearningRateScheduler setting {whose} to {rate}.")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         _note_rates(self.model.optimizer, logs)
@@ -142,5 +143,5 @@ class ReduceLROnPlateau(MonitorCallback):
             optimizer.learning_rate = new = max(rate * self.factor, self.min_lr)
             if self.verbose:
                 whose = f"{name} learning rate" if name else "learning rate"
-                print(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing {whose} to {new}.")
+                tell(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing {whose} to {new}.")
             self.cooldown_counter, self.wait = self.cooldown, 0

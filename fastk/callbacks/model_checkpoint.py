@@ -9,6 +9,7 @@ import numpy as np
 
 from fastk.callbacks.monitor_callback import MonitorCallback
 from fastk.callbacks.save_schedule import SaveSchedule
+from fastk.messages import tell
 from fastk.user_warning import warn_user
 
 
@@ -78,12 +79,12 @@ class ModelCheckpoint(MonitorCallback):
         save = self.model.save_weights if self.save_weights_only else self.model.save
         save(path, overwrite=True)
         if self.verbose:
-            print(f"\nEpoch {epoch + 1}: finished saving model to {path}")
+            tell(f"\nEpoch {epoch + 1}: finished saving model to {path}")
 
     def _wanted(self, epoch: int, logs: dict, path: str) -> bool:
         if not self.save_best_only:
             if self.verbose:
-                print(f"\nEpoch {epoch + 1}: saving model to {path}")
+                tell(f"\nEpoch {epoch + 1}: saving model to {path}")
             return True
         current = logs.get(self.monitor)
         if current is None:
@@ -99,9 +100,9 @@ class ModelCheckpoint(MonitorCallback):
         improved = self._is_improvement(current, self.best)
         if self.verbose and improved:
             change = f"improved from {before} to {current:.5f}"
-            print(f"\nEpoch {epoch + 1}: {self.monitor} {change}, saving model to {path}")
+            tell(f"\nEpoch {epoch + 1}: {self.monitor} {change}, saving model to {path}")
         elif self.verbose:
-            print(f"\nEpoch {epoch + 1}: {self.monitor} did not improve from {before}")
+            tell(f"\nEpoch {epoch + 1}: {self.monitor} did not improve from {before}")
         if improved:
             self.best = current
         return improved

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastk.callbacks.callback import Callback
+from fastk.messages import tell
 from fastk.utils.progbar import Progbar
 
 
@@ -53,7 +54,7 @@ class ProgbarLogger(Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._start()
         if self._verbose and (self.params.get("epochs") or 1) > 1:
-            print(f"Epoch {epoch + 1}/{self.params['epochs']}")
+            tell(f"Epoch {epoch + 1}/{self.params['epochs']}")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._finish(logs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from fastk.callbacks.callback import Callback
+from fastk.messages import tell
 
 
 class TerminateOnNaN(Callback):
@@ -31,5 +32,5 @@ class TerminateOnNaN(Callback):
                 f"NaN or Inf loss encountered at batch {batch}. Loss value: {loss}. Terminating training immediately. "
                 "A lower learning rate, `clipnorm` or scaled inputs may help."
             )
-        print(f"Batch {batch}: Invalid loss, terminating training")
+        tell(f"Batch {batch}: Invalid loss, terminating training")
         self.model.stop_training = True

@@ -120,7 +120,7 @@ class Recorder(TorchDispatchMode):
         outputs = tuple(tree.flatten(result))
         if any(x is not None and not isinstance(x, torch.Tensor) for x in outputs):
             self.refuse(f"{_name(func)} reads a value from the device, on which the step may depend")
-        elif torch.Tag.dynamic_output_shape in func.tags:
+        elif has_size_of_values(func, args):
             self.refuse(f"the size of what {_name(func)} returns depends on values")
         self._note(func, *noted, outputs)
         return result
@@ -189,7 +189,7 @@ class _HostReads(TorchFunctionMode):
         self.recorder = recorder
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if func in self.FUNCTIONS:
+        if func in self.FUNCTIONS and args[0].is_cpu:  # of another device the host has no more than an address
             self.recorder.refuse(f"Python reads a tensor's values, by Tensor.{func.__name__}()")
         return func(*args, **(kwargs or {}))
 
@@ -211,6 +211,14 @@ def record(step: Callable[..., Any], *inputs: Any) -> Recording:
 
 def _refs(structure: Any) -> list[Ref]:
     return [x for x in tree.flatten(structure) if isinstance(x, Ref)]
+
+
+def has_size_of_values(function: Any, args: tuple[Any, ...]) -> bool:
+    """Whether the size of what an op returns depends on values; that of indices follows from their sizes, unlike of a
+    mask's."""
+    if function is torch.ops.aten.index.Tensor:
+        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+    return torch.Tag.dynamic_output_shape in function.tags
 
 
 def _name(function: Any) -> str:

@@ -56,6 +56,8 @@ class KerasTensor:
         record_history: bool = True,
         name: str | None = None,
     ):
+        if sparse and ragged:
+            raise ValueError("KerasTensor cannot have `sparse=True` and `ragged=True` at the same time.")
         if sparse or ragged:
             raise ValueError("Sparse and ragged tensors are not supported: pass sparse=False and ragged=False.")
         self._shape = standardize_shape(shape)
@@ -106,6 +108,12 @@ class KerasTensor:
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise ValueError(_NO_VALUES.format(self, "be converted to a NumPy array"))
+
+    def __jax_array__(self) -> Any:
+        raise ValueError(_NO_VALUES.format(self, "be used as input to a JAX function"))
+
+    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> Any:
+        raise ValueError(_NO_VALUES.format(self, "be used as input to a TensorFlow function"))
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -160,7 +168,8 @@ class KerasTensor:
 
 
 _NO_VALUES = (
-    "A KerasTensor is symbolic: it's a placeholder for a shape and a dtype, without values, and cannot {1}. "
+    "A KerasTensor is symbolic: it's a placeholder for a shape and a dtype. It doesn't have any actual numerical value "
+    "and cannot {1}. "
     "Received {0}. Use layers and `keras.ops` on it, or put the computation into the `call()` of a Layer."
 )
 

@@ -217,12 +217,13 @@ class Operation:
         """The arguments that the object was made with, and of `config` what its constructor takes."""
         args, kwargs = self._init_arguments
         parameters = inspect.signature(type(self).__init__).parameters.values()
-        bad_kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
-        if any(p.kind in bad_kinds for p in list(parameters)[1:]):
-            raise NotImplementedError(_NEEDS_CONFIG.format(type(self).__name__, "positional-only or variadic"))
         bound = inspect.signature(type(self).__init__).bind(self, *args, **kwargs)
+        nameless = [p.name for p in list(parameters)[1:] if p.kind is inspect.Parameter.POSITIONAL_ONLY]
+        several = [p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
+        if nameless or any(bound.arguments.get(name) for name in several):
+            raise NotImplementedError(_NEEDS_CONFIG.format(type(self).__name__, "positional-only or variadic"))
         bound.apply_defaults()
-        arguments = dict(list(bound.arguments.items())[1:])
+        arguments = {key: value for key, value in list(bound.arguments.items())[1:] if key not in several}
         variadic = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
         if variadic is not None:
             arguments |= arguments.pop(variadic)

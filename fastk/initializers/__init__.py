@@ -47,7 +47,12 @@ _registry = Registry(
     },
 )  # fmt: skip
 
-serialize, deserialize = _registry.serialize, _registry.deserialize
+deserialize = _registry.deserialize
+
+
+def serialize(initializer: Any) -> Any:
+    """The configuration of an initializer."""
+    return _registry.serialize(initializer)
 
 
 def get(identifier: Any) -> Any:

@@ -23,6 +23,7 @@ from fastk.layers.core.input_layer import Input, InputLayer
 from fastk.layers.core.lambda_layer import Lambda
 from fastk.layers.core.masking import Masking
 from fastk.layers.core.reversible_embedding import ReversibleEmbedding
+from fastk.layers.core.torch_module_wrapper import TorchModuleWrapper
 from fastk.layers.core.wrapper import Wrapper
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
@@ -66,8 +67,43 @@ from fastk.layers.pooling.global_pooling import (
     GlobalMaxPooling3D,
 )
 from fastk.layers.pooling.max_pooling import MaxPooling1D, MaxPooling2D, MaxPooling3D
+from fastk.layers.preprocessing.category_encoding import CategoryEncoding
+from fastk.layers.preprocessing.discretization import Discretization
+from fastk.layers.preprocessing.hashed_crossing import HashedCrossing
+from fastk.layers.preprocessing.hashing import Hashing
+from fastk.layers.preprocessing.images.colors import (
+    RandomBrightness,
+    RandomColorDegeneration,
+    RandomContrast,
+    RandomGaussianBlur,
+    RandomGrayscale,
+    RandomHue,
+    RandomInvert,
+    RandomPosterization,
+    RandomSaturation,
+    RandomSharpness,
+)
+from fastk.layers.preprocessing.images.distortions import RandomElasticTransform, RandomPerspective
+from fastk.layers.preprocessing.images.flips import RandomFlip
+from fastk.layers.preprocessing.images.max_num_bounding_boxes import MaxNumBoundingBoxes
+from fastk.layers.preprocessing.images.mixing import CutMix, MixUp, RandomErasing
+from fastk.layers.preprocessing.images.policies import AugMix, RandAugment, RandomColorJitter
+from fastk.layers.preprocessing.images.sizes import CenterCrop, RandomCrop, Resizing
+from fastk.layers.preprocessing.images.tones import (
+    AutoContrast,
+    ContrastLimitedAdaptiveHistogramEqualization,
+    Equalization,
+    Solarization,
+)
+from fastk.layers.preprocessing.images.warps import RandomRotation, RandomShear, RandomTranslation, RandomZoom
+from fastk.layers.preprocessing.integer_lookup import IntegerLookup
+from fastk.layers.preprocessing.mel_spectrogram import MelSpectrogram
 from fastk.layers.preprocessing.normalization import Normalization
+from fastk.layers.preprocessing.pipeline import Pipeline
 from fastk.layers.preprocessing.rescaling import Rescaling
+from fastk.layers.preprocessing.stft_spectrogram import STFTSpectrogram
+from fastk.layers.preprocessing.string_lookup import StringLookup
+from fastk.layers.preprocessing.text_vectorization import TextVectorization
 from fastk.layers.regularization.activity_regularization import ActivityRegularization
 from fastk.layers.regularization.dropout import Dropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
 from fastk.layers.regularization.noise import AlphaDropout, GaussianDropout, GaussianNoise
@@ -121,6 +157,8 @@ __all__ = [
     "AdditiveAttention",
     "AlphaDropout",
     "Attention",
+    "AugMix",
+    "AutoContrast",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -130,7 +168,10 @@ __all__ = [
     "AvgPool3D",
     "BatchNormalization",
     "Bidirectional",
+    "CategoryEncoding",
+    "CenterCrop",
     "Concatenate",
+    "ContrastLimitedAdaptiveHistogramEqualization",
     "Conv1D",
     "Conv1DTranspose",
     "Conv2D",
@@ -149,13 +190,16 @@ __all__ = [
     "Cropping1D",
     "Cropping2D",
     "Cropping3D",
+    "CutMix",
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
+    "Discretization",
     "Dot",
     "Dropout",
     "EinsumDense",
     "Embedding",
+    "Equalization",
     "Flatten",
     "GRUCell",
     "GaussianDropout",
@@ -174,16 +218,20 @@ __all__ = [
     "GlobalMaxPooling3D",
     "GroupNormalization",
     "GroupQueryAttention",
+    "HashedCrossing",
+    "Hashing",
     "Identity",
     "Input",
     "InputLayer",
     "InputSpec",
+    "IntegerLookup",
     "LSTMCell",
     "Lambda",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
     "Masking",
+    "MaxNumBoundingBoxes",
     "MaxPool1D",
     "MaxPool2D",
     "MaxPool3D",
@@ -191,18 +239,44 @@ __all__ = [
     "MaxPooling2D",
     "MaxPooling3D",
     "Maximum",
+    "MelSpectrogram",
     "Minimum",
+    "MixUp",
     "MultiHeadAttention",
     "Multiply",
     "Normalization",
     "PReLU",
     "Permute",
+    "Pipeline",
     "RMSNormalization",
+    "RandAugment",
+    "RandomBrightness",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomElasticTransform",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPerspective",
+    "RandomPosterization",
+    "RandomRotation",
+    "RandomSaturation",
+    "RandomSharpness",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "Resizing",
     "ReversibleEmbedding",
+    "STFTSpectrogram",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
@@ -210,13 +284,17 @@ __all__ = [
     "SimpleRNN",
     "SimpleRNNCell",
     "Softmax",
+    "Solarization",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
     "SpectralNormalization",
     "StackedRNNCells",
+    "StringLookup",
     "Subtract",
+    "TextVectorization",
     "TimeDistributed",
+    "TorchModuleWrapper",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",

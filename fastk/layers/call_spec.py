@@ -12,6 +12,7 @@ import torch
 
 from fastk import tree
 from fastk.graph import KerasTensor
+from fastk.tensor import is_text_array
 from fastk.variable import standardize_shape
 
 
@@ -47,8 +48,8 @@ def signature_of(function: Callable) -> inspect.Signature:
 
 
 def is_tensor_like(x: Any) -> bool:
-    """Whether `x` is a tensor, concrete or symbolic."""
-    return isinstance(x, (torch.Tensor, KerasTensor))
+    """Whether `x` is a tensor, concrete or symbolic, or an array of strings, which stands for one."""
+    return isinstance(x, (torch.Tensor, KerasTensor)) or is_text_array(x)
 
 
 class CallSpec:

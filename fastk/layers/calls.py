@@ -18,6 +18,7 @@ from fastk import dtypes, tree
 from fastk.graph import Node, any_symbolic_tensors
 from fastk.layers.call_spec import CallContext, CallSpec, current, is_tensor_like, signature_of
 from fastk.layers.input_spec import assert_input_compatibility
+from fastk.layers.rematerialization import Rematerialized, current_scope
 from fastk.naming import current_path, name_scope
 from fastk.scopes import AutocastScope, state
 from fastk.tensor import Tensor, get_keras_mask, set_keras_mask, to_boundary
@@ -26,7 +27,7 @@ from fastk.user_warning import warn_user
 _NO_ARGUMENTS: dict[str, Any] = {}
 
 
-class LayerCalls:
+class LayerCalls(Rematerialized):
     """The part of `Layer` that runs `call`."""
 
     name: str
@@ -47,6 +48,7 @@ class LayerCalls:
 
     def _init_calls(self) -> None:
         cls = type(self)
+        self._remat_scope = current_scope()
         self._convert_input_args = True
         self._allow_non_tensor_positional_args = False
         self._signature = signature_of(cls.call)
@@ -69,7 +71,9 @@ class LayerCalls:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What `torch.nn.Module` runs between its hooks."""
-        return self.call(*args, **kwargs)
+        if self._remat_scope is None:
+            return self.call(*args, **kwargs)
+        return self.rematerialized_call(self.call, *args, **kwargs)(*args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the layer on tensors, arrays or KerasTensors; builds it first where it is not."""

@@ -31,6 +31,7 @@ class LayerGraphOps:
     _autocast_scope: Callable[[], Any]
     _call_has_training: bool
     _makes_masks: bool
+    _remat_scope: Any
     _convert_input_args: bool
 
     def _graph_ops(self) -> list[OpSpec]:
@@ -48,6 +49,8 @@ class LayerGraphOps:
             return "its call was replaced"
         if self.activity_regularizer is not None:
             return "its outputs are regularized"
+        if self._remat_scope is not None:
+            return "it was made in a RematScope"
         if self._makes_masks:
             return "it makes masks"
         return None if self.built else "it is not built"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -20,6 +20,7 @@ from fastk.graph.operation import inferred
 from fastk.layers.call_spec import CallContext, CallSpec, current
 from fastk.layers.calls import LayerCalls
 from fastk.layers.graph_ops import LayerGraphOps
+from fastk.layers.quantization import NotQuantized
 from fastk.layers.state import LayerState
 from fastk.layers.weight_options import WeightOptions
 from fastk.naming import current_path, name_scope
@@ -28,7 +29,7 @@ from fastk.user_warning import warn_user
 from fastk.variable import Variable
 
 
-class Layer(LayerCalls, LayerGraphOps, WeightOptions, LayerState, Operation):
+class Layer(LayerCalls, LayerGraphOps, WeightOptions, NotQuantized, LayerState, Operation):
     """A computation with state: weights made in `build()`, used in `call()`.
 
     Args:
@@ -218,6 +219,18 @@ class Layer(LayerCalls, LayerGraphOps, WeightOptions, LayerState, Operation):
 
     add_variable = add_weight
 
+    def add_metric(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not supported, as in Keras 3: raises `NotImplementedError`."""
+        raise NotImplementedError(
+            "Layer `add_metric()` method is deprecated. Add your metric in `Model.compile(metrics=[...])`, or make a "
+            "metric in the layer's `__init__()` and call its `update_state()`."
+        )
+
+    @property
+    def torch_params(self) -> torch.nn.ParameterDict:
+        """The variables' parameters by their paths."""
+        return torch.nn.ParameterDict({variable.path: variable.value for variable in self.variables})
+
     # ------------------------------------------------------------ dtypes
 
     @property
@@ -277,6 +290,8 @@ class Layer(LayerCalls, LayerGraphOps, WeightOptions, LayerState, Operation):
 
     def add_loss(self, loss: Any) -> None:
         """Adds a scalar tensor, or several, to what training minimises; made anew at every call of the model."""
+        if state.recomputing:
+            return  # the first pass added it
         for value in tree.flatten(loss):
             if not isinstance(value, (torch.Tensor, KerasTensor, int, float)) or getattr(value, "ndim", 0) > 0:
                 raise ValueError(

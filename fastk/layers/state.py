@@ -117,8 +117,6 @@ class LayerState(torch.nn.Module):
             _append_new(self._seed_generators, value)
         elif getattr(value, "_is_metric", False):
             _append_new(self._metrics, value)
-        elif attribute is None and isinstance(value, torch.nn.Module):
-            self._modules.setdefault(f"{type(value).__name__.lower()}_{len(self._modules)}", value)
 
     def _check_unlocked(self, what: str) -> None:
         if self._state_locked:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
+
 from fastk import tree
 
 
 def track_containers(value: Any, owner: Any) -> Any:
-    """`value` with its lists, dicts and sets replaced by ones that have `owner` track each item, now and later."""
+    """`value` with its lists, dicts and sets replaced by ones that have `owner` track each item, now and later.
+
+    Torch modules become layers.
+    """
     if isinstance(value, _Tracked):
         for item in value.values() if isinstance(value, dict) else value:  # type: ignore[attr-defined]
             owner._track(None, item)
@@ -19,7 +24,20 @@ def track_containers(value: Any, owner: Any) -> Any:
         return kind(value, owner)
     if type(value) is tuple:
         return tuple(_entered(item, owner) for item in value)
+    if isinstance(value, torch.nn.Module) and not hasattr(value, "_track"):
+        return _layers_of_modules(value, owner)
     return value
+
+
+def _layers_of_modules(module: torch.nn.Module, owner: Any) -> Any:
+    """A torch module as a layer; those of a `ModuleList` or `ModuleDict`, which compute nothing, one by one."""
+    if isinstance(module, torch.nn.ModuleList):
+        return TrackedList(list(module), owner)
+    if isinstance(module, torch.nn.ModuleDict):
+        return TrackedDict(dict(module.items()), owner)
+    from fastk.layers.core.torch_module_wrapper import TorchModuleWrapper
+
+    return TorchModuleWrapper(module)
 
 
 def _entered(item: Any, owner: Any) -> Any:

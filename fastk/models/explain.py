@@ -19,6 +19,7 @@ from fastk.graph.fuse import RULES, fuse
 from fastk.graph.peaks import Peak, peak_of
 from fastk.graph.plan import Calls
 from fastk.layers.call_spec import CallContext
+from fastk.training.step import CapturedStep
 
 UNKNOWN_SIZE = 16  # for sizes, other than the batch's, that the model does not know
 _NO_WORK = ("empty", "detach", "alias", "lift_fresh", "_unsafe_view", "new_empty", "resize_")
@@ -67,6 +68,7 @@ class Explanation:
         launches_unfused: of the same graph without the fusion rules.
         notes: what was not fused, planned or traced: (layers, reason).
         ends: what is known about the loss.
+        steps: how the steps of `fit` and the others have run since the model was compiled.
         graph: the graph that runs, where there is one.
     """
 
@@ -78,6 +80,7 @@ class Explanation:
     launches_unfused: int = 0
     notes: tuple[tuple[tuple[str, ...], str], ...] = ()
     ends: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
     graph: Graph | None = field(default=None, compare=False)
 
     def totals(self) -> dict[str, Any]:
@@ -109,6 +112,7 @@ class Explanation:
             "totals": self.totals(),
             "notes": [{"layers": list(layers), "why": why} for layers, why in self.notes],
             "loss": list(self.ends),
+            "steps": list(self.steps),
         }
 
     def __str__(self) -> str:
@@ -127,6 +131,7 @@ class Explanation:
             ("Loss", self.ends),
             ("Chosen", reasons),
             ("Left as it is", kept),
+            ("Steps", self.steps),
         ):
             if lines:
                 parts += ["", title, *(f"  {line}" for line in lines)]
@@ -146,7 +151,7 @@ def explain(model: Any, batch_size: int, training: bool) -> Explanation:
     """
     where = get_device()
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
-    result = Explanation(model.name, batch_size, training, name)
+    result = Explanation(model.name, batch_size, training, name, steps=_step_notes(model))
     try:
         graph = trace(model, training)
     except Untraceable as error:
@@ -321,6 +326,20 @@ def _loss_notes(model: Any, graph: Graph) -> tuple[str, ...]:
             "the softmax is for metrics and predictions alone: no gradient goes through it",
         )
     return ()
+
+
+def _step_notes(model: Any) -> tuple[str, ...]:
+    """Which steps are replayed, and why others are not."""
+    notes = []
+    for name, step in model._steps.items():
+        if isinstance(step, CapturedStep):
+            count = len(step.programs)
+            if count:
+                notes.append(f"{name}: replayed, as recorded for batches of {count} shape{'s'[: count > 1]}")
+            notes += [f"{name}: run op by op, since {reason}" for reason in dict.fromkeys(step.reasons)]
+        elif step.programs:
+            notes.append(f"{name}: replayed as one")
+    return tuple(notes)
 
 
 # ---------------------------------------------------------------- the table

@@ -7,6 +7,7 @@ import functools
 import inspect
 from typing import Any
 
+import numpy as np
 import torch
 
 from fastk import dtypes, ops, serialization, tree
@@ -17,6 +18,7 @@ from fastk.layers.call_spec import CallContext, current
 from fastk.layers.core.input_layer import Input, InputLayer
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
+from fastk.layers.preprocessing.strings import text_array
 from fastk.models.model import Model
 from fastk.tensor import convert_to_tensor, get_keras_mask, set_keras_mask
 from fastk.user_warning import warn_user
@@ -195,6 +197,8 @@ class Functional(Function, Model):
                     f"The input '{own.name}' is not optional, but None was passed. Please provide a valid tensor."
                 )
             return None
+        if own.dtype == "string" and not isinstance(x, KerasTensor):
+            return self._convert_text(x, own)
         if isinstance(x, KerasTensor):
             converted: Any = x if x.dtype == own.dtype else ops.cast(x, own.dtype)
         else:
@@ -205,15 +209,29 @@ class Functional(Function, Model):
         elif rank == expected - 1 and own.shape[-1] == 1:
             converted = ops.expand_dims(converted, axis=-1)
         elif rank != expected:
-            raise ValueError(
-                f"Invalid input shape for input '{own.name}' of model '{self.name}'. Expected shape {own.shape}, but "
-                f"input has incompatible shape {tuple(x.shape)}. Reshape the data, or give the model an `Input` of its "
-                "shape."
-            )
+            raise self._wrong_shape(own, x.shape)
         mask = get_keras_mask(x)
         if mask is not None and converted is not x:
             set_keras_mask(converted, mask)
         return converted
+
+    def _convert_text(self, x: Any, own: KerasTensor) -> np.ndarray:
+        """Strings as an array of objects, of the rank that the model declares."""
+        text = text_array(x)
+        rank, expected = text.ndim, len(own.shape)
+        if rank == expected + 1 and text.shape[-1] == 1:
+            return text[..., 0]
+        if rank == expected - 1 and own.shape[-1] == 1:
+            return text[..., None]
+        if rank != expected:
+            raise self._wrong_shape(own, text.shape)
+        return text
+
+    def _wrong_shape(self, own: KerasTensor, shape: Any) -> ValueError:
+        return ValueError(
+            f"Invalid input shape for input '{own.name}' of model '{self.name}'. Expected shape {own.shape}, but input "
+            f"has incompatible shape {tuple(shape)}. Reshape the data, or give the model an `Input` of its shape."
+        )
 
     @property
     def input_spec(self) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from typing import Any
+from typing import Any, NoReturn
 
-from fastk import serialization, tree
+from fastk import export, serialization, tree
 from fastk.graph import KerasTensor
 from fastk.layers.layer import Layer
 from fastk.models.planned import Planned
@@ -143,6 +143,25 @@ class Model(Planned, Trainer, Layer):
         from fastk.saving import save_model
 
         save_model(self, filepath, overwrite=overwrite, zipped=zipped, **kwargs)
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: Any = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Writes the model as a program of torch, with `format="torch"`; other formats are not supported.
+
+        Args:
+            filepath, format, verbose, input_signature, kwargs: see `fastk.export.export_model`.
+        """
+        export.export_model(self, filepath, format, verbose, input_signature, **kwargs)
+
+    def quantize(self, mode: Any = None, config: Any = None, filters: Any = None, **kwargs: Any) -> NoReturn:
+        """Not supported: raises `NotImplementedError`, which says what to do instead."""
+        super().quantize(mode, config=config)
 
     def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
         """Saves the weights as a `.weights.h5` file, or several of at most `max_shard_size` GB."""

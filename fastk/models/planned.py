@@ -178,6 +178,8 @@ class Planned:
             return f"{type(self).__name__} has a `call()` of its own, or is not built yet"
         if not REPLACED.isdisjoint(self.__dict__):
             return "its call was replaced"
+        if any(x.dtype == "string" for x in self._functional_part()._graph.inputs):
+            return "it takes strings, which its layers look up on the host"
         return None if self.activity_regularizer is None else "its outputs are regularized"
 
     def _up_to_date(self, anew: bool = False) -> _Kept:

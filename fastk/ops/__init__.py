@@ -20,6 +20,7 @@ from fastk.ops.math import *  # noqa: F403
 from fastk.ops.nn import *  # noqa: F403
 from fastk.ops.numpy import *  # noqa: F403
 from fastk.ops.registration import operation_class
+from fastk.variable import set_operation_lookup
 
 __all__ = ["image", "linalg", "nn", "numpy", "operation_class"]
 __all__ += core.__all__
@@ -28,6 +29,8 @@ __all__ += linalg.__all__
 __all__ += math.__all__
 __all__ += nn.__all__
 __all__ += numpy.__all__
+
+set_operation_lookup(globals().__getitem__)
 
 
 def __getattr__(name: str) -> Any:

@@ -91,7 +91,8 @@ class Ftrl(Optimizer):
         torch._foreach_sub_(linears, differences)
         torch._foreach_div_(after, learning_rate)
         l2 = self.l2_regularization_strength + self.beta / (2.0 * learning_rate)
-        torch._foreach_add_(after, 2.0 * l2)
+        # In a list, since torch reads a tensor that is given as a number.
+        torch._foreach_add_(after, [2.0 * l2] * len(after) if isinstance(l2, torch.Tensor) else 2.0 * l2)
         limit = self.l1_regularization_strength
         clipped = torch._foreach_clamp_max(linears, limit)
         torch._foreach_clamp_min_(clipped, -limit)

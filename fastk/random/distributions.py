@@ -2,8 +2,8 @@
 
 A seed on the CPU starts one of torch's generators. An integer seed is such a one: it gives the same numbers on every
 device, those that Keras draws on the CPU with torch. The state of a `SeedGenerator` lives on the current device: on a
-GPU the numbers are made from it there, without a word to the host (`counter.py`), except for `gamma`, `binomial` and
-`beta`, which wait for the device. Half-precision values are the float32 ones, rounded. While shapes are inferred
+GPU the numbers are made from it there, without a word to the host (`counter.py`), except for `binomial`, which waits
+for the device. Half-precision values are the float32 ones, rounded. While shapes are inferred
 nothing is drawn and no seed is used up.
 """
 
@@ -229,8 +229,12 @@ def gamma(shape: Any, alpha: Any, dtype: Any = None, seed: Seed = None) -> torch
     shape = concrete_shape(shape)
     if state.symbolic:
         return _meta(shape, dtype)
-    generator = host_generator(draw_seed(seed))
-    sample = torch._standard_gamma(_parameter(alpha, shape, working, generator), generator=generator)
+    start = draw_seed(seed)
+    alpha = _parameter(alpha, shape, working, start.device)
+    if _on_host(start):
+        sample = torch._standard_gamma(alpha, generator=host_generator(start))
+    else:
+        sample = counter.log_gamma(alpha, start).exp()
     # A small alpha underflows to 0, which the distribution does not contain.
     return _finished(sample.clamp_min(torch.finfo(dtype).tiny), dtype)
 
@@ -254,8 +258,8 @@ def binomial(shape: Any, counts: Any, probabilities: Any, dtype: Any = None, see
     if state.symbolic:
         return _meta(shape, dtype)
     generator = host_generator(draw_seed(seed))
-    counts = _parameter(counts, shape, working, generator)
-    probabilities = _parameter(probabilities, shape, working, generator)
+    counts = _parameter(counts, shape, working, generator.device)
+    probabilities = _parameter(probabilities, shape, working, generator.device)
     return _finished(torch.binomial(counts, probabilities, generator=generator), dtype)
 
 
@@ -277,10 +281,13 @@ def beta(shape: Any, alpha: Any, beta: Any, dtype: Any = None, seed: Seed = None
     shape = concrete_shape(shape)
     if state.symbolic:
         return _meta(shape, dtype)
-    generator = host_generator(draw_seed(seed))
-    pair = torch.stack([_parameter(p, shape, working, generator) for p in (alpha, beta)], dim=-1)
-    # The beta distribution is the first coordinate of a Dirichlet one of two.
-    return _finished(torch._sample_dirichlet(pair, generator=generator)[..., 0], dtype)
+    start = draw_seed(seed)
+    pair = torch.stack([_parameter(p, shape, working, start.device) for p in (alpha, beta)], dim=-1)
+    # The beta distribution is the first coordinate of a Dirichlet one of two: the share of one of two gamma samples.
+    if _on_host(start):
+        return _finished(torch._sample_dirichlet(pair, generator=host_generator(start))[..., 0], dtype)
+    first, second = counter.log_gamma(pair, start).unbind(-1)
+    return _finished((first - second).sigmoid(), dtype)
 
 
 def _on_host(seed: torch.Tensor) -> bool:
@@ -307,8 +314,10 @@ def _meta(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def _parameter(value: Any, shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
-    return convert_to_tensor(value).to(generator.device, dtype).broadcast_to(shape)
+def _parameter(value: Any, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    if isinstance(value, (int, float)):
+        return torch.full(shape, float(value), dtype=dtype, device=device)  # no copy from the host
+    return convert_to_tensor(value).to(device, dtype).broadcast_to(shape)
 
 
 def _finished(sample: torch.Tensor, dtype: torch.dtype, scale: Any = 1.0, offset: Any = 0.0) -> torch.Tensor:

@@ -1,8 +1,9 @@
-"""Saving and loading models (`keras.saving`): the `.keras` format of Keras v3, and files of weights.
+"""Saving and loading models (`keras.saving`): Keras's `.keras` format, its old `.h5`, and files of weights.
 
 What either writes, the other reads.
 """
 
+from fastk.saving.file_editor import KerasFileEditor
 from fastk.saving.keras_file import load_model, save_model
 from fastk.saving.weights import load_weights, save_weights
 from fastk.serialization import (
@@ -19,6 +20,7 @@ CustomObjectScope = custom_object_scope
 
 __all__ = [
     "CustomObjectScope",
+    "KerasFileEditor",
     "custom_object_scope",
     "deserialize_keras_object",
     "get_custom_objects",

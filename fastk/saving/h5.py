@@ -258,20 +258,6 @@ class H5Reader:
                 )
         return dataset
 
-    def attribute(self, path: str, name: str) -> Any:
-        """The attribute `name` of the group at `path`; None where there is none."""
-        group = self.find(path)
-        with self._damage_reported(f"read the attribute '{name}' of '{path}'"):
-            return None if group is None else group.attrs.get(name)
-
-    def array(self, path: str, largest: int) -> np.ndarray:
-        """The values of the dataset at `path`; see `group` for `largest`."""
-        folder, _, key = path.rpartition("/")
-        group = self.find(folder)
-        if group is None:
-            raise FileFormatError(f"{self.source}: the group '{folder}' is missing.")
-        return self.values(self.dataset(group, key, largest))
-
     def values(self, dataset: Any) -> np.ndarray:
         """The values of a dataset that `dataset` returned."""
         with self._damage_reported(f"read '{dataset.name}'"):

@@ -13,10 +13,12 @@ import zipfile
 from typing import Any, BinaryIO
 
 from fastk.errors import FileFormatError
+from fastk.saving import legacy_h5
 from fastk.saving.archive import ASSETS, CONFIG, METADATA, WEIGHTS, Archive, Folder, NewAssets, add_member
 from fastk.saving.atomic import check_overwrite, replacing
 from fastk.saving.h5 import H5Reader, H5Writer
-from fastk.saving.weights import LEGACY, check_exists, load_state, save_state
+from fastk.saving.legacy_h5 import LEGACY
+from fastk.saving.weights import check_exists, load_state, save_state
 from fastk.serialization import deserialize_keras_object, object_sharing_scope, serialize_shared
 from fastk.user_warning import warn_user
 
@@ -32,7 +34,8 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, zipped: bool |
 
     Args:
         model: the model.
-        filepath: a path that ends in `.keras`, or (`zipped=False`) that of a folder; or a file open in binary mode.
+        filepath: a path that ends in `.keras`, in `.h5` for Keras's old format, or (`zipped=False`) that of a folder;
+            or a file open in binary mode.
         overwrite: whether an existing file is replaced; if not, its existence is an error.
         zipped: one file (True, None) or a folder with the same contents (False).
         kwargs: `include_optimizer=False` leaves the optimizer's state out.
@@ -61,6 +64,10 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, zipped: bool |
     path = os.fsdecode(filepath)
     _check_path(path, zipped)
     check_overwrite(path, overwrite)
+    if path.endswith(LEGACY) and zipped is not False:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        legacy_h5.save_model(model, path, include_optimizer, KERAS_VERSION)
+        return
     if zipped is False:
         _write_folder(model, path, skip)
         return
@@ -95,13 +102,9 @@ def _check_path(path: str, zipped: bool | None) -> None:
                 f"filepath={path}"
             )
         return
-    if path.endswith(LEGACY):
-        raise ValueError(
-            "Invalid filepath extension for saving: Keras's old HDF5 format is not written. Received: "
-            f"filepath={path}. Save the model as a `.keras` file, or its weights with "
-            "`model.save_weights('NAME.weights.h5')`."
-        )
-    if not path.endswith(".keras"):
+    if path.endswith(LEGACY) and zipped:
+        raise ValueError(f"`zipped=True` is for `.keras` files. Received: filepath={path}. Leave `zipped` out.")
+    if not path.endswith((".keras", *LEGACY)):
         raise ValueError(
             f"Invalid filepath extension for saving. Received: filepath={path}. Expected a path that ends in `.keras`, "
             f"such as {os.path.splitext(path)[0]}.keras; or pass `zipped=False` to save a folder."
@@ -184,7 +187,8 @@ def load_model(
     """The model that `save_model` saved, or Keras.
 
     Args:
-        filepath: a `.keras` file, a folder that holds its contents, or a file open in binary mode.
+        filepath: a `.keras` file, a folder that holds its contents, or a file open in binary mode; or an `.h5` file of
+            Keras's old format.
         custom_objects: names of classes and functions in the file, and what they mean.
         compile: whether the model is compiled as it was; its optimizer goes on where it was.
         safe_mode: refuse files that hold Python code (lambdas).
@@ -201,6 +205,8 @@ def load_model(
     if os.path.isdir(path):
         return _read(Folder(path), custom_objects, compile, safe_mode)
     _check_readable(path)
+    if path.endswith(LEGACY):
+        return legacy_h5.load_model(path, custom_objects, compile, safe_mode)
     with open(path, "rb") as file:
         return _read(Archive(file, path), custom_objects, compile, safe_mode)
 
@@ -215,12 +221,7 @@ def _check_readable(path: str) -> None:
             f"File format not supported: filepath={path} holds weights without an architecture. Build the model, and "
             "call `model.load_weights(path)`."
         )
-    if path.endswith(LEGACY):
-        raise ValueError(
-            f"File format not supported: filepath={path} is of Keras's old HDF5 format. Load it with Keras itself, and "
-            "save it there as a `.keras` file."
-        )
-    if not path.endswith(".keras"):
+    if not path.endswith((".keras", *LEGACY)):
         raise ValueError(
             f"File format not supported: filepath={path}. Expected a path that ends in `.keras`, or a folder that "
             "`model.save(path, zipped=False)` wrote."

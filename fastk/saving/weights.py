@@ -7,15 +7,15 @@ from typing import Any
 
 from fastk.errors import FileFormatError, FileMissing, near_names
 from fastk.layers.state import LayerState
+from fastk.saving import legacy_h5
 from fastk.saving.archive import WEIGHTS, Archive, NewAssets
 from fastk.saving.atomic import check_overwrite, replacing
 from fastk.saving.h5 import H5Reader, H5Writer, ShardedReader, ShardedWriter, VariableReader, shard_map_path
-from fastk.saving.legacy_h5_weights import load_legacy_weights
+from fastk.saving.legacy_h5 import LEGACY
 from fastk.saving.walk import Walk
 from fastk.user_warning import warn_user
 
 GIGABYTE = 1 << 30
-LEGACY = (".h5", ".hdf5")
 
 
 def save_weights(
@@ -78,10 +78,10 @@ def load_weights(
 
     Args:
         model: a built model or layer.
-        filepath: a `.weights.h5`, `.weights.json` or `.keras` file; or one of Keras's old format, `.h5` or `.hdf5`.
+        filepath: a `.weights.h5`, `.weights.json` or `.keras` file, or an `.h5` file of Keras's old format.
         skip_mismatch: warn about objects whose variables do not fit, and leave them as they are, instead of raising.
         objects_to_skip: layers that keep their values.
-        by_name: for files of the old format, whether layers are found by their names, and not by their order.
+        by_name: for `.h5` files of Keras's old format: whether layers are found by their names, not by their order.
 
     Raises:
         ValueError: an unbuilt model, a path of another ending, or variables that do not fit; names each object.
@@ -109,7 +109,8 @@ def load_weights(
     _check_built(model, "loading")
     check_exists(path)
     if not known:
-        load_legacy_weights(model, path, by_name=bool(by_name), skip_mismatch=skip_mismatch)
+        with H5Reader(path, path) as reader:
+            legacy_h5.load_weights(model, reader, by_name=bool(by_name), skip_mismatch=skip_mismatch)
         return
     if path.endswith(".keras"):
         with open(path, "rb") as file:

@@ -7,6 +7,7 @@ from typing import Any
 from fastk import dtypes, tree
 from fastk.graph import KerasTensor, compute_output_spec
 from fastk.scopes import internal
+from fastk.tensor import is_text_array
 
 
 def build_for(model: Any, x: Any) -> None:
@@ -29,7 +30,7 @@ def build_for(model: Any, x: Any) -> None:
         if value is None:
             return None
         shape = (None, *value.shape[1:]) if value.ndim else ()
-        return KerasTensor(shape, dtype=dtypes.standardize_dtype(value.dtype))
+        return KerasTensor(shape, dtype="string" if is_text_array(value) else dtypes.standardize_dtype(value.dtype))
 
     inputs = tree.map_structure(symbolic, x)
     try:

@@ -7,9 +7,8 @@ function that computes them, and only what shows them calls it.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,14 @@ from fastk import config, tree
 from fastk import device as devices
 from fastk.random.seed_generator import draw_seed, host_generator
 from fastk.scopes import internal
-from fastk.tensor import convert_to_numpy
+from fastk.tensor import convert_to_numpy, is_text_array
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
 from fastk.training.data.arrays import DEFAULT_BATCH_SIZE
 from fastk.training.data.convert import to_tensor
-from fastk.training.logs import as_numbers, to_numbers
-from fastk.training.step import CapturedStep
+from fastk.training.executions import executions, grouped, rows_of
+from fastk.training.logs import as_numbers, results_of, to_numbers
+from fastk.training.step import DEMANDED, CapturedStep, Steps
 from fastk.user_warning import warn_user
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
@@ -54,10 +54,13 @@ class Loops:
     _find_trained: Callable[[], Any]
     _prepare: Callable[..., None]
     _release: Callable[[], None]
-    _in_order: Callable[[dict[str, Any]], Any]
+    _names_in_order: Callable[[dict[str, Any]], list[str]]
     _train_on: Callable[[Any, Any, Any], Any]
     _test_on: Callable[[Any, Any, Any], Any]
-    _steps: dict[str, CapturedStep]
+    _steps: Steps
+    _told_eager: set[str]
+    _compile_arguments: dict[str, Any] | None
+    jit_compile: bool
     _flatten_layers: Callable[..., list[Any]]
     metrics: list[Any]
     loss: Any
@@ -226,7 +229,7 @@ class Loops:
             collected: list[list] = []
             outputs: Any = None
             with torch.no_grad(), internal():
-                for first, last, batches in _grouped(source.epoch(), self.steps_per_execution):
+                for first, last, batches in grouped(source.epoch(), self.steps_per_execution):
                     callbacks.on_predict_batch_begin(first)
                     for batch in batches:
                         outputs = step(*batch)
@@ -267,7 +270,7 @@ class Loops:
             return self._run_single("test", x, y, sample_weight, None, return_dict)
 
     def _run_single(self, mode: str, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool) -> Any:
-        step = self._known(f"{mode} on batch")
+        known = step = self._known(f"{mode} on batch")
         if step is None:
             self._begin(f"{mode}_on_batch")
         batch = self._single_batch(x, y, sample_weight, class_weight)
@@ -278,8 +281,19 @@ class Loops:
             with internal():
                 logs = as_numbers(step(*batch))
         finally:
-            self._release()
-        return logs if return_dict else self._in_order(logs)
+            if known is None:
+                self._release()
+        if return_dict:
+            return logs
+        if known is None:
+            return self._in_order(logs)
+        if known.log_names is None or known.log_names.keys() != logs.keys():
+            known.log_names = dict.fromkeys(self._names_in_order(logs))
+        return _one_or_all([logs[name] for name in known.log_names])
+
+    def _in_order(self, logs: dict[str, Any]) -> Any:
+        """Results as a list, or as one number."""
+        return _one_or_all([logs[name] for name in self._names_in_order(logs)])
 
     def predict_on_batch(self, x: Any) -> Any:
         """The model's outputs for one batch, as NumPy arrays."""
@@ -316,8 +330,9 @@ class Loops:
                 return to_tensor(x).to(device), None, None
             if x.shape[:1] == y.shape[:1]:
                 return to_tensor(x).to(device), to_tensor(y).to(device), None
-        rows = next(len(part) for part in tree.flatten(x) if part is not None)
-        source = make_source(x, y, sample_weight, batch_size=max(rows, 1), class_weight=class_weight, device=device)
+        source = make_source(
+            x, y, sample_weight, batch_size=max(rows_of(x), 1), class_weight=class_weight, device=device
+        )
         return source.peek()
 
     # ------------------------------------------------------------ inside
@@ -342,15 +357,23 @@ class Loops:
         if on_batch:
             step = partial(self._on_batch, step)
         if self.run_eagerly or not own:
+            if self.jit_compile and mode not in self._told_eager:
+                self._told_eager.add(mode)
+                why = "the model runs eagerly" if own else f"`{mode}_step()` is the user's own"
+                warn_user(f"{DEMANDED} {why}.")
             return step
         key = f"{mode} on batch" if on_batch else mode
         known = self._steps.get(key)
         if known is None:
             objects = [*self._flatten_layers(), *self.metrics, *tree.flatten(self.loss)]
             known = self._steps[key] = CapturedStep(step, objects)
+        known.is_demanded = self.jit_compile
         if anew or not known.is_current:
             known.check_again()
-        return known if known.is_current else step
+        if not known.is_current:
+            known.tell(known.hooked[0])
+            return step
+        return known
 
     def _known(self, key: str) -> CapturedStep | None:
         """The step that was made ready before, where nothing has changed since."""
@@ -377,12 +400,13 @@ class Loops:
         begin, end = getattr(callbacks, f"on_{mode}_batch_begin"), getattr(callbacks, f"on_{mode}_batch_end")
         stop = "stop_training" if mode == "train" else "stop_evaluating"
         logs: Any = None
+        results = results_of(self._results, self.get_metrics_result, devices.get_device())
         with internal():
-            for first, last, batches in _grouped(source.epoch(), self.steps_per_execution):
+            for first, last, calls in executions(self, source, callbacks, mode, step):
                 begin(first)
-                for batch in batches:
-                    logs = step(*batch)
-                end(last, self._results if logs is None else partial(as_numbers, logs))
+                for call, batch in calls:
+                    logs = call(*batch)
+                end(last, results if logs is None else partial(as_numbers, logs))
                 if getattr(self, stop):
                     break
         return self._final_logs(logs)
@@ -403,30 +427,15 @@ class Loops:
 
 
 def _is_array(x: Any) -> bool:
-    return type(x) in (np.ndarray, torch.Tensor)
+    return type(x) in (np.ndarray, torch.Tensor) and not is_text_array(x)
 
 
 def _is_one_batch(x: Any, batch_size: Any) -> bool:
     return _is_array(x) and x.ndim > 0 and 0 < len(x) <= (batch_size or DEFAULT_BATCH_SIZE)
 
 
-def _grouped(batches: Iterator, size: int) -> Iterator[tuple[int, int, Any]]:
-    """`(first step, last step, batches)` for groups of `size` batches."""
-    limit = config.max_steps_per_epoch()
-    if limit is not None:
-        batches = islice(batches, limit)
-    if size == 1:
-        for step, batch in enumerate(batches):
-            yield step, step, (batch,)
-        return
-    step, group = 0, []
-    for batch in batches:
-        group.append(batch)
-        if len(group) == size:
-            yield step, step + size - 1, group
-            step, group = step + size, []
-    if group:
-        yield step, step + len(group) - 1, group
+def _one_or_all(values: list) -> Any:
+    return values[0] if len(values) == 1 else values
 
 
 def _count(value: Any, name: str) -> int:

@@ -13,10 +13,12 @@ import torch
 
 from fastk import config, dtypes, metrics, optimizers, serialization, tree
 from fastk.capture import host_call
+from fastk.scopes import StatelessScope
 from fastk.tensor import get_keras_mask, set_keras_mask
 from fastk.training.compile_loss import CompileLoss
 from fastk.training.compile_metrics import CompileMetrics
 from fastk.training.loops import Loops
+from fastk.training.step import Steps
 from fastk.user_warning import warn_user
 from fastk.utils.packing import unpack_x_y_sample_weight
 
@@ -41,8 +43,8 @@ class Trainer(Loops):
     loss: Any = None
     compiled = False
     run_eagerly = False
-    jit_compile = False
     steps_per_execution = 1
+    _jit_compile = False
     _compile_loss: CompileLoss | None = None
     _compile_metrics: CompileMetrics | None = None
     _compile_arguments: dict[str, Any] | None = None
@@ -59,7 +61,11 @@ class Trainer(Loops):
 
     def __init__(self) -> None:
         takes_training = "training" in inspect.signature(self.compute_loss).parameters
-        self._set_plain(_compute_loss_takes_training=takes_training, _steps={})
+        self._set_plain(_compute_loss_takes_training=takes_training, _steps=Steps(), _told_eager=set())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Recordings hold the memory of tensors: a copy records its own.
+        return {**self.__dict__, "_steps": {}}
 
     # ------------------------------------------------------------ compile
 
@@ -85,19 +91,24 @@ class Trainer(Loops):
             metrics: names, functions or metric objects, in a list; for several outputs in the same forms.
             weighted_metrics: the same, for metrics that sample weights enter.
             run_eagerly: whether each step runs op by op, so that a debugger can follow it.
-            steps_per_execution: batches between two calls of the callbacks; "auto" leaves it to fastk.
-            jit_compile: "auto" or False; True is not supported.
+            steps_per_execution: batches between two calls of the callbacks; "auto" runs several where no callback asks
+                for batches and a launch costs more than it (`docs/captured_step.md`), else one.
+            jit_compile: "auto" and False let steps be replayed where they can be (`docs/captured_step.md`); True also
+                warns, with the reason, of a step that cannot be. No results depend on it.
             auto_scale_loss: whether the loss is scaled dynamically where the model computes in float16.
 
         >>> import fastk
         >>> model = fastk.Sequential([fastk.Input((3,)), fastk.layers.Dense(1)])
         >>> model.compile(optimizer="adam", loss="mse", metrics=["mae"])
         """
-        if jit_compile not in ("auto", False):
-            raise ValueError(
-                "`jit_compile` must be 'auto' or False: fastk's own kernels take the place of a compiler. Received: "
-                f"{jit_compile!r}"
+        if not isinstance(jit_compile, bool) and jit_compile != "auto":
+            raise ValueError(f"`jit_compile` must be True, False or 'auto'. Received: {jit_compile!r}")
+        if jit_compile is True and run_eagerly:
+            warn_user(
+                "If `run_eagerly` is True, then `jit_compile` cannot also be True. Disabling `jit_compile`: steps run "
+                "op by op."
             )
+            jit_compile = False
         if steps_per_execution != "auto" and (not isinstance(steps_per_execution, int) or steps_per_execution < 1):
             raise ValueError(
                 f"`steps_per_execution` must be a positive integer or 'auto'. Received: {steps_per_execution!r}"
@@ -114,13 +125,13 @@ class Trainer(Loops):
         arguments = {
             "optimizer": given, "loss": loss, "loss_weights": loss_weights, "metrics": metrics,
             "weighted_metrics": weighted_metrics, "run_eagerly": run_eagerly,
-            "steps_per_execution": steps_per_execution, "jit_compile": False,
+            "steps_per_execution": steps_per_execution, "jit_compile": jit_compile is True,
         }  # fmt: skip
         self._set_plain(
             optimizer=optimizer,
             loss=loss,
             run_eagerly=bool(run_eagerly),
-            jit_compile=False,
+            jit_compile=jit_compile is True,
             steps_per_execution=1 if steps_per_execution == "auto" else steps_per_execution,
             stop_training=False,
             compiled=True,
@@ -128,10 +139,26 @@ class Trainer(Loops):
             _compile_metrics=compiled_metrics,
             _compile_arguments=arguments,
             _loss_tracker=_mean("loss"),
-            _steps={},
+            _steps=Steps(),
+            _told_eager=set(),
             _begun=False,
             _trainable_when_compiled=self._trainable_state(),
         )
+
+    @property
+    def jit_compile(self) -> bool:
+        """Whether a step that cannot be captured is warned of; steps are captured either way."""
+        return self._jit_compile
+
+    @jit_compile.setter
+    def jit_compile(self, value: bool) -> None:
+        unsupported = [layer.name for layer in self._flatten_layers() if not layer.supports_jit] if value else []
+        if unsupported:
+            warn_user(
+                "Model doesn't support `jit_compile=True`. Proceeding with `jit_compile=False`: these layers say "
+                f"`supports_jit = False`: {unsupported}."
+            )
+        self._set_plain(_jit_compile=bool(value) and not unsupported)
 
     def _set_plain(self, **values: Any) -> None:
         """Sets attributes that are not state of the layer: nothing in them is tracked or saved with its weights."""
@@ -158,8 +185,6 @@ class Trainer(Loops):
             return
         config = {name: value for name, value in config.items() if name != "auto_scale_loss"}
         arguments = serialization.deserialize_keras_object(config)
-        if arguments.get("jit_compile") is True:
-            arguments["jit_compile"] = "auto"  # what another backend was told says nothing about this one
         self.compile(**arguments)
         if self.optimizer is not None and getattr(self, "built", False):
             self.optimizer.build(self.trainable_variables)
@@ -238,14 +263,12 @@ class Trainer(Loops):
             results |= value if isinstance(value, dict) else {metric.name: value}
         return results
 
-    def _in_order(self, logs: dict[str, Any]) -> Any:
-        """Results as a list, or as one number: the loss, each output's loss, metrics as compiled, then the rest by
-        name."""
+    def _names_in_order(self, logs: dict[str, Any]) -> list[str]:
+        """The names of results: the loss, each output's loss, metrics as compiled, then the rest by name."""
         compiled = self._compile_metrics.metrics if self._compile_metrics is not None else []
         ordered = [self._loss_tracker, *self._output_losses(), *compiled, *self._own_metrics()]
         names = dict.fromkeys(metric.name for metric in ordered if metric is not None and metric.name in logs)
-        values = [logs[name] for name in (*names, *sorted(logs.keys() - names.keys()))]
-        return values[0] if len(values) == 1 else values
+        return [*names, *sorted(logs.keys() - names.keys())]
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
@@ -267,6 +290,33 @@ class Trainer(Loops):
                 "No loss to compute. Provide a `loss` argument in `compile()`, or call `self.add_loss()` in a layer."
             )
         return total
+
+    def stateless_compute_loss(
+        self,
+        trainable_variables: Any,
+        non_trainable_variables: Any,
+        metrics_variables: Any,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tuple:
+        """`compute_loss` with given values of the variables, which are left as they are.
+
+        Returns:
+            `(loss, (trainable_variables, non_trainable_variables, metrics_variables))`, with the values afterwards.
+        """
+        groups = [
+            (list(self.trainable_variables), trainable_variables),
+            (list(self.non_trainable_variables), non_trainable_variables),
+            (list(self.metrics_variables), metrics_variables),
+        ]
+        mapping = [pair for own, given in groups for pair in zip(own, given, strict=True)]
+        with StatelessScope(state_mapping=mapping) as scope:
+            loss = self._loss_of(x, y, y_pred, sample_weight, training)
+        fixed, metrics = ([scope.get_current_value(v) for v in own] for own, _ in groups[1:])
+        return loss, (trainable_variables, fixed, metrics)
 
     def _added_losses(self) -> list[Any]:
         """`losses`, without a walk through the layers where the loop knows that they have none."""
@@ -325,7 +375,7 @@ class Trainer(Loops):
 
     def _update(self, gradients: Any, trained: tuple[Any, ...]) -> None:
         """One step of the optimizer; a call of the host's where the host decides what it does."""
-        if any(gradient is None or gradient.is_cpu for gradient in gradients) or _decides_on_host(self.optimizer):
+        if any(g is not None and g.is_cpu for g in gradients) or _decides_on_host(self.optimizer):
             host_call(self.optimizer.apply, gradients, trained)
         else:
             self.optimizer.apply(gradients, trained)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastk import config
+from fastk.messages import is_interactive_logging_enabled, tell
 
 Values = Mapping[str, Any] | Iterable[tuple[str, Any]] | Callable[[], Any]
 
@@ -140,11 +141,12 @@ class Progbar:
         stream = sys.stdout
         if stream is None:  # a program without a console
             return
+        if not is_interactive_logging_enabled() and not finalize:
+            return  # the log gets one line in the end
         head, clock, rate = self._texts(now, finalize)
         metrics = [f" - {name}: {_format(*value)}" for name, value in self._values.items()]
-        if self.verbose == 2:
-            stream.write(f"{head} - {clock} - {rate}{''.join(metrics)}\n")
-            stream.flush()
+        if self.verbose == 2 or not is_interactive_logging_enabled():
+            tell(f"{head} - {clock} - {rate}{''.join(metrics)}")
             return
         full, empty, cut = ("━", "─", "…") if _encodes(stream, "━─…") else ("=", ".", "~")
         columns = shutil.get_terminal_size().columns - 1 if self._fits_terminal else sys.maxsize

@@ -24,8 +24,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastk.kernels.activation.configurations import ElementwiseConfiguration, choose_configuration, unit
-from fastk.kernels.triton_runtime import sm_count
+from fastk.autotune import configuration_for
+from fastk.kernels.activation.configurations import BACKWARD, FORWARD, Elements, ElementwiseConfiguration, unit
+from fastk.kernels.triton_runtime import architecture, sm_count
 
 LEAKY_SLOPE = tl.constexpr(0.2)
 SELU_SCALE = tl.constexpr(1.0507009873554805)
@@ -239,7 +240,9 @@ def activation_forward(x: Tensor, name: str | None, configuration: ElementwiseCo
     y = torch.empty_like(x)
     numel = y.numel()
     if numel:
-        _launch(activation_forward_kernel, (y, _laid_out_as(y, x)), numel, name, configuration)
+        problem = Elements(numel, x.dtype, name, architecture(), sm_count())
+        chosen = configuration or configuration_for(FORWARD, problem, (x, name))
+        _launch(activation_forward_kernel, (y, _laid_out_as(y, x)), numel, name, chosen)
     return y
 
 
@@ -251,7 +254,9 @@ def activation_backward(
     numel = dx.numel()
     if numel:
         tensors = (dx, _laid_out_as(dx, g), _laid_out_as(dx, value))
-        _launch(activation_backward_kernel, tensors, numel, name, configuration)
+        problem = Elements(numel, g.dtype, name, architecture(), sm_count())
+        chosen = configuration or configuration_for(BACKWARD, problem, (g, value, name))
+        _launch(activation_backward_kernel, tensors, numel, name, chosen)
     return dx
 
 
@@ -260,8 +265,7 @@ def _laid_out_as(target: Tensor, x: Tensor) -> Tensor:
     return x if x.stride() == target.stride() else torch.empty_like(target).copy_(x)
 
 
-def _launch(kernel, tensors: tuple, numel: int, name: str | None, configuration: ElementwiseConfiguration | None):
-    chosen = configuration or choose_configuration(numel, sm_count())
+def _launch(kernel, tensors: tuple, numel: int, name: str | None, chosen: ElementwiseConfiguration):
     size = unit(numel)
     kernel[(triton.cdiv(numel, chosen.block),)](
         *tensors, numel // size, ACTIVATION=name, UNIT=size, BLOCK=chosen.block // size, num_warps=chosen.num_warps

@@ -21,8 +21,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastk.autotune import configuration_for
 from fastk.kernels import triton_multi_tensor as multi_tensor
-from fastk.kernels.adam.configurations import StepConfiguration
+from fastk.kernels.adam.configurations import TUNABLE, Parameters, StepConfiguration
 from fastk.kernels.step_options import StepOptions
 from fastk.kernels.triton_multi_tensor import (
     clipped,
@@ -168,7 +169,9 @@ def adam_(
     if not counted:
         t = int(step)
         correction = math.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t)
-    launch = multi_tensor.prepare(lists, learning_rate, options, configuration)
+    arguments = (params, grads, m, v, vhat, step, learning_rate, beta_1, beta_2, epsilon, options)
+    chosen = configuration or configuration_for(TUNABLE, Parameters.of(lists), arguments)
+    launch = multi_tensor.prepare(lists, learning_rate, options, chosen)
     if launch is None:
         return
     _adam_kernel[launch.grid](

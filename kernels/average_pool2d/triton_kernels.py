@@ -17,7 +17,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastk.kernels.max_pool2d.configurations import PoolConfiguration
+from fastk.autotune import configuration_for
+from fastk.kernels.average_pool2d.configurations import BACKWARD, FORWARD, PoolConfiguration
 from fastk.kernels.max_pool2d.geometry import Geometry
 from fastk.kernels.max_pool2d.triton_kernels import (
     channel_block,
@@ -130,8 +131,10 @@ def average_pool2d_forward(
     x = x.contiguous()
     geometry = Geometry(x.shape, window, strides, padding)
     y = x.new_empty(geometry.output_shape)
-    grid, blocks = geometry.cut(geometry.outputs, x.itemsize, configuration)
     if x.numel():
+        arguments = (x, window, strides, padding)
+        problem = geometry.problem(geometry.outputs, x.dtype)
+        grid, blocks = geometry.cut(geometry.outputs, configuration or configuration_for(FORWARD, problem, arguments))
         average_pool2d_forward_kernel[grid](
             y, x, geometry.outputs, *geometry.sizes, *geometry.corner, *window, *strides, any(padding), **blocks
         )
@@ -152,13 +155,14 @@ def average_pool2d_backward(
     dx = g.new_empty(tuple(shape))
     if not dx.numel():
         return dx
+    arguments = (g, shape, window, strides, padding)
+    chosen = configuration or configuration_for(BACKWARD, geometry.problem(geometry.moved, g.dtype), arguments)
+    grid, blocks = geometry.cut(geometry.moved, chosen)
     if geometry.overlap:
-        grid, blocks = geometry.cut(geometry.pixels, g.itemsize, configuration)
         average_pool2d_gather_kernel[grid](
             dx, g, geometry.pixels, *geometry.sizes, *geometry.corner, *window, *strides, **blocks
         )
         return dx
-    grid, blocks = geometry.cut(geometry.cells, g.itemsize, configuration)
     average_pool2d_scatter_kernel[grid](
         dx, g, geometry.cells, *geometry.cell_size, *geometry.sizes, *geometry.corner, *window, *strides,
         geometry.uncovered, **blocks,

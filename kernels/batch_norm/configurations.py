@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from fastk.autotune import Accuracy, Work, example_tensor
+from fastk.kernels.tuning import tunable
 
 MOST_ROWS_AT_ONCE = 512
 MOST_PARTIALS = 512  # the second stage holds all of a channel's in one tile
@@ -51,3 +60,97 @@ def split_rows(R: int, C: int, tile: TileConfiguration, processors: int) -> tupl
     programs = max(1, min(blocks, MOST_PARTIALS, 4 * processors // columns))
     steps = -(-blocks // programs)
     return columns, -(-blocks // steps), steps
+
+
+class Rows(NamedTuple):
+    """What is normalised: x [R, C], with or without statistics of its own."""
+
+    R: int
+    C: int
+    dtype: torch.dtype
+    training: bool
+    masked: bool
+    activation: str | None
+    architecture: int
+    sm_count: int
+
+
+def candidates(problem: Rows) -> Iterator[TileConfiguration]:
+    """The tiles that are shipped, and others of 1024 to 4096 elements."""
+    yield from SHIPPED
+    for elements, width, num_warps in itertools.product((1024, 2048, 4096), (16, 32, 64, 128, 256), (4, 8)):
+        yield TileConfiguration(elements // width, width, num_warps)
+
+
+def _work(tensors: int, passes: int):
+    """What one launch over so many tensors asks, or, where a tile does not hold the rows, so many passes over them."""
+
+    def work(tile: TileConfiguration, problem: Rows) -> Work:
+        size = problem.dtype.itemsize
+        whole = problem.training and tile.holds(problem.R)
+        columns, programs, steps = (
+            (math.ceil(problem.C / tile.BLOCK_C), 1, 1)
+            if whole
+            else split_rows(problem.R, problem.C, tile, problem.sm_count)
+        )
+        repeated = 1 if whole or not problem.training else passes
+        share = tile.BLOCK_R * tile.BLOCK_C // (32 * tile.num_warps)
+        return Work(
+            programs=columns * programs,
+            warps=tile.num_warps,
+            memory_bytes=(tensors + (repeated - 1) * (tensors - 1)) * problem.R * problem.C * size,
+            steps=steps * repeated,
+            operations=20.0 * tile.BLOCK_R * tile.BLOCK_C,
+            copied=(tensors - 1) * tile.BLOCK_R * tile.BLOCK_C * size,
+            registers=32 + 3 * tensors * share,
+            launches=1 if repeated == 1 else 3,
+        )
+
+    return work
+
+
+def _weights(problem: Rows, device: str) -> tuple:
+    """gamma, beta, a mean and a variance."""
+    weights = [example_tensor((problem.C,), torch.float32, device, seed) for seed in (1, 2, 3, 4)]
+    return *weights[:3], weights[3] ** 2
+
+
+def _mask(problem: Rows, device: str) -> torch.Tensor | None:
+    return torch.ones(problem.R, dtype=torch.bool, device=device) if problem.masked else None
+
+
+def _forward_example(problem: Rows, device: str) -> tuple:
+    x = example_tensor((problem.R, problem.C), problem.dtype, device)
+    gamma, beta, mean, variance = _weights(problem, device)
+    statistics = (None, None) if problem.training else (mean, variance)
+    flags = 1, 1e-3, problem.training, _mask(problem, device), problem.activation
+    return x, gamma, beta, *statistics, *flags
+
+
+def _backward_example(problem: Rows, device: str) -> tuple:
+    g, x = (example_tensor((problem.R, problem.C), problem.dtype, device, seed) for seed in (5, 6))
+    count = torch.full((1,), float(problem.R), device=device)
+    flags = 1e-3, problem.training, _mask(problem, device), problem.activation, (True, True)
+    return g, x, *_weights(problem, device), count, *flags
+
+
+FORWARD = tunable(
+    name="batch_norm.forward",
+    problem=Rows,
+    sizes=("R", "C"),
+    kinds=(TileConfiguration,),
+    default=lambda p: choose_configuration(p.R, p.C),
+    candidates=candidates,
+    why_invalid=lambda tile, p: tile.why_invalid(),
+    work=_work(2, 2),
+    launcher="fastk.kernels.batch_norm.triton_kernels:batch_norm_forward",
+    example=_forward_example,
+    accuracy=lambda p: Accuracy(length=max(1, p.R)),
+)
+BACKWARD = replace(
+    FORWARD,
+    name="batch_norm.backward",
+    work=_work(3, 2),
+    launcher="fastk.kernels.batch_norm.triton_kernels:batch_norm_backward",
+    example=_backward_example,
+)

@@ -32,11 +32,12 @@ import triton.language as tl
 from torch import Tensor
 
 from fastk import config
+from fastk.autotune import configuration_for
 from fastk.kernels.activation import saves_input
 from fastk.kernels.activation.triton_kernels import activate, activation_gradient, compute_type
-from fastk.kernels.batch_norm.configurations import TileConfiguration, choose_configuration, split_rows
+from fastk.kernels.batch_norm.configurations import BACKWARD, FORWARD, Rows, TileConfiguration, split_rows
 from fastk.kernels.triton_reduction import sum_partials
-from fastk.kernels.triton_runtime import INTERPRETED, sm_count
+from fastk.kernels.triton_runtime import INTERPRETED, architecture, sm_count
 
 # As many as 16 warps can have. Without a word ptxas aims at 80 on sm_80 and, with a mask, spills 8 bytes to get there.
 MOST_REGISTERS = 128
@@ -341,7 +342,12 @@ def batch_norm_forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(y, mean, variance, how many rows were counted [1]); what is not computed is empty."""
     x = x.contiguous()
-    R, C, tile, shape = _plan(x, configuration)
+    chosen = configuration or configuration_for(
+        FORWARD,
+        _problem(x, training, mask, activation),
+        (x, gamma, beta, mean, variance, axis, epsilon, training, mask, activation),
+    )
+    R, C, tile, shape = _plan(x, chosen)
     y = torch.empty_like(x)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     count = x.new_empty(1 if training else 0, dtype=wide)
@@ -397,7 +403,12 @@ def batch_norm_backward(
     needed: whether dx is, and whether one of the sums is.
     """
     x, g = x.contiguous(), g.contiguous()
-    R, C, tile, shape = _plan(x, configuration)
+    chosen = configuration or configuration_for(
+        BACKWARD,
+        _problem(x, training, mask, activation),
+        (g, x, gamma, beta, mean, variance, count, epsilon, training, mask, activation, needed),
+    )
+    R, C, tile, shape = _plan(x, chosen)
     has_dx, has_sums = needed
     dx = torch.empty_like(x) if has_dx else x.new_empty(0)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -440,11 +451,15 @@ def supports(op: str, x: Tensor, gamma, beta, mean, variance, axis: int, *others
     return None
 
 
-def _plan(x: Tensor, configuration: TileConfiguration | None) -> tuple[int, int, TileConfiguration, dict]:
+def _problem(x: Tensor, training: bool, mask: Tensor | None, activation: str | None) -> Rows:
+    C = x.size(-1)
+    return Rows(x.numel() // C, C, x.dtype, training, mask is not None, activation, architecture(), sm_count())
+
+
+def _plan(x: Tensor, tile: TileConfiguration) -> tuple[int, int, TileConfiguration, dict]:
     """(R, C, tile, what every launch says of it)."""
     C = x.size(-1)
     R = x.numel() // C
-    tile = configuration or choose_configuration(R, C)
     unit = math.gcd(C, 16 // x.element_size())
     return R, C, tile, {"C_UNIT": unit, "BLOCK_R": tile.BLOCK_R, "BLOCK_C": tile.BLOCK_C, "num_warps": tile.num_warps}
 

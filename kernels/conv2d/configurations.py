@@ -8,8 +8,24 @@ architecture another one stands in, with what failed beside it.
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
-from fastk.kernels.gemm_configurations import ARCHITECTURES, GemmConfiguration, cheapest, tiles
+import torch
+
+from fastk.autotune import Accuracy, Work, example_tensor
+from fastk.kernels.gemm_configurations import (
+    ARCHITECTURES,
+    GemmConfiguration,
+    cheapest,
+    product_work,
+    space,
+    splits_of,
+    tiles,
+)
+from fastk.kernels.tuning import tunable
 
 T = GemmConfiguration
 
@@ -87,3 +103,182 @@ def choose_configuration(
 def choose_gradient_configuration(M: int, N: int, kind: str, architecture: int) -> GemmConfiguration:
     """The cheapest tile for patches of M = R S C columns and the N filters of a group: K makes up for few tiles."""
     return cheapest(shipped(kind, architecture, by_kernel=True), M, N, 64)
+
+
+class Correlation(NamedTuple):
+    """A correlation as a product: `pixels` x `columns`, over `depth` channels of every place of the window.
+
+    pixels: of the largest phase; phases: products that the strides make of a gradient by the input.
+    """
+
+    pixels: int
+    columns: int
+    depth: int
+    groups: int
+    window: tuple[int, int]
+    strides: tuple[int, int]
+    dilation: tuple[int, int]
+    dtype: torch.dtype
+    kind: str
+    has_bias: bool
+    activation: str | None
+    saves: bool
+    gradient: bool
+    architecture: int
+    sm_count: int
+
+    @property
+    def taps(self) -> int:
+        """Places of the window."""
+        return math.prod(self.window)
+
+    @property
+    def phases(self) -> int:
+        """Products of a gradient by the input, each of a part of the window."""
+        return math.prod(self.strides) if self.gradient else 1
+
+    @property
+    def packable(self) -> bool:
+        """Whether the loop can go over all columns of a patch at once."""
+        return not self.gradient and self.window != (1, 1)
+
+
+class KernelGradient(NamedTuple):
+    """The gradient by the kernel as a product: `patch` x `columns`, over `pixels` of the result, for each group."""
+
+    patch: int
+    columns: int
+    pixels: int
+    groups: int
+    window: tuple[int, int]
+    strides: tuple[int, int]
+    dilation: tuple[int, int]
+    dtype: torch.dtype
+    kind: str
+    architecture: int
+    sm_count: int
+
+
+def default(problem: Correlation) -> GemmConfiguration:
+    """See `choose_configuration`."""
+    p = problem
+    return choose_configuration(
+        p.pixels, p.columns, p.depth, p.taps, p.groups * p.phases, p.packable, p.saves, p.kind, p.architecture,
+        p.sm_count,
+    )  # fmt: skip
+
+
+def work(tile: GemmConfiguration, problem: Correlation) -> Work:
+    """A product over all places of the window; a phase has a share of them, and pixels are read once."""
+    p, size = problem, problem.dtype.itemsize
+    steps = p.taps / p.phases
+    K = math.ceil(steps * (p.depth if p.packable else math.ceil(p.depth / tile.block_k) * tile.block_k))
+    copies = p.groups * p.phases
+    read = p.pixels * p.depth * p.groups * (1 if p.gradient else math.prod(p.strides))
+    moved = (read + p.pixels * p.columns * copies * (1 + p.saves) + p.taps * p.depth * p.columns * p.groups) * size
+    return product_work(tile, p.pixels, p.columns, max(1, K), p.kind, size, 1, copies, moved)
+
+
+def gradient_work(tile: GemmConfiguration, problem: KernelGradient) -> Work:
+    """A product over the pixels, split among programs."""
+    p, size = problem, problem.dtype.itemsize
+    count = tiles(tile, p.patch, p.columns) * p.groups
+    splits = tile.splits or splits_of(count, math.ceil(p.pixels / tile.block_k), p.sm_count)[0]
+    read = p.pixels * p.groups * (p.patch / math.prod(p.window) * math.prod(p.strides) + p.columns) * size
+    return product_work(tile, p.patch, p.columns, p.pixels, p.kind, size, splits, p.groups, read)
+
+
+def candidates(problem: Correlation) -> Iterator[GemmConfiguration]:
+    """The tiles that are shipped, and the space of products."""
+    yield from shipped(problem.kind, problem.architecture)
+    yield from space(problem.kind, False)
+
+
+def gradient_candidates(problem: KernelGradient) -> Iterator[GemmConfiguration]:
+    """Likewise, and those that are shipped with other splits."""
+    known = shipped(problem.kind, problem.architecture, by_kernel=True)
+    yield from known
+    yield from space(problem.kind, False)
+    for tile in known:
+        yield from (replace(tile, splits=splits) for splits in (1, 2, 4, 8, 16, 32, 64))
+
+
+def why_invalid(tile: GemmConfiguration, problem: Correlation | KernelGradient) -> str | None:
+    """None, or why a tile cannot make this product."""
+    if tile.descriptors:
+        return "the pixels of a window are read through pointers"
+    if tile.splits and not isinstance(problem, KernelGradient):
+        return "a correlation is not split"
+    if tile.splits and tile.splits > math.ceil(problem.pixels / tile.block_k):
+        return f"a sum over {problem.pixels} pixels cannot be split into {tile.splits}"
+    return tile.why_invalid(problem.dtype.itemsize, problem.architecture)
+
+
+def _image(pixels: int) -> tuple[int, int]:
+    rows = max(1, math.isqrt(pixels))
+    return rows, math.ceil(pixels / rows)
+
+
+def _padding(window: tuple[int, int], dilation: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """That which keeps sizes."""
+    (top, left), (bottom, right) = (
+        tuple(((side - 1) * reach + odd) // 2 for side, reach in zip(window, dilation, strict=True)) for odd in (0, 1)
+    )
+    return (top, bottom), (left, right)
+
+
+def example(problem: Correlation, device: str) -> tuple:
+    """The arguments of the launcher: one image of such pixels."""
+    p, size = problem, _image(problem.pixels)
+    wide = tuple(side * stride for side, stride in zip(size, p.strides, strict=True))
+    result = example_tensor((1, *(wide if p.gradient else size), p.columns * p.groups), p.dtype, device)
+    image = example_tensor((1, *(size if p.gradient else wide), p.depth * p.groups), p.dtype, device, 1)
+    transposed = not p.gradient and p.dtype == torch.float32 and p.kind != "ieee"
+    shape = (*p.window, p.columns, p.depth * p.groups) if p.gradient else (*p.window, p.depth, p.columns * p.groups)
+    kernel = example_tensor(shape, p.dtype, device, 2)
+    kernel = kernel.permute(3, 0, 1, 2).contiguous() if transposed else kernel
+    bias = example_tensor((p.columns * p.groups,), p.dtype, device, 3) if p.has_bias else None
+    return (
+        result, torch.empty_like(result) if p.saves else None, image, kernel, bias, p.pixels, p.depth, p.columns,
+        p.groups, p.window, p.strides, _padding(p.window, p.dilation), p.dilation, p.activation,
+        "ieee" if p.kind == "half" else p.kind, p.gradient, transposed,
+    )  # fmt: skip
+
+
+def gradient_example(problem: KernelGradient, device: str) -> tuple:
+    """The arguments of `kernel_gradient`."""
+    p, size = problem, _image(problem.pixels)
+    wide = tuple(side * stride for side, stride in zip(size, p.strides, strict=True))
+    x = example_tensor((1, *wide, p.patch // math.prod(p.window) * p.groups), p.dtype, device)
+    g = example_tensor((1, *size, p.columns * p.groups), p.dtype, device, 1)
+    precision = "ieee" if p.kind == "half" else p.kind
+    return x, g, p.window, p.strides, _padding(p.window, p.dilation), p.dilation, p.groups, precision
+
+
+TUNABLE = tunable(
+    name="conv2d.correlation",
+    problem=Correlation,
+    sizes=("pixels",),
+    kinds=(GemmConfiguration,),
+    default=default,
+    candidates=candidates,
+    why_invalid=why_invalid,
+    work=work,
+    launcher="fastk.kernels.conv2d.triton_correlation:launch",
+    example=example,
+    accuracy=lambda p: Accuracy(length=max(1, p.taps * p.depth)),
+    in_place=True,
+)
+KERNEL_GRADIENT = tunable(
+    name="conv2d.kernel_gradient",
+    problem=KernelGradient,
+    sizes=("pixels",),
+    kinds=(GemmConfiguration,),
+    default=lambda p: choose_gradient_configuration(p.patch, p.columns, p.kind, p.architecture),
+    candidates=gradient_candidates,
+    why_invalid=why_invalid,
+    work=gradient_work,
+    launcher="fastk.kernels.conv2d.triton_kernel_gradient:kernel_gradient",
+    example=gradient_example,
+    accuracy=lambda p: Accuracy(length=max(1, p.pixels)),
+)

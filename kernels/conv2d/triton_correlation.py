@@ -32,8 +32,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastk.autotune import configuration_for
 from fastk.kernels.activation.triton_kernels import activate
-from fastk.kernels.conv2d.configurations import choose_configuration
+from fastk.kernels.conv2d.configurations import TUNABLE, Correlation
 from fastk.kernels.gemm_configurations import GemmConfiguration, kind_of, tiles
 from fastk.kernels.triton_runtime import architecture, sm_count
 from fastk.kernels.window import Padding, Pair
@@ -200,7 +201,7 @@ def correlate(
     # Tensor cores take 32-bit weights with K innermost alone: turned here once, they are copied 16 bytes at a time.
     transposed = x.dtype == torch.float32 and precision != "ieee"
     weights = kernel.permute(3, 0, 1, 2).contiguous() if transposed else kernel
-    _launch(
+    launch(
         y, z, x, weights, bias, y.shape[:3].numel(), inner, filters // groups, groups, (kh, kw),
         strides, padding, dilation, activation, precision, False, transposed, configuration,
     )  # fmt: skip
@@ -223,23 +224,28 @@ def input_gradient(
     batch, height, width, _ = dx.shape
     kh, kw, inner, filters = kernel.shape
     pixels = batch * math.ceil(height / strides[0]) * math.ceil(width / strides[1])  # of the largest phase
-    _launch(
+    launch(
         dx, None, g, kernel, None, pixels, filters // groups, inner, groups, (kh, kw),
         strides, padding, dilation, None, precision, True, False, configuration,
     )  # fmt: skip
 
 
-def _launch(
+def launch(
     y, z, x, kernel, bias, pixels, depth, columns, groups, window,
-    strides, padding, dilation, activation, precision, gradient, transposed, configuration,
+    strides, padding, dilation, activation, precision, gradient, transposed, configuration=None,
 ):  # fmt: skip
     """depth: K; columns: N; pixels: M of the largest phase."""
     phases = strides[0] * strides[1] if gradient else 1
     packable = not gradient and window != (1, 1)
-    chosen = configuration or choose_configuration(
-        pixels, columns, depth, math.prod(window), groups * phases, packable, z is not None,
-        kind_of(x.dtype, precision), architecture(), sm_count(),
+    problem = Correlation(
+        pixels, columns, depth, groups, window, strides, dilation, x.dtype, kind_of(x.dtype, precision),
+        bias is not None, activation, z is not None, gradient, architecture(), sm_count(),
     )  # fmt: skip
+    arguments = (
+        y, z, x, kernel, bias, pixels, depth, columns, groups, window,
+        strides, padding, dilation, activation, precision, gradient, transposed,
+    )  # fmt: skip
+    chosen = configuration or configuration_for(TUNABLE, problem, arguments)
     item = x.element_size()
     k_unit, n_unit = math.gcd(depth, 16 // item), math.gcd(columns, 16 // item)
     packed = packable and depth % chosen.block_k != 0

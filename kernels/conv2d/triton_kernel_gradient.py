@@ -21,7 +21,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastk.kernels.conv2d.configurations import choose_gradient_configuration
+from fastk.autotune import configuration_for
+from fastk.kernels.conv2d.configurations import KERNEL_GRADIENT, KernelGradient
 from fastk.kernels.conv2d.triton_correlation import is_inside
 from fastk.kernels.gemm_configurations import GemmConfiguration, kind_of, splits_of, tiles
 from fastk.kernels.triton_reduction import sum_partials
@@ -116,11 +117,17 @@ def kernel_gradient(
     pixels, patch = batch * rows * columns, math.prod(window) * inner
     if not pixels or not patch * filters:
         return x.new_zeros(shape)
-    chosen = configuration or choose_gradient_configuration(patch, outer, kind_of(x.dtype, precision), architecture())
+    problem = KernelGradient(
+        patch, outer, pixels, groups, window, strides, dilation, x.dtype, kind_of(x.dtype, precision), architecture(),
+        sm_count(),
+    )  # fmt: skip
+    chosen = configuration or configuration_for(
+        KERNEL_GRADIENT, problem, (x, g, window, strides, padding, dilation, groups, precision)
+    )
     count = tiles(chosen, patch, outer)
     blocks = triton.cdiv(pixels, chosen.block_k)
     # Offsets from a program's first image are 32 bits wide: no program goes through more than 2^29 elements.
-    splits, steps = splits_of(count * groups, blocks, sm_count(), triton.cdiv(x.numel(), 1 << 29))
+    splits, steps = splits_of(count * groups, blocks, sm_count(), triton.cdiv(x.numel(), 1 << 29), most=chosen.splits)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     partial = x.new_empty((splits, *shape), dtype=x.dtype if splits == 1 else wide)
     item = x.element_size()

@@ -28,9 +28,10 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from fastk.autotune import configuration_for
 from fastk.kernels.activation import saves_input
 from fastk.kernels.activation.triton_kernels import activate
-from fastk.kernels.dense.configurations import GROUP_M, choose_configuration
+from fastk.kernels.dense.configurations import GROUP_M, TUNABLE, Product
 from fastk.kernels.dropout.philox import threshold
 from fastk.kernels.dropout.triton_kernels import keep_tile
 from fastk.kernels.gemm_configurations import GemmConfiguration, kind_of, splits_of, tiles
@@ -227,12 +228,17 @@ def gemm(
     matrices = (a, b, c) if bias is None else (a, b, c, bias)
     wide = 16 // a.element_size()
     aligned = K > 0 and all(t.size(-1) % wide == 0 and t.data_ptr() % 16 == 0 for t in matrices)
-    chosen = configuration or choose_configuration(
-        M, N, kind_of(a.dtype, precision), aligned, architecture(), sm_count()
-    )
     plain = bias is None and activation in (None, "linear") and seed is None
+    chosen = configuration or configuration_for(
+        TUNABLE,
+        Product(
+            M, N, K, a.dtype, kind_of(a.dtype, precision), trans_a, trans_b, bias is not None, activation,
+            seed is not None, aligned, architecture(), sm_count(),
+        ),
+        (a, b, trans_a, trans_b, bias, activation, seed, rate),
+    )  # fmt: skip
     count = tiles(chosen, M, N)
-    splits = splits_of(count, triton.cdiv(K, chosen.block_k), sm_count())[0] if plain else 1
+    splits = (chosen.splits or splits_of(count, triton.cdiv(K, chosen.block_k), sm_count())[0]) if plain else 1
     out = torch.empty((splits, M, N), dtype=torch.float32, device=a.device) if splits > 1 else c
     flags = {
         "TRANS_A": trans_a,

@@ -8,8 +8,16 @@ take 245 registers on sm_90 and 24.5 instructions a result, 1 x 4 take 30 of the
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from fastk.autotune import Accuracy, Work, example_tensor
+from fastk.kernels.tuning import tunable
 
 _LOADS = 28  # pixels of a tile, beyond which 2 x 4 results spill
 
@@ -106,3 +114,159 @@ def threads(channels: int, itemsize: int) -> tuple[int, int, int]:
 def _reached(extent: int, window: int, stride: int, dilation: int) -> int:
     """How many rows of g a tile of `extent` rows meets at most."""
     return (extent - 1 + (window - 1) * dilation) // stride + 1
+
+
+class Stencil(NamedTuple):
+    """A result [batch, height, width, channels], each pixel from a window, or (gradient) that of the input.
+
+    Of the gradient by the kernel, height and width are those of the convolution's result.
+    """
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+    multiplier: int
+    dtype: torch.dtype
+    window: tuple[int, int]
+    strides: tuple[int, int]
+    dilation: tuple[int, int]
+    activation: str | None
+    gradient: bool
+    architecture: int
+    sm_count: int
+
+
+def candidates(problem: Stencil) -> Iterator[StencilConfiguration]:
+    """Tiles of 1 to 4 rows and 2 to 8 columns, or of multiples of the strides near them; of 1 to 32 accesses' width."""
+    vector = 16 // problem.dtype.itemsize
+    step_r, step_c = problem.strides if problem.gradient else (1, 1)
+    shapes = {
+        (math.ceil(rows / step_r) * step_r, math.ceil(columns / step_c) * step_c)
+        for rows, columns in itertools.product((1, 2, 4), (2, 4, 8))
+    }
+    for (rows, columns), num_warps, width in itertools.product(sorted(shapes), (2, 4, 8), (1, 2, 4, 8, 16, 32)):
+        block_c = width * vector
+        if block_c < 2 * problem.channels or width == 1:
+            yield StencilConfiguration(rows, columns, max(1, 32 * num_warps * vector // block_c), block_c, num_warps)
+
+
+def gradient_candidates(problem: Stencil) -> Iterator[StencilConfiguration]:
+    """For the gradient by the kernel: 1 to all rows of the window at once, 2 to 8 columns of pixels."""
+    vector = 16 // problem.dtype.itemsize
+    for rows, columns in itertools.product(range(1, problem.window[0] + 1), (2, 4, 8)):
+        for num_warps, width in itertools.product((4, 8), (1, 2, 4, 8, 16)):
+            block_c = width * vector
+            if rows * problem.window[1] <= 16 and (block_c < 2 * problem.channels or width == 1):
+                yield StencilConfiguration(
+                    rows, columns, max(1, 32 * num_warps * vector // block_c), block_c, num_warps
+                )
+
+
+def _why_gradient_invalid(configuration: StencilConfiguration, problem: Stencil) -> str | None:
+    """None, or why the gradient by the kernel cannot take a tile; its rows are those of the window."""
+    return replace(configuration, rows=1).why_invalid((1, 1), False)
+
+
+def _work(configuration: StencilConfiguration, problem: Stencil) -> Work:
+    """A thread keeps the sums of its tile, and reads what the windows over it meet once."""
+    c, taps = configuration, math.prod(problem.window)
+    down, across = (1, 1) if problem.gradient else problem.strides
+    reached = ((c.rows - 1) * down + (problem.window[0] - 1) * problem.dilation[0] + 1) * (
+        (c.columns - 1) * across + (problem.window[1] - 1) * problem.dilation[1] + 1
+    )
+    tiles = problem.batch * math.ceil(problem.height / c.rows) * math.ceil(problem.width / c.columns)
+    lanes, size = c.block_p * c.block_c, problem.dtype.itemsize
+    pixels = problem.batch * problem.height * problem.width
+    read = pixels * down * across if not problem.gradient else pixels / math.prod(problem.strides)
+    held = c.rows * c.columns * lanes // (32 * c.num_warps)
+    return Work(
+        programs=math.ceil(tiles / c.block_p) * math.ceil(problem.channels / c.block_c),
+        warps=c.num_warps,
+        memory_bytes=(pixels + read) * problem.channels * size,
+        operations=2.0 * taps * c.rows * c.columns * lanes,
+        copied=reached * lanes * size,
+        registers=min(255, 40 + held + lanes // (32 * c.num_warps) * (problem.window[1] + c.columns)),
+    )
+
+
+def _gradient_work(configuration: StencilConfiguration, problem: Stencil) -> Work:
+    """Blocks of pixels in turn, a thread keeping sums of rows x window columns."""
+    c, size = configuration, problem.dtype.itemsize
+    tiles = math.ceil(problem.channels / c.block_c) * math.ceil(problem.window[0] / c.rows)
+    positions = problem.batch * problem.height * math.ceil(problem.width / c.columns)
+    sums = c.rows * problem.window[1] * 16 // size
+    chunks, steps = share_out(math.ceil(positions / c.block_p), tiles, sums, problem.sm_count)
+    lanes = c.block_p * c.block_c
+    pixels = problem.batch * problem.height * problem.width
+    again = math.ceil(problem.window[0] / c.rows)  # for each part of the window all pixels are read
+    read = pixels * problem.channels * size * (1 + math.prod(problem.strides)) * again
+    return Work(
+        programs=chunks * tiles,
+        warps=c.num_warps,
+        memory_bytes=read + 8.0 * chunks * math.prod(problem.window) * problem.channels,
+        steps=steps,
+        operations=2.0 * c.rows * problem.window[1] * c.columns * lanes,
+        copied=(c.columns + c.rows * (c.columns + problem.window[1])) * lanes * size,
+        registers=min(255, 48 + sums),
+        launches=2,
+    )
+
+
+def _tensors(problem: Stencil, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, int]]:
+    """(input, kernel, result of the convolution, corner) of a problem, with the padding that keeps sizes."""
+    p, (kh, kw) = problem, problem.window
+    inner = max(1, p.channels // p.multiplier) if not p.gradient else p.channels
+    kernel = example_tensor((kh, kw, inner, p.multiplier), p.dtype, device, 1)
+    size = (p.height, p.width)
+    if p.gradient:
+        out = tuple(math.ceil(side / stride) for side, stride in zip(size, p.strides, strict=True))
+        shapes = (p.batch, *size, inner), (p.batch, *out, inner * p.multiplier)
+    else:
+        wide = tuple(side * stride for side, stride in zip(size, p.strides, strict=True))
+        shapes = (p.batch, *wide, inner), (p.batch, *size, inner * p.multiplier)
+    x, y = (example_tensor(shape, p.dtype, device, seed) for shape, seed in zip(shapes, (2, 3), strict=True))
+    corner = tuple((side - 1) * reach // 2 for side, reach in zip(p.window, p.dilation, strict=True))
+    return x, kernel, y, (corner[0], corner[1])
+
+
+def _example(problem: Stencil, device: str) -> tuple:
+    x, kernel, y, corner = _tensors(problem, device)
+    if problem.gradient:
+        return x, None, y, kernel, None, problem.strides, corner, problem.dilation, None, True
+    return y, None, x, kernel, None, problem.strides, corner, problem.dilation, problem.activation, False
+
+
+def _gradient_example(problem: Stencil, device: str) -> tuple:
+    x, kernel, y, corner = _tensors(problem, device)
+    return y, x, kernel, problem.strides, corner, problem.dilation
+
+
+TUNABLE = tunable(
+    name="depthwise_conv2d.stencil",
+    problem=Stencil,
+    sizes=("batch", "height", "width"),
+    kinds=(StencilConfiguration,),
+    default=lambda p: choose_configuration(
+        p.window, p.strides, p.dilation, p.channels, p.height, p.dtype.itemsize, p.gradient
+    ),
+    candidates=candidates,
+    why_invalid=lambda c, p: c.why_invalid(p.strides, p.gradient),
+    work=_work,
+    launcher="fastk.kernels.depthwise_conv2d.triton_kernels:stencil",
+    example=_example,
+    accuracy=lambda p: Accuracy(length=math.prod(p.window) * p.multiplier),
+    in_place=True,
+)
+KERNEL_GRADIENT = replace(
+    TUNABLE,
+    name="depthwise_conv2d.kernel_gradient",
+    default=lambda p: choose_gradient_configuration(p.window, p.channels, p.dtype.itemsize),
+    candidates=gradient_candidates,
+    why_invalid=_why_gradient_invalid,
+    work=_gradient_work,
+    launcher="fastk.kernels.depthwise_conv2d.triton_kernels:depthwise_kernel_gradient",
+    example=_gradient_example,
+    accuracy=lambda p: Accuracy(length=max(1, p.batch * p.height * p.width)),
+    in_place=False,
+)

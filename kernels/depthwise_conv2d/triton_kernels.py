@@ -20,17 +20,19 @@ import torch
 import triton
 from torch import Tensor
 
+from fastk.autotune import configuration_for
 from fastk.kernels.activation import saves_input
 from fastk.kernels.conv2d.triton_kernels import epilogue_gradient
 from fastk.kernels.depthwise_conv2d.configurations import (
+    KERNEL_GRADIENT,
+    TUNABLE,
+    Stencil,
     StencilConfiguration,
-    choose_configuration,
-    choose_gradient_configuration,
     share_out,
 )
 from fastk.kernels.depthwise_conv2d.triton_stencil import stencil_kernel, stencil_kernel_gradient_kernel
 from fastk.kernels.triton_reduction import sum_partials
-from fastk.kernels.triton_runtime import INTERPRETED, sm_count
+from fastk.kernels.triton_runtime import INTERPRETED, architecture, sm_count
 from fastk.kernels.window import Padding, Pair, output_size
 
 _LARGEST = 1 << 30  # elements whose number, and that of the padding around them, 32 bits hold
@@ -80,7 +82,7 @@ def depthwise_conv2d_forward(
     size = output_size((x.size(1), x.size(2)), window, steps, reach, ((top, bottom), (left, right)))
     y = x.new_empty((x.size(0), *size, kernel.size(2) * kernel.size(3)))
     z = torch.empty_like(y) if saves_input(activation) else None
-    _stencil(y, z, x, kernel, bias, steps, (top, left), reach, activation, False, configuration)
+    stencil(y, z, x, kernel, bias, steps, (top, left), reach, activation, False, configuration)
     return y, x.new_empty(0) if z is None else z
 
 
@@ -118,18 +120,22 @@ def depthwise_input_gradient(
 ) -> Tensor:
     """The gradient by x, of which the shape alone is read; corner is (top, left), gz and kernel are contiguous."""
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    _stencil(dx, None, gz, kernel, None, strides, corner, dilation, None, True, configuration)
+    stencil(dx, None, gz, kernel, None, strides, corner, dilation, None, True, configuration)
     return dx
 
 
-def _stencil(
-    y, z, x, kernel, bias, strides, corner, dilation, activation, gradient, configuration
+def stencil(
+    y, z, x, kernel, bias, strides, corner, dilation, activation, gradient, configuration=None
 ):  # fmt: skip
     """The stencil of a result y, forward or (x being g, y being dx) backward."""
     if not y.numel():
         return
     (kh, kw, channels, multiplier), item = kernel.shape, x.element_size()
-    chosen = configuration or choose_configuration((kh, kw), strides, dilation, y.size(3), y.size(1), item, gradient)
+    problem = Stencil(
+        *y.shape, multiplier, x.dtype, (kh, kw), strides, dilation, activation, gradient, architecture(), sm_count()
+    )
+    arguments = (y, z, x, kernel, bias, strides, corner, dilation, activation, gradient)
+    chosen = configuration or configuration_for(TUNABLE, problem, arguments)
     unit = math.gcd(channels, 16 // item)
     tiles = y.size(0) * triton.cdiv(y.size(1), chosen.rows) * triton.cdiv(y.size(2), chosen.columns)
     stencil_kernel[(triton.cdiv(tiles, chosen.block_p), triton.cdiv(y.size(3), chosen.block_c))](
@@ -155,7 +161,10 @@ def depthwise_kernel_gradient(
     if not gz.numel() or not kernel.numel():
         return x.new_zeros(kernel.shape)
     filters = channels * multiplier
-    chosen = configuration or choose_gradient_configuration((kh, kw), filters, item)
+    problem = Stencil(
+        *gz.shape, multiplier, x.dtype, (kh, kw), strides, dilation, None, False, architecture(), sm_count()
+    )
+    chosen = configuration or configuration_for(KERNEL_GRADIENT, problem, (gz, x, kernel, strides, corner, dilation))
     tiles_c, tiles_r = triton.cdiv(filters, chosen.block_c), triton.cdiv(kh, chosen.rows)
     positions = gz.size(0) * gz.size(1) * triton.cdiv(gz.size(2), chosen.columns)
     blocks = triton.cdiv(positions, chosen.block_p)

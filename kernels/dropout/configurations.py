@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from fastk.kernels import triton_runtime
+import torch
+
+from fastk.autotune import Work, example_tensor
+from fastk.kernels.tuning import tunable
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,52 @@ class DropoutConfiguration:
 SHIPPED = (DropoutConfiguration(2048, 4), DropoutConfiguration(1024, 4))
 
 
-def choose_configuration(size: int) -> DropoutConfiguration:
+def choose_configuration(size: int, sm_count: int) -> DropoutConfiguration:
     """The larger block where it still makes two waves of 8 programs on every multiprocessor."""
     large, small = SHIPPED
-    return large if size >= 16 * triton_runtime.sm_count() * large.BLOCK else small
+    return large if size >= 16 * sm_count * large.BLOCK else small
+
+
+class Elements(NamedTuple):
+    """How many elements of what type; reads: whether they are scaled and dropped, or the mask itself is made."""
+
+    size: int
+    dtype: torch.dtype
+    reads: bool
+    architecture: int
+    sm_count: int
+
+
+def work(configuration: DropoutConfiguration, problem: Elements) -> Work:
+    """7 rounds of Philox, of two multiplications each, make the masks of 16 elements."""
+    block, size = configuration.BLOCK, problem.dtype.itemsize
+    return Work(
+        programs=math.ceil(problem.size / block),
+        warps=configuration.num_warps,
+        memory_bytes=(1 + problem.reads) * problem.size * size,
+        operations=12.0 * block,
+        copied=block * size,
+        registers=32 + block // (32 * configuration.num_warps),
+    )
+
+
+def _example(problem: Elements, device: str) -> tuple:
+    y, x = (example_tensor((problem.size,), problem.dtype, device, seed) for seed in (0, 1))
+    return y, x if problem.reads else None, 0.1, torch.ones(2, dtype=torch.int64, device=device)
+
+
+TUNABLE = tunable(
+    name="dropout.mask",
+    problem=Elements,
+    sizes=("size",),
+    kinds=(DropoutConfiguration,),
+    default=lambda p: choose_configuration(p.size, p.sm_count),
+    candidates=lambda p: itertools.starmap(
+        DropoutConfiguration, itertools.product((512, 1024, 2048, 4096), (1, 2, 4, 8))
+    ),
+    why_invalid=lambda c, p: c.why_invalid(),
+    work=work,
+    launcher="fastk.kernels.dropout.triton_kernels:drop",
+    example=_example,
+    in_place=True,
+)

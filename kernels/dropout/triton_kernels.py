@@ -19,8 +19,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastk.autotune import configuration_for
+from fastk.kernels import triton_runtime
 from fastk.kernels.dropout import philox
-from fastk.kernels.dropout.configurations import DropoutConfiguration, choose_configuration
+from fastk.kernels.dropout.configurations import TUNABLE, DropoutConfiguration, Elements
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _A, _B = tl.constexpr(philox.A), tl.constexpr(philox.B)
@@ -133,10 +135,10 @@ def dropout_forward(
         return torch.zeros_like(x, memory_format=torch.contiguous_format)
     if noise_shape is None or tuple(noise_shape) == x.shape:
         y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        _launch(y, x.contiguous(), rate, seed, configuration)
+        drop(y, x.contiguous(), rate, seed, configuration)
         return y
     noise = torch.empty(noise_shape, dtype=x.dtype, device=x.device)
-    _launch(noise, None, rate, seed, configuration)
+    drop(noise, None, rate, seed, configuration)
     return x * noise
 
 
@@ -151,11 +153,15 @@ def dropout_backward(
     return dropout_forward(g, rate, seed, noise_shape, configuration)
 
 
-def _launch(y: Tensor, x: Tensor | None, rate: float, seed: Tensor, configuration: DropoutConfiguration | None) -> None:
+def drop(
+    y: Tensor, x: Tensor | None, rate: float, seed: Tensor, configuration: DropoutConfiguration | None = None
+) -> None:
+    """y = x * mask / (1 - rate), or the mask's factors themselves where x is None."""
     size = y.numel()
     if size == 0:
         return
-    chosen = configuration or choose_configuration(size)
+    problem = Elements(size, y.dtype, x is not None, triton_runtime.architecture(), triton_runtime.sm_count())
+    chosen = configuration or configuration_for(TUNABLE, problem, (y, x, rate, seed))
     groups, tail = divmod(size, 8)
     scale_bits = struct.unpack("q", struct.pack("d", 1.0 / (1.0 - rate)))[0]
     dropout_kernel[(max(1, triton.cdiv(groups * 8, chosen.BLOCK)),)](

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from fastk.kernels import recurrence_configurations as shared
 from fastk.kernels.recurrence_configurations import Configuration, Problem, SequenceConfiguration, StepConfiguration
 
@@ -48,3 +50,17 @@ def choose_configuration(problem: Problem) -> Configuration:
     """See `recurrence_configurations.choose`."""
     size = min(4, problem.dtype.itemsize)
     return shared.choose(problem, SEQUENCE, COOPERATIVE[size], STEP[size])
+
+
+def _forward_example(problem: Problem, device: str) -> tuple:
+    scan, t = shared.scan_arguments(problem, device)
+    return scan, True, t.one, t.gates, t.two, t.three, None, None
+
+
+def _backward_example(problem: Problem, device: str) -> tuple:
+    scan, t = shared.scan_arguments(problem, device)
+    return scan, True, t.dz, torch.empty_like(t.two), t.one, None, t.gates, t.two, t.three, False
+
+
+FORWARD = shared.tunable_of("gru", "forward", CooperativeConfiguration, choose_configuration, _forward_example)
+BACKWARD = shared.tunable_of("gru", "backward", CooperativeConfiguration, choose_configuration, _backward_example)

@@ -17,12 +17,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastk.autotune import configuration_for
 from fastk.kernels.gru.configurations import (
+    BACKWARD,
+    FORWARD,
     Configuration,
     CooperativeConfiguration,
     SequenceConfiguration,
     StepConfiguration,
-    choose_configuration,
 )
 from fastk.kernels.gru.triton_cooperative import cooperative_backward, cooperative_forward
 from fastk.kernels.gru.triton_sequence import sequence_backward, sequence_forward
@@ -65,10 +67,13 @@ def gru_forward(
     inner, previous = (x.new_empty((batch, steps, units) if save else 0) for _ in range(2))
     shown = shown_outputs(mask, h_0 is not None, zero_output_for_mask)
     scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
-    chosen = configuration or choose_configuration(problem(x, recurrent_kernel, recurrent_dropout_mask))
-    run = _FORWARD[type(chosen)]
     results = outputs if return_sequences else None, gates, inner if save else None, previous if save else None
-    h = run(scan, reset_after, *results, inner_bias, h_0, chosen) if batch else x.new_empty(0, units)
+    if batch:
+        arguments = (scan, reset_after, *results, inner_bias, h_0)
+        asked = problem(x, recurrent_kernel, recurrent_dropout_mask)
+        h = scan_forward(*arguments, configuration or configuration_for(FORWARD, asked, arguments))
+    else:
+        h = x.new_empty(0, units)
     return outputs, h, gates if save else x.new_empty(0), inner, previous
 
 
@@ -97,12 +102,12 @@ def gru_backward(
     batch, _, units = previous.shape
     shown = shown_outputs(mask, has_state, zero_output_for_mask)
     scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
-    chosen = configuration or choose_configuration(problem(x, recurrent_kernel, recurrent_dropout_mask))
-    run = _BACKWARD[type(chosen)]
     grads = (None if g is None else g.contiguous() for g in (g_outputs, g_h))
     dz, du = torch.empty_like(gates), torch.empty_like(inner) if reset_after else inner
     if batch:
-        dh_0 = run(scan, reset_after, dz, du, *grads, gates, inner, previous, needed[4], chosen)
+        arguments = (scan, reset_after, dz, du, *grads, gates, inner, previous, needed[4])
+        asked = problem(x, recurrent_kernel, recurrent_dropout_mask)
+        dh_0 = scan_backward(*arguments, configuration or configuration_for(BACKWARD, asked, arguments))
     else:
         dh_0 = x.new_empty(0, units)
     dx, dkernel, dbias = projection_gradients(dz, x, kernel, mask, dropout_mask, [needed[0], needed[1], needed[3]])
@@ -136,6 +141,23 @@ def _recurrent_gradient(
     each = (None, None) if factors is None else (factors[:2], factors[2:])
     parts = zip((both, last), operands, each, strict=True)
     return torch.cat([recurrent_gradient(*part) for part in parts], 1)
+
+
+def scan_forward(
+    scan: Scan, reset_after: bool, outputs, gates, inner, previous, inner_bias, h_0, configuration: Configuration
+) -> Tensor:
+    """h at the end; writes `outputs`, `inner` and `previous` where they are not None, and `gates` in the place of z."""
+    run = _FORWARD[type(configuration)]
+    return run(scan, reset_after, outputs, gates, inner, previous, inner_bias, h_0, configuration)
+
+
+def scan_backward(
+    scan: Scan, reset_after: bool, dz, du, g_outputs, g_h, gates, inner, previous, state: bool,
+    configuration: Configuration,
+) -> Tensor:  # fmt: skip
+    """The gradient of h_0, where `state` asks for it; writes `dz` and, with `reset_after`, `du`."""
+    run = _BACKWARD[type(configuration)]
+    return run(scan, reset_after, dz, du, g_outputs, g_h, gates, inner, previous, state, configuration)
 
 
 gru_cell_forward = gru_forward  # a single step is a sequence of one

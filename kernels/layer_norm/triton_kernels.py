@@ -26,18 +26,21 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastk.autotune import configuration_for
 from fastk.kernels.activation.triton_kernels import compute_type
 from fastk.kernels.layer_norm.configurations import (
+    BACKWARD,
     BACKWARD_WARPS,
+    FORWARD,
     FORWARD_WARPS,
     LONGEST_ROW,
     RowConfiguration,
-    choose_configuration,
+    Rows,
     registers,
     share_out,
 )
 from fastk.kernels.triton_reduction import sum_partials
-from fastk.kernels.triton_runtime import INTERPRETED, sm_count
+from fastk.kernels.triton_runtime import INTERPRETED, architecture, sm_count
 
 
 @triton.jit
@@ -126,7 +129,8 @@ def layer_norm_forward(
     y = torch.empty_like(x)
     mean, r = (x.new_empty(M, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32) for _ in range(2))
     if x.numel():
-        chosen = configuration or choose_configuration(M, N, sm_count())
+        problem = Rows(M, N, x.dtype, architecture(), sm_count())
+        chosen = configuration or configuration_for(FORWARD, problem, (x, gamma, beta, axes, epsilon))
         programs, steps = share_out(M, chosen, FORWARD_WARPS, sm_count())
         unit = math.gcd(N, 16 // x.element_size())
         layer_norm_forward_kernel[(programs,)](
@@ -158,7 +162,8 @@ def layer_norm_backward(
     sizes = [x.size(axis) for axis in axes]
     if not x.numel():
         return dx, mean.new_zeros((2, *sizes) if has_sums else 0)
-    chosen = configuration or choose_configuration(M, N, sm_count())
+    problem = Rows(M, N, x.dtype, architecture(), sm_count())
+    chosen = configuration or configuration_for(BACKWARD, problem, (g, x, gamma, mean, r, axes, needed))
     programs, steps = share_out(M, chosen, BACKWARD_WARPS, sm_count())
     partial = mean.new_empty((programs, 2, N) if has_sums else 0)
     unit = math.gcd(N, 16 // x.element_size())

@@ -55,3 +55,17 @@ def choose_configuration(problem: Problem) -> Configuration:
     size = min(4, problem.dtype.itemsize)
     step = STEP[size][:-1] if problem.factors == 4 else STEP[size]
     return shared.choose(problem, SEQUENCE, COOPERATIVE[size], step)
+
+
+def _forward_example(problem: Problem, device: str) -> tuple:
+    scan, t = shared.scan_arguments(problem, device)
+    return scan, t.one, t.gates, t.two, t.three, None, None
+
+
+def _backward_example(problem: Problem, device: str) -> tuple:
+    scan, t = shared.scan_arguments(problem, device)
+    return scan, t.dz, t.one, None, None, t.gates, t.two, None, False
+
+
+FORWARD = shared.tunable_of("lstm", "forward", CooperativeConfiguration, choose_configuration, _forward_example)
+BACKWARD = shared.tunable_of("lstm", "backward", CooperativeConfiguration, choose_configuration, _backward_example)

@@ -16,12 +16,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastk.autotune import configuration_for
 from fastk.kernels.lstm.configurations import (
+    BACKWARD,
+    FORWARD,
     Configuration,
     CooperativeConfiguration,
     SequenceConfiguration,
     StepConfiguration,
-    choose_configuration,
 )
 from fastk.kernels.lstm.triton_cooperative import cooperative_backward, cooperative_forward
 from fastk.kernels.lstm.triton_sequence import sequence_backward, sequence_forward
@@ -63,11 +65,11 @@ def lstm_forward(
     cells, previous = (x.new_empty((batch, steps, units) if save else 0) for _ in range(2))
     shown = shown_outputs(mask, h_0 is not None, zero_output_for_mask)
     scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
-    chosen = configuration or choose_configuration(problem(x, recurrent_kernel, recurrent_dropout_mask))
-    run = _FORWARD[type(chosen)]
     results = outputs if return_sequences else None, gates, cells if save else None, previous if save else None
     if batch:
-        h, c = run(scan, *results, h_0, c_0, chosen)
+        arguments = (scan, *results, h_0, c_0)
+        asked = problem(x, recurrent_kernel, recurrent_dropout_mask)
+        h, c = scan_forward(*arguments, configuration or configuration_for(FORWARD, asked, arguments))
     else:
         h, c = (x.new_empty(0, units) for _ in range(2))
     return outputs, h, c, gates if save else x.new_empty(0), cells, previous
@@ -98,18 +100,28 @@ def lstm_backward(
     batch, _, units = cells.shape
     shown = shown_outputs(mask, c_0 is not None, zero_output_for_mask)
     scan = Scan.of(recurrent_kernel, mask, recurrent_dropout_mask, activation, recurrent_activation, reverse, shown)
-    chosen = configuration or choose_configuration(problem(x, recurrent_kernel, recurrent_dropout_mask))
-    run = _BACKWARD[type(chosen)]
     grads = (None if g is None else g.contiguous() for g in (g_outputs, g_h, g_c))
     dz = torch.empty_like(gates)
     if batch:
-        dh_0, dc_0 = run(scan, dz, *grads, gates, cells, c_0, needed[4] or needed[5], chosen)
+        arguments = (scan, dz, *grads, gates, cells, c_0, needed[4] or needed[5])
+        asked = problem(x, recurrent_kernel, recurrent_dropout_mask)
+        dh_0, dc_0 = scan_backward(*arguments, configuration or configuration_for(BACKWARD, asked, arguments))
     else:
         dh_0, dc_0 = (x.new_empty(0, units) for _ in range(2))
     dx, dkernel, dbias = projection_gradients(dz, x, kernel, mask, dropout_mask, [needed[0], needed[1], needed[3]])
     drecurrent = recurrent_gradient(dz, previous, recurrent_dropout_mask) if needed[2] else x.new_empty(0)
     states = (d if need else x.new_empty(0) for d, need in zip((dh_0, dc_0), needed[4:], strict=True))
     return dx, dkernel, drecurrent, dbias, *states
+
+
+def scan_forward(scan: Scan, outputs, gates, cells, previous, h_0, c_0, configuration: Configuration):
+    """(h, c) at the end; writes `outputs`, `cells` and `previous` where not None, and `gates` in the place of z."""
+    return _FORWARD[type(configuration)](scan, outputs, gates, cells, previous, h_0, c_0, configuration)
+
+
+def scan_backward(scan: Scan, dz, g_outputs, g_h, g_c, gates, cells, c_0, states: bool, configuration: Configuration):
+    """The gradients of h_0 and c_0, where `states` asks for them; writes `dz`."""
+    return _BACKWARD[type(configuration)](scan, dz, g_outputs, g_h, g_c, gates, cells, c_0, states, configuration)
 
 
 lstm_cell_forward = lstm_forward  # a single step is a sequence of one

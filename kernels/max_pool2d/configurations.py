@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from fastk.autotune import Accuracy, Tunable, Work, example_tensor
+from fastk.kernels.tuning import tunable
 
 _THREADS = 128
 
@@ -63,3 +72,94 @@ def vector(channels: int) -> int:
     (8, 16, 1)
     """
     return min(16, channels & -channels)
+
+
+class Pixels(NamedTuple):
+    """What a launch goes through: pixels of `channels`, each with a window.
+
+    pixels: of the result forward; backward of the image where windows overlap, else cells of the strides' size.
+    """
+
+    pixels: int
+    channels: int
+    dtype: torch.dtype
+    window: tuple[int, int]
+    strides: tuple[int, int]
+    architecture: int
+    sm_count: int
+
+    @property
+    def overlap(self) -> bool:
+        """Whether a pixel of the image is in several windows."""
+        return self.window[0] > self.strides[0] or self.window[1] > self.strides[1]
+
+
+SPACE = tuple(
+    PoolConfiguration(32 * num_warps * share // channels, channels, num_warps)
+    for channels, num_warps, share in itertools.product((1, 4, 8, 16, 32, 64, 128, 256), (1, 2, 4, 8), (4, 8))
+    if 32 * num_warps * share >= channels
+)
+
+
+def work(configuration: PoolConfiguration, problem: Pixels) -> Work:
+    """A load of the image for each place of the window, a store of the result; lanes without a channel are idle."""
+    tile = configuration.BLOCK_P * configuration.BLOCK_C
+    blocks = math.ceil(problem.channels / configuration.BLOCK_C)
+    size, taps = problem.dtype.itemsize, math.prod(problem.window)
+    sector = max(1.0, 32 / (min(problem.channels, configuration.BLOCK_C) * size))  # bytes are moved 32 at a time
+    new = min(taps, math.prod(problem.strides))  # pixels of the image that no neighbour reads
+    return Work(
+        programs=math.ceil(problem.pixels / configuration.BLOCK_P) * blocks,
+        warps=configuration.num_warps,
+        memory_bytes=problem.pixels * problem.channels * size * (1 + new) * sector,
+        operations=(40.0 * configuration.BLOCK_P + 4.0 * tile) * taps,
+        copied=tile * size * taps,
+        registers=32 + 4 * tile // (32 * configuration.num_warps),
+    )
+
+
+def image_of(problem: Pixels, backward: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """An image and a result of such pixels, [1, H, W, C] each."""
+    rows = max(1, math.isqrt(problem.pixels))
+    size = rows, math.ceil(problem.pixels / rows)
+    if backward and problem.overlap:
+        image = tuple(max(side, w) for side, w in zip(size, problem.window, strict=True))
+    else:
+        steps = zip(size, problem.strides, problem.window, strict=True)
+        image = tuple((side - 1) * stride + w for side, stride, w in steps)
+    steps = zip(image, problem.strides, problem.window, strict=True)
+    result = tuple((side - w) // stride + 1 for side, stride, w in steps)
+    return (1, *image, problem.channels), (1, *result, problem.channels)
+
+
+def tunable_of(op: str, way: str, example: Callable[[Pixels, str], tuple]) -> Tunable:
+    """The choice of a pool, `way` being "forward" or "backward"."""
+    return tunable(
+        name=f"{op}.{way}",
+        problem=Pixels,
+        sizes=("pixels",),
+        kinds=(PoolConfiguration,),
+        default=lambda p: choose_configuration(p.channels, p.dtype.itemsize),
+        candidates=lambda p: SPACE,
+        why_invalid=lambda c, p: c.why_invalid(),
+        work=work,
+        launcher=f"fastk.kernels.{op}.triton_kernels:{op}_{way}",
+        example=example,
+        accuracy=lambda p: Accuracy(length=math.prod(p.window)),
+    )
+
+
+def _forward_example(problem: Pixels, device: str) -> tuple:
+    image, _ = image_of(problem, False)
+    return example_tensor(image, problem.dtype, device), problem.window, problem.strides, (0, 0, 0, 0), True
+
+
+def _backward_example(problem: Pixels, device: str) -> tuple:
+    image, result = image_of(problem, True)
+    place = torch.zeros(result, dtype=torch.uint8, device=device)
+    g = example_tensor(result, problem.dtype, device)
+    return g, place, image, problem.window, problem.strides, (0, 0, 0, 0)
+
+
+FORWARD = tunable_of("max_pool2d", "forward", _forward_example)
+BACKWARD = tunable_of("max_pool2d", "backward", _backward_example)

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from fastk.kernels.max_pool2d.configurations import PoolConfiguration, choose_configuration, vector
+from fastk.kernels.max_pool2d.configurations import Pixels, PoolConfiguration, vector
+from fastk.kernels.triton_runtime import architecture, sm_count
 from fastk.kernels.window import output_size
 
 
@@ -32,6 +33,7 @@ class Geometry:
         rows, columns = output_size(
             (height, width), _pair(window), _pair(strides), (1, 1), ((top, bottom), (left, right))
         )
+        self.window, self.strides = _pair(window), _pair(strides)
         self.corner = top, left
         self.output_shape = batch, rows, columns, self.channels
         self.outputs = batch * rows * columns
@@ -47,11 +49,17 @@ class Geometry:
             columns * strides[1],
         )
 
-    def cut(
-        self, pixels: int, itemsize: int, configuration: PoolConfiguration | None
-    ) -> tuple[tuple[int, int], dict[str, Any]]:
-        """The grid of programs over so many pixels of elements of itemsize bytes, and the kernel's block sizes."""
-        chosen = configuration or choose_configuration(self.channels, itemsize)
+    @property
+    def moved(self) -> int:
+        """What backward goes through: pixels where windows overlap, else cells."""
+        return self.pixels if self.overlap else self.cells
+
+    def problem(self, pixels: int, dtype: torch.dtype) -> Pixels:
+        """What a configuration is chosen for."""
+        return Pixels(pixels, self.channels, dtype, self.window, self.strides, architecture(), sm_count())
+
+    def cut(self, pixels: int, chosen: PoolConfiguration) -> tuple[tuple[int, int], dict[str, Any]]:
+        """The grid of programs over so many pixels, and the kernel's block sizes."""
         grid = max(1, -(-pixels // chosen.BLOCK_P)), -(-self.channels // chosen.BLOCK_C)
         blocks = {"VEC": self.vector, "BLOCK_P": chosen.BLOCK_P, "BLOCK_C": chosen.BLOCK_C}
         return grid, {**blocks, "num_warps": chosen.num_warps}

@@ -23,7 +23,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastk.kernels.max_pool2d.configurations import PoolConfiguration
+from fastk.autotune import configuration_for
+from fastk.kernels.max_pool2d.configurations import BACKWARD, FORWARD, PoolConfiguration
 from fastk.kernels.max_pool2d.geometry import Geometry, place_dtype
 from fastk.kernels.window import Padding, Pair
 
@@ -190,8 +191,10 @@ def max_pool2d_forward(
     geometry = Geometry(x.shape, window, strides, padding)
     y = x.new_empty(geometry.output_shape)
     place = x.new_empty(geometry.output_shape if save else 0, dtype=place_dtype(window))
-    grid, blocks = geometry.cut(geometry.outputs, x.itemsize, configuration)
     if x.numel():
+        arguments = (x, window, strides, padding, save)
+        problem = geometry.problem(geometry.outputs, x.dtype)
+        grid, blocks = geometry.cut(geometry.outputs, configuration or configuration_for(FORWARD, problem, arguments))
         max_pool2d_forward_kernel[grid](
             y, place if save else None, x,
             geometry.outputs, *geometry.sizes, *geometry.corner, *window, *strides, any(padding), **blocks,
@@ -214,13 +217,14 @@ def max_pool2d_backward(
     dx = g.new_empty(tuple(shape))
     if not dx.numel():
         return dx
+    arguments = (g, place, shape, window, strides, padding)
+    chosen = configuration or configuration_for(BACKWARD, geometry.problem(geometry.moved, g.dtype), arguments)
+    grid, blocks = geometry.cut(geometry.moved, chosen)
     if geometry.overlap:
-        grid, blocks = geometry.cut(geometry.pixels, g.itemsize, configuration)
         max_pool2d_gather_kernel[grid](
             dx, g, place, geometry.pixels, *geometry.sizes, *geometry.corner, *window, *strides, **blocks
         )
         return dx
-    grid, blocks = geometry.cut(geometry.cells, g.itemsize, configuration)
     max_pool2d_scatter_kernel[grid](
         dx, g, place, geometry.cells, *geometry.cell_size, *geometry.sizes, *geometry.corner, *window, *strides,
         geometry.uncovered, **blocks,

@@ -18,8 +18,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastk.autotune import configuration_for
 from fastk.kernels import triton_multi_tensor as multi_tensor
-from fastk.kernels.rmsprop.configurations import StepConfiguration
+from fastk.kernels.rmsprop.configurations import TUNABLE, Parameters, StepConfiguration
 from fastk.kernels.step_options import StepOptions
 from fastk.kernels.triton_multi_tensor import (
     clipped,
@@ -144,7 +145,9 @@ def rmsprop_(
 ) -> None:
     """One step; see the contract in `kernels.rmsprop`."""
     lists = (params, grads, velocities, *(each for each in (momenta, average_grads) if each is not None))
-    launch = multi_tensor.prepare(lists, learning_rate, options, configuration)
+    arguments = (params, grads, velocities, momenta, average_grads, learning_rate, rho, momentum, epsilon, options)
+    chosen = configuration or configuration_for(TUNABLE, Parameters.of(lists), arguments)
+    launch = multi_tensor.prepare(lists, learning_rate, options, chosen)
     if launch is None:
         return
     _rmsprop_kernel[launch.grid](

@@ -16,8 +16,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastk.autotune import configuration_for
 from fastk.kernels import triton_multi_tensor as multi_tensor
-from fastk.kernels.sgd.configurations import StepConfiguration
+from fastk.kernels.sgd.configurations import TUNABLE, Parameters, StepConfiguration
 from fastk.kernels.step_options import StepOptions
 from fastk.kernels.triton_multi_tensor import (
     clipped,
@@ -124,7 +125,9 @@ def sgd_(
 ) -> None:
     """One step; see the contract in `kernels.sgd`."""
     lists = (params, grads) if momenta is None else (params, grads, momenta)
-    launch = multi_tensor.prepare(lists, learning_rate, options, configuration)
+    arguments = (params, grads, momenta, learning_rate, momentum, nesterov, options)
+    chosen = configuration or configuration_for(TUNABLE, Parameters.of(lists), arguments)
+    launch = multi_tensor.prepare(lists, learning_rate, options, chosen)
     if launch is None:
         return
     _sgd_kernel[launch.grid](

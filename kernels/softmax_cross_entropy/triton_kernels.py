@@ -25,8 +25,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastk.autotune import configuration_for
 from fastk.kernels.max_pool2d.configurations import vector
-from fastk.kernels.softmax_cross_entropy.configurations import RowConfiguration, choose_configuration
+from fastk.kernels.softmax_cross_entropy.configurations import BACKWARD, BOTH, FORWARD, Logits, RowConfiguration
+from fastk.kernels.triton_runtime import architecture, sm_count
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _LOWEST = tl.constexpr(-3.0e38)  # below all maxima; -inf would make 0 * (m - m') NaN
@@ -228,7 +230,9 @@ def softmax_cross_entropy_forward(
     wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
     loss = logits.new_empty(logits.shape[:-1])
     statistics = logits.new_empty((2 if sparse else 3, rows), dtype=wide)
-    _forward(loss, statistics, None, logits, labels, None, sparse, label_smoothing, ignore_class, configuration)
+    options = sparse, label_smoothing, ignore_class
+    chosen = configuration or configuration_for(FORWARD, _problem(logits, sparse), (logits, labels, *options))
+    _forward(loss, statistics, None, logits, labels, None, *options, chosen)
     return loss, statistics
 
 
@@ -244,7 +248,9 @@ def softmax_cross_entropy_with_gradient(
     """The loss of each row and, from the same reading of the logits, the gradient of the losses' sum by `weights`."""
     loss = logits.new_empty(logits.shape[:-1])
     dlogits = logits.new_empty(logits.shape)
-    _forward(loss, None, dlogits, logits, labels, weights, sparse, label_smoothing, ignore_class, configuration)
+    options = sparse, label_smoothing, ignore_class
+    chosen = configuration or configuration_for(BOTH, _problem(logits, sparse), (logits, labels, weights, *options))
+    _forward(loss, None, dlogits, logits, labels, weights, *options, chosen)
     return loss, dlogits
 
 
@@ -266,7 +272,11 @@ def softmax_cross_entropy_backward(
     dlabels = labels.new_empty(labels.shape if needed[1] else 0)
     if not rows:
         return dlogits, dlabels
-    blocks, chosen = _blocks(classes, logits.itemsize, sparse, label_smoothing, ignore_class, configuration)
+    options = sparse, label_smoothing, ignore_class
+    chosen = configuration or configuration_for(
+        BACKWARD, _problem(logits, sparse), (g, logits, labels, statistics, *options, needed)
+    )
+    blocks = _blocks(classes, *options, chosen)
     g = g.reshape(-1)
     softmax_cross_entropy_backward_kernel[triton.cdiv(rows, chosen.BLOCK_M), triton.cdiv(classes, chosen.BLOCK_C)](
         dlogits, dlabels if needed[1] else None, g, logits.contiguous(), _addressable(labels), statistics,
@@ -285,13 +295,13 @@ def _forward(
     sparse: bool,
     label_smoothing: float,
     ignore_class: int | None,
-    configuration: RowConfiguration | None,
+    chosen: RowConfiguration,
 ) -> None:
     classes = logits.size(-1)
     rows = logits.numel() // classes
     if not rows:
         return
-    blocks, chosen = _blocks(classes, logits.itemsize, sparse, label_smoothing, ignore_class, configuration)
+    blocks = _blocks(classes, sparse, label_smoothing, ignore_class, chosen)
     g = None if g is None else g.reshape(-1)
     softmax_cross_entropy_forward_kernel[(triton.cdiv(rows, chosen.BLOCK_M),)](
         loss, statistics, dlogits, logits.contiguous(), _addressable(labels), g,
@@ -301,17 +311,16 @@ def _forward(
 
 
 def _blocks(
-    classes: int,
-    itemsize: int,
-    sparse: bool,
-    label_smoothing: float,
-    ignore_class: int | None,
-    configuration: RowConfiguration | None,
-) -> tuple[dict[str, Any], RowConfiguration]:
-    chosen = configuration or choose_configuration(classes, itemsize)
+    classes: int, sparse: bool, label_smoothing: float, ignore_class: int | None, chosen: RowConfiguration
+) -> dict[str, Any]:
     flags = {"SPARSE": sparse, "SMOOTHING": float(label_smoothing), "IGNORES": ignore_class is not None}
     sizes = {"VEC": vector(classes), "BLOCK_M": chosen.BLOCK_M, "BLOCK_C": chosen.BLOCK_C}
-    return {**flags, **sizes, "num_warps": chosen.num_warps}, chosen
+    return {**flags, **sizes, "num_warps": chosen.num_warps}
+
+
+def _problem(logits: Tensor, sparse: bool) -> Logits:
+    classes = logits.size(-1)
+    return Logits(logits.numel() // classes, classes, logits.dtype, sparse, architecture(), sm_count())
 
 
 def _addressable(labels: Tensor) -> Tensor:

@@ -259,7 +259,7 @@ def test_preprocessing(mode, axis, rng):
     tensor = keras.ops.convert_to_tensor(x.copy())
     symbolic = keras.KerasTensor(shape if axis == 0 else (None, *shape[1:]))
     found = imagenet_utils.preprocess_input(tensor, data_format, mode)
-    eps = np.finfo("float32").eps * 255 * 4  # four roundings of values up to 255
+    eps = float(np.finfo("float32").eps) * 255 * 4  # four roundings of values up to 255
     np.testing.assert_allclose(np.moveaxis(np.asarray(found), axis, -1), expected, rtol=0, atol=eps)
     np.testing.assert_array_equal(np.asarray(tensor), x)  # tensors are left as they are
     assert imagenet_utils.preprocess_input(symbolic, data_format, mode).shape == symbolic.shape

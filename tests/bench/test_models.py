@@ -1,16 +1,19 @@
 """The harness that measures whole models: its schedule, its arithmetic, and what it says of rivals that fail."""
 
+import dataclasses
+import subprocess
 import sys
-from argparse import Namespace
 
 import pytest
 import torch
 
 import fastk
-from bench.models import __main__ as command
-from bench.models import providers, rounds
-from bench.models.cases import CASES, steps_of
-from bench.models.torch_models import MODELS, initialize
+from fastk.bench import turns
+from fastk.bench.models import measure as models
+from fastk.bench.models import providers, rounds
+from fastk.bench.models.worker import runners
+from fastk.bench.models.worker.cases import CASES, steps_of
+from fastk.bench.models.worker.torch_models import MODELS, initialize
 
 # Answers as a provider's process does: a line at its start, then one a command. Logs who was asked what.
 WORKER = """
@@ -47,14 +50,8 @@ def fake(log):
 
 
 def test_rotation():
-    assert [rounds.rotated("abc", i) for i in range(4)] == [list("abc"), list("bca"), list("cab"), list("abc")]
-    assert rounds.rotated([], 3) == []
-
-
-def test_summary_is_median_quartiles_and_median_ratio_of_neighbours():
-    found = rounds.summary([2.0, 40.0, 6.0, 8.0, 4.0], [1.0, 10.0, 2.0, 8.0, 4.0])
-    assert found == {"median": 6.0, "q1": 4.0, "q3": 8.0, "ratio": 2.0}  # ratios 2, 4, 3, 1, 1
-    assert rounds.summary([5.0], None) == {"median": 5.0, "q1": 5.0, "q3": 5.0}
+    assert [turns.rotated("abc", i) for i in range(4)] == [list("abc"), list("bca"), list("cab"), list("abc")]
+    assert turns.rotated([], 3) == []
 
 
 def test_losses_agree_within_the_noise_of_seeds():
@@ -102,22 +99,28 @@ def test_a_process_that_does_not_answer_is_given_up(monkeypatch, fake):
     worker.close()
 
 
-def test_rows_of_a_model(monkeypatch, fake, capsys):
-    here, absent = providers.Provider(("torch",)), providers.Provider(("no_such_package",))
-    monkeypatch.setattr(command, "PROVIDERS", {"fastk": here, "slow": here, "dies": here, "absent": absent})
-    processes = {"fastk": ("fastk",), "slow": ("slow",), "dies": ("slow", 0)}
-    monkeypatch.setattr(command, "start", lambda name, *rest: fake(*processes[name]))
-    arguments = Namespace(providers=list(command.PROVIDERS), quick=True, rounds=3, threads=1, device="cpu")
-    ours, slow, dies, missing = rows = command.measure("mlp", arguments, "")
-    assert ours["train_us"]["median"] == pytest.approx(1e6 / ours["steps"])
-    assert (ours["train_us"]["ratio"], slow["train_us"]["ratio"]) == (1.0, 3.0)
-    assert slow["predict_one_us"]["median"] == pytest.approx(3e6)
-    assert (slow["peak_mb_at_start"], slow["peak_mb"]) == (1.0, 2.0)
-    assert dies["failed"] == "the kernel is missing"
-    assert missing["failed"] == "not installed: no_such_package"
-    assert "train_us" not in dies
-    command.show(rows, 1)
-    assert "the kernel is missing" in capsys.readouterr().out
+def test_rows_of_a_model(monkeypatch, fake):
+    class Fake(providers.Provider):
+        def command(self, model, steps, threads):
+            return list(self.needs)
+
+    here = {"fastk": ("fastk",), "slow": ("slow",), "dies": ("slow", 0)}
+    known = {name: Fake((name,)) for name in here} | {"absent": providers.Provider(("no_such_package",))}
+    monkeypatch.setattr(Fake, "missing", lambda self: None)
+    monkeypatch.setattr(models, "PROVIDERS", known)
+    monkeypatch.setattr(models, "Worker", lambda command, environment: fake(*here[command[0]]))
+    rows = models.measure("mlp", models.Options(list(known), 1, 3, True, "cpu", ""))
+    found = {(row["provider"], row["measure"]): row for row in rows}
+    ours, slow = found["fastk", "fit"], found["slow", "fit"]
+    assert ours["ms"]["p50"] == pytest.approx(1e3 / ours["steps"])
+    assert (ours["times_fastk"], slow["times_fastk"]) == (1.0, 3.0)
+    assert (ours["best_rival"], ours["best_rival_percent"]) == ("slow", 300.0)
+    assert found["slow", "one row"]["ms"]["p50"] == pytest.approx(3e3)
+    assert (slow["peak_mb_at_start"], slow["peak_mb"], slow["loss"]) == (1.0, 2.0, 2.0)
+    assert found["dies", "fit"]["failed"] == "the kernel is missing"
+    assert found["absent", "fit"]["failed"] == "not installed: no_such_package"
+    assert ("dies", "predict") not in found and "ms" not in found["dies", "fit"]
+    assert "the kernel is missing" in "\n".join(models.table(rows, 1))
 
 
 def test_what_is_not_installed_is_said():
@@ -128,7 +131,7 @@ def test_what_is_not_installed_is_said():
 def test_another_model_prints_no_number():
     answers = {name: [{"train": {"loss": loss}}] * 3 for name, loss in {"a": 2.0, "b": 2.1, "c": 0.5, "d": 2.0}.items()}
     facts = {name: {"parameters": 8 if name == "d" else 7} for name in answers}
-    wrong = command.unequal(answers, facts)
+    wrong = models.unequal(answers, facts)
     assert sorted(wrong) == ["c", "d"]
     assert "8 parameters instead of 7" in wrong["d"]
 
@@ -136,18 +139,68 @@ def test_another_model_prints_no_number():
 @pytest.mark.parametrize("name", CASES)
 def test_both_kinds_of_a_model_are_the_same_model(name):
     case = CASES[name]
-    inputs, labels = case.data(1)
+    small = dataclasses.replace(case, batch=2)
+    inputs, labels = small.data(1)
     model, rival = case.build(fastk), initialize(MODELS[name]())
     ours = sum(v.value.numel() for v in model.trainable_variables)
     assert sum(p.numel() for p in rival.parameters()) - case.unlike_torch == ours
-    rows = [torch.from_numpy(x[:2]) for x in inputs]
-    assert rival(*rows).shape == model(rows if len(rows) > 1 else rows[0]).shape == (2, 10)
-    assert len(labels) == case.batch * 1
+    classes = {"resnet50": 1000, "lstm_lm": 10_000}.get(name, 10)
+    assert model.output_shape == (None, *labels.shape[1:], classes)
+    rows = [torch.from_numpy(x if name != "resnet50" else x[:, :32, :32].copy()) for x in inputs]
+    assert rival(*rows).shape == (*labels.shape, classes)
+    assert labels.min() >= 0 and labels.max() < classes
     assert steps_of(case, quick=True) < case.steps
 
 
+def test_resnet50_is_the_one_that_is_known():
+    assert sum(p.numel() for p in MODELS["resnet50"]().parameters()) == 25_557_032  # as torchvision's
+
+
+def test_data_can_be_learnt():
+    (words,), following = dataclasses.replace(CASES["lstm_lm"], batch=300).data(1)
+    assert (words[:, 1:] == following[:, :-1]).all()
+    pairs = {}
+    for word, after in zip(words.ravel(), following.ravel(), strict=True):
+        pairs.setdefault(word, []).append(after)
+    often = [after for after in pairs.values() if len(after) > 2]
+    assert sum(len(set(after)) < len(after) for after in often) > 0.8 * len(often)  # most have a usual follower
+
+
+@pytest.mark.parametrize("name", ["transformer", "lstm_lm"])
+def test_models_of_tokens_train(name, monkeypatch):
+    monkeypatch.setitem(runners.CASES, name, dataclasses.replace(CASES[name], batch=2))
+    for keras in ("fastk", None):
+        runner = runners.make(name, 1, keras, None, False)
+        assert 0 < runner.train() < 15
+        assert runner.predict().shape[0] == 2
+
+
+def test_mixed_precision_reaches_both(monkeypatch):
+    monkeypatch.setitem(runners.CASES, "mlp", dataclasses.replace(CASES["mlp"], policy="mixed_bfloat16"))
+    try:
+        ours = runners.KerasRunner(fastk, None, "mlp", 2)
+        assert ours.model.layers[0].compute_dtype == "bfloat16"
+        assert runners.make("mlp", 2, None, None, False).train() == pytest.approx(ours.train(), abs=0.5)
+    finally:
+        fastk.mixed_precision.set_global_policy("float32")
+
+
+def test_a_process_of_a_provider_answers_and_does_without_what_it_does_not_need(tmp_path):
+    provider = providers.PROVIDERS["fastk"]
+    worker = rounds.Worker(provider.command("mlp", 2, 1), provider.environment(1, "cpu", str(tmp_path)))
+    try:
+        facts = worker.answer()
+        assert (facts["parameters"], facts["device"]) == (101_770, "cpu")
+        assert worker.ask("train")["seconds"] > 0
+    finally:
+        worker.close()
+    code = "import sys, worker.runners; sys.exit('torch' in sys.modules)"  # nor would a process of JAX have torch
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=provider.environment(1, "cpu", str(tmp_path)))
+    assert done.returncode == 0
+
+
 def test_runners_train():
-    for runner in (providers.PROVIDERS["fastk"].runner("mlp", 8), providers.PROVIDERS["torch"].runner("mlp", 8)):
+    for runner in (runners.make("mlp", 8, "fastk", None, False), runners.make("mlp", 8, None, None, False)):
         losses = [runner.train() for _ in range(4)]
         assert losses[-1] < losses[0]
         assert runner.parameters == 101_770

@@ -34,6 +34,12 @@ def of_a_mean(x):
     return torch.autograd.grad(loss, FACTORS)[0]
 
 
+def of_chosen_rows(x):
+    rows = x[:96].view(4, 24).argmax(1) % 4
+    loss = ((x.view(4, 96) * FACTORS)[rows] ** 2).sum() + FACTORS[:, rows].sum()
+    return torch.autograd.grad(loss, FACTORS)[0]
+
+
 STEPS = {
     "views of a result": lambda x: (x + 1).view(16, 24).t()[3:5].reshape(-1) * 2,
     "a result changed in place": lambda x: x.mul(3).clamp_(min=0).add_(x),
@@ -41,6 +47,8 @@ STEPS = {
     "several results": lambda x: torch.cat([x.view(24, 16).max(1)[0], x.view(24, 16).sort(1)[0][:, 0]]),
     "new tensors and their views": conv_and_pool,
     "a gradient": of_a_mean,
+    "indices": lambda x: x.view(16, 24)[:, (x[:5] * 10).long().abs() % 24],
+    "a gradient of what was chosen by indices": of_chosen_rows,
     "lists": lambda x: torch.stack(torch._foreach_add([x, x * 2], 1.0)),
     "a part of memory that is not set": lambda x: torch.empty(2, 384).copy_(x).sum(0),
     "constants of shapes": lambda x: x + torch.arange(384) * torch.ones_like(x),

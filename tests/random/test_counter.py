@@ -52,9 +52,33 @@ def test_normal_has_the_distribution_function_of_the_normal_distribution(dtype):
     assert x.isfinite().all() and x[-1] > 3.5 and x[0] < -3.5
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("alpha", [0.05, 0.7, 1.0, 2.5, 400.0])
+def test_log_gamma_has_the_distribution_function_of_the_gamma_distribution(alpha, dtype):
+    x = counter.log_gamma(torch.full((N,), alpha, dtype=dtype), torch.tensor([5, 2])).double().exp()
+    exact = torch.special.gammainc(torch.full((N,), alpha, dtype=torch.float64), x).sort().values
+    assert (exact - (torch.arange(N) + 0.5) / N).abs().max() < 2.5 / math.sqrt(N)
+
+
+def test_beta_from_the_device_has_the_distribution_function_of_the_beta_distribution(monkeypatch):
+    from fastk import random
+    from fastk.random import distributions
+
+    monkeypatch.setattr(distributions, "_on_host", lambda seed: False)
+    # 6 x^2 - 8 x^3 + 3 x^4 is the integral of the density 12 x (1 - x)^2.
+    x = random.beta((N,), alpha=2.0, beta=3.0, seed=SeedGenerator(9)).double()
+    exact = (6 * x**2 - 8 * x**3 + 3 * x**4).sort().values
+    assert (exact - (torch.arange(N) + 0.5) / N).abs().max() < 2.5 / math.sqrt(N)
+    tiny = random.beta((1000,), alpha=1e-3, beta=1e-3, seed=SeedGenerator(9))
+    assert ((tiny >= 0) & (tiny <= 1)).all()
+    gamma = random.gamma((1000,), alpha=1e-3, seed=SeedGenerator(9))
+    assert (gamma > 0).all()
+
+
 def test_nothing_is_read_by_the_host():
     # Tensors without values would raise where a number is asked for.
     seed = torch.tensor([1, 2], device="meta")
+    assert counter.log_gamma(torch.ones(5, 2, device="meta"), seed).shape == (5, 2)
     for dtype in (torch.float32, torch.float64):
         assert counter.uniform((5, 2), seed, dtype).shape == counter.normal((5, 2), seed, dtype).shape == (5, 2)
 

@@ -20,6 +20,7 @@ OPTIMIZERS = (
     "sgd", "sgd_momentum", "rmsprop", "adam_amsgrad", "adam_accumulating", "adamw_ema", "nadam", "adamax", "adagrad",
     "adadelta", "adafactor", "ftrl", "lion", "lamb", "scaled", "scheduled",
 )  # fmt: skip
+OLD = ("every_layer", "plain_layers", "sgd_momentum", "rmsprop", "adam_amsgrad", "adamw_ema", "scheduled")
 # float32 sums of at most some hundred terms in another order, through a few layers and a few steps.
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 # The same with activations of bfloat16, whose roundings are of 2**-9.
@@ -74,6 +75,8 @@ def exchanged(tmp_path_factory, zoo):
     def hand_over(model, name, x, t):
         model.save(folder / f"ours_{name}.keras")
         np.savez(folder / f"ours_{name}.npz", **name_arrays("x", x), **({} if t is None else name_arrays("t", t)))
+        if name in zoo.OLD:
+            model.save(folder / f"ours_{name}.h5")
         noted[name] = note(model, x, t)
 
     for name in GOLDEN:
@@ -122,6 +125,20 @@ def test_models_of_keras_go_on(exchanged, zoo, name):
     folder, _ = exchanged
     model = fastk.saving.load_model(folder / f"theirs_{name}.keras")
     agree(note(model, *zoo.data(name)), folder / f"theirs_{name}.npz")
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_keras_loads_old_files_of_fastk(exchanged, name):
+    folder, noted = exchanged
+    agree({letter: noted[name][letter] for letter in "yw"}, folder / f"read_ours_{name}.h5.npz")
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_old_files_of_keras_go_on(exchanged, zoo, name):
+    assert zoo.OLD == OLD
+    folder, _ = exchanged
+    model = fastk.saving.load_model(folder / f"theirs_{name}.h5")
+    agree(note(model, *zoo.data(name)), folder / f"theirs_{'whole_' if name in DESCRIBED else ''}{name}.npz")
 
 
 @pytest.mark.parametrize("name", DESCRIBED)

@@ -224,7 +224,7 @@ def test_a_link_is_followed_and_the_mode_is_kept(model, path, tmp_path):
     (
         ("model.png", {}, ValueError, r"Invalid filepath extension.*model\.keras"),
         ("model", {}, ValueError, "zipped=False"),
-        ("model.h5", {}, ValueError, "old HDF5 format is not written"),
+        ("model.h5", {"zipped": True}, ValueError, "`zipped=True` is for"),
         ("model.keras", {"zipped": False}, ValueError, r"should not end in `\.keras`"),
         ("model.keras", {"random": 1}, ValueError, r"not supported: \['random'\]"),
         ("model.txt", {"save_format": "tf"}, ValueError, "`save_format` argument is deprecated"),
@@ -271,7 +271,7 @@ def test_saving_an_unbuilt_model_warns(tmp_path):
     (
         ("mdel.keras", FileMissing, r"File not found.*Did you mean model\.keras"),
         ("model.pkl", ValueError, "File format not supported.*`.keras`"),
-        ("model.h5", ValueError, "File format not supported.*Load it with Keras"),
+        ("model.h5", FileMissing, r"File not found.*Did you mean model\.keras"),
         ("model.weights.h5", ValueError, r"File format not supported.*model\.load_weights"),
     ),
 )

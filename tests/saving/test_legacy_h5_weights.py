@@ -7,7 +7,6 @@ import pytest
 import fastk
 from fastk import layers
 from fastk.errors import FileFormatError, FileMissing
-from fastk.saving import legacy_h5_weights
 
 
 def net():
@@ -126,12 +125,11 @@ def changed(values, name, index, array):
 def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path, values, by_name):
     model = net()
     path = write(tmp_path / "x.h5", changed(values, "end", 0, np.zeros((5, 1), "float32")))
-    with pytest.raises(
-        ValueError, match=r"Shape mismatch in layer #\d \('end'\), weight .*end/kernel.*\(2, 1\).*\(5, 1\)"
-    ):
+    says = r"Shape mismatch in layer #\d \(named end.* weight .*end/kernel.*\(2, 1\).*\(5, 1\)"
+    with pytest.raises(ValueError, match=says):
         model.load_weights(path, by_name=by_name)
     holds(model, {name: held(net(), name) for name in ("first", "nested", "end")})
-    with pytest.warns(UserWarning, match=r"Shape mismatch.*keeps the value it had"):
+    with pytest.warns(UserWarning, match=r"Skipping loading of weights: Shape mismatch"):
         model.load_weights(path, by_name=by_name, skip_mismatch=True)
     holds(model, {**values, "end": held(net(), "end")})
 
@@ -142,8 +140,8 @@ def test_numbers_of_layers_and_weights_are_compared(tmp_path, values):
         net().load_weights(write(tmp_path / "x.h5", values, names=fewer))
     one = {**NAMES, "first": NAMES["first"][:1]}
     path = write(tmp_path / "y.h5", {**values, "first": values["first"][:1]}, names=one)
-    with pytest.raises(ValueError, match=r"Weight count mismatch for layer #0 \('first'\).*expects 2.*1 are saved"):
-        net().load_weights(path, skip_mismatch=True)
+    with pytest.raises(ValueError, match=r"Weight count mismatch for layer #0 \(named first.*expects 2.*Received 1"):
+        net().load_weights(path)
     with pytest.warns(UserWarning, match="Weight count mismatch"):
         net().load_weights(path, by_name=True, skip_mismatch=True)
 
@@ -167,13 +165,5 @@ def test_damaged_and_foreign_files_are_refused(tmp_path, values):
     path = write(tmp_path / "short.h5", values)
     with h5py.File(path, "a") as file:
         del file["end"]
-    with pytest.raises(FileFormatError, match=r"group 'end'.*is missing"):
+    with pytest.raises(FileFormatError, match=r"no group '.*end', which holds weights"):
         net().load_weights(path)
-
-
-def test_weights_can_be_read_without_a_model(tmp_path, values):
-    path = str(write(tmp_path / "x.h5", values))
-    with legacy_h5_weights.H5Reader(path, path) as reader:
-        found = legacy_h5_weights.read(reader, largest=12)
-    assert list(found.layers) == list(NAMES) and found.layers["re_lu"] == [] and found.top_level is None
-    np.testing.assert_array_equal(found.layers["end"][0], values["end"][0])

@@ -197,8 +197,7 @@ def test_another_number_of_variables_is_named(path):
 @pytest.mark.parametrize(
     ("name", "arguments", "error", "says"),
     (
-        ("x.h5", {}, FileMissing, "File not found"),
-        ("x.h5", {"objects_to_skip": []}, ValueError, "only supports loading"),
+        ("x.h5", {}, FileMissing, r"File not found.*Did you mean x\.weights\.h5"),
         ("x.pkl", {}, ValueError, r"File format not supported.*\.weights\.json"),
         ("x.weights.h5", {"by_name": True}, ValueError, "skip_mismatch"),
         ("x.weights.h5", {"wrong": 1}, ValueError, "Invalid keyword arguments"),

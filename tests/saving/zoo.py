@@ -210,6 +210,9 @@ ZOO = (every_layer, nested, subclassed, functional_subclass)
 # Those whose classes are all built in, so that a file describes them wholly.
 DESCRIBED = (every_layer, boxed, plain_layers, judged)
 
+# Those that are saved in the old HDF5 format too.
+OLD = ("every_layer", "plain_layers", "sgd_momentum", "rmsprop", "adam_amsgrad", "adamw_ema", "scheduled")
+
 # What makes the optimizers' variables differ: each is (class, arguments).
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {}),

@@ -102,7 +102,8 @@ CASES = {
     "no samples": (lambda: fit(x=X[:0], y=Y[:0]), "data has 0 samples"),
     "no batches": (lambda: fit(x=iter([]), y=None), "yielded no batch"),
     "nothing": (lambda: fit(x=None), "`x` is None. Accepted are NumPy arrays"),
-    "words": (lambda: fit(x=np.array(["a"] * 8)), "Invalid dtype.*must be numbers"),
+    "words": (lambda: fit(x=np.array(["a"] * 8)), "encode text first, for example with a StringLookup layer"),
+    "targets in words": (lambda: fit(y=np.array(["a"] * 8)), "Invalid dtype.*must be numbers"),
     # arguments of fit
     "epochs in words": (lambda: fit(epochs="3"), "`epochs` must be an integer. Received: '3'"),
     "a bar of another kind": (lambda: compiled().fit(X, Y, verbose="loud"), "`verbose` must be 'auto', 0, 1 or 2"),

@@ -285,12 +285,40 @@ def test_eager_running_is_taken_and_changes_no_number():
     assert losses[0] == losses[1]
 
 
-def test_compiling_ahead_of_time_is_refused():
-    with pytest.raises(ValueError, match=r"`jit_compile` must be 'auto' or False.*Received: True"):
-        linear().compile("sgd", "mse", jit_compile=True)
+def test_jit_compile_changes_no_number():
+    x, y = regression()
+    losses = []
+    for given, kept in (("auto", False), (False, False), (True, True)):
+        keras.utils.set_random_seed(0)
+        model = linear()
+        model.compile("sgd", "mse", jit_compile=given)
+        assert model.jit_compile is kept
+        losses.append(model.fit(x, y, batch_size=3, verbose=0, epochs=2).history["loss"])
+        assert model._steps["train"].programs
+    assert losses[0] == losses[1] == losses[2]
+    assert model.get_compile_config()["jit_compile"] is True
+    with pytest.raises(ValueError, match=r"`jit_compile` must be True, False or 'auto'\. Received: 'xla'"):
+        model.compile("sgd", "mse", jit_compile="xla")
+
+
+def test_jit_compile_gives_way_to_running_eagerly():
     model = linear()
-    model.compile("sgd", "mse", jit_compile="auto")
+    with pytest.warns(UserWarning, match="`jit_compile` cannot also be True"):
+        model.compile("sgd", "mse", run_eagerly=True, jit_compile=True)
+    assert model.run_eagerly and not model.jit_compile
+
+
+def test_jit_compile_and_layers_that_say_they_cannot():
+    model = linear()
+    model.layers[0].supports_jit = False
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`.*dense"):
+        model.compile("sgd", "mse", jit_compile=True)
     assert model.jit_compile is False
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
+        model.jit_compile = True
+    model.layers[0].supports_jit = True
+    model.jit_compile = True
+    assert model.jit_compile is True
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5, "many"])

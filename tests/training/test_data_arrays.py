@@ -66,13 +66,17 @@ class TestConversion:
         x, _, _ = next(make_source(np.array([[1.5]], ml_dtypes.bfloat16)).epoch())
         assert x.dtype is torch.float32 and x.item() == 1.5
 
-    @pytest.mark.parametrize(
-        "values",
-        [np.array(["a", "b"]), np.array([b"a", b"b"]), np.array([1, None], object), np.array(["2020"], "M8[D]")],
-    )
-    def test_what_is_no_number_raises(self, values):
+    @pytest.mark.parametrize("values", [np.array([1, None], object), np.array(["2020"], "M8[D]")])
+    def test_what_is_neither_number_nor_text_raises(self, values):
         with pytest.raises(ValueError, match="Invalid dtype"):
             make_source(values)
+
+    @pytest.mark.parametrize("values", [np.array(["a", "b"]), np.array([b"a", b"b"]), np.array(["a", "b"], object)])
+    def test_text_passes_as_arrays_of_it_and_not_as_targets(self, values):
+        batches = list(make_source(values, np.arange(2), batch_size=1).epoch())
+        assert [x.tolist() for x, _, _ in batches] == [[v] for v in values.tolist()]
+        with pytest.raises(ValueError, match="Invalid dtype"):
+            make_source(np.arange(2), values)
 
     def test_uint64_beyond_int64_raises(self):
         with pytest.raises(ValueError, match="does not fit in int64"):

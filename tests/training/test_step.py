@@ -1,6 +1,10 @@
 """The captured step of `fit` and `evaluate`: the same numbers as op by op, and only where it may be replayed."""
 
+import copy
 import gc
+import pickle
+import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ import torch
 
 import fastk as keras
 from fastk import layers
+from tests.training.step_models import MODELS, data, mlp
 
 OPTIMIZERS = {
     "adam": lambda: "adam",
@@ -17,58 +22,6 @@ OPTIMIZERS = {
     "averaging": lambda: keras.optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=4),
     "a loss scale": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)),
 }
-
-
-def mlp():
-    return keras.Sequential(
-        [
-            keras.Input((12,)),
-            layers.Dense(16, activation="relu", kernel_regularizer="l2"),
-            layers.Dropout(0.3),
-            layers.BatchNormalization(),
-            layers.Dense(3, activation="softmax"),
-        ]
-    )
-
-
-def cnn():
-    inputs = keras.Input((12,))
-    x = layers.Reshape((2, 2, 3))(inputs)
-    x = layers.Conv2D(4, 2, padding="same", activation="relu")(x)
-    x = layers.Add()([x, layers.Conv2D(4, 1)(x)])
-    x = layers.BatchNormalization()(x)
-    x = layers.SpatialDropout2D(0.2)(layers.MaxPooling2D(2)(x))
-    return keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(x)))
-
-
-def recurrent():
-    return keras.Sequential(
-        [
-            keras.Input((12,)),
-            layers.Reshape((6, 2)),
-            layers.Masking(0.0),
-            layers.LSTM(5, return_sequences=True, dropout=0.2),
-            layers.Bidirectional(layers.GRU(4)),
-            layers.Dense(3, activation="softmax"),
-        ]
-    )
-
-
-def attention():
-    inputs = keras.Input((12,))
-    x = layers.Embedding(7, 6)(layers.Lambda(lambda x: keras.ops.cast(keras.ops.abs(x * 3), "int32") % 7)(inputs))
-    x = layers.LayerNormalization()(x + layers.MultiHeadAttention(2, 3, dropout=0.1)(x, x))
-    return keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling1D()(x)))
-
-
-MODELS = {"mlp": mlp, "cnn": cnn, "recurrent": recurrent, "attention": attention}
-
-
-def data(samples=70):
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((samples, 12)).astype("float32")
-    x[::5, 6:] = 0.0
-    return x, rng.integers(0, 3, samples)
 
 
 def trained(make, optimizer="adam", eager=False, epochs=3, **options):
@@ -201,6 +154,44 @@ def test_steps_that_python_takes_part_in_are_not_replayed(layer):
     assert history == trained(make, eager=True)[1]
 
 
+@pytest.mark.parametrize("layer", REFUSED)
+def test_who_asks_for_captured_steps_is_told_once_why_there_are_none(layer):
+    model = keras.Sequential([keras.Input((12,)), layer(), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=True)
+    x, y = data()
+    with pytest.warns(UserWarning) as said:
+        model.fit(x, y, batch_size=8, epochs=3, verbose=0)
+    assert [REFUSED[layer] in str(warning.message) for warning in said] == [True]
+    assert "run op by op, to the same numbers" in str(said[0].message)
+
+
+def test_who_asks_for_captured_steps_is_told_of_a_step_of_their_own():
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    model = Own([keras.Input((12,)), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=True)
+    with pytest.warns(UserWarning, match=r"`train_step\(\)` is the user's own") as said:
+        model.fit(*data(), epochs=2, verbose=0)
+    assert len(said) == 1
+
+
+def test_an_explanation_says_how_steps_ran():
+    model, _ = trained(mlp)
+    assert model.explain().as_dict()["steps"] == [
+        "train: replayed, as recorded for batches of 2 shapes",
+        "test: replayed, as recorded for batches of 2 shapes",
+    ]
+    refused = keras.Sequential([keras.Input((12,)), Counting(), layers.Dense(3, activation="softmax")])
+    refused.compile("sgd", "sparse_categorical_crossentropy")
+    assert "Steps" not in str(refused.explain())
+    refused.fit(*data(), batch_size=8, verbose=0)
+    assert "train: run op by op, since the attribute `calls` of Counting changes with each step" in str(
+        refused.explain()
+    )
+
+
 def test_torch_hooks_run_at_each_step():
     seen = []
 
@@ -229,17 +220,62 @@ def test_batches_of_many_shapes_share_no_more_than_some_recordings():
     assert len(steps(model).programs) == MOST_SHAPES
 
 
-def test_fifty_fits_take_no_more_memory_than_five():
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_of_a_model_has_steps_of_its_own(copied):
     model, _ = trained(mlp)
-    x, y = data()
+    x, y = data(8)
+    outputs = [model.predict_on_batch(x) for _ in range(4)][-1]
+    [model.train_on_batch(x, y) for _ in range(4)]
+    weights, after = model.get_weights(), model.predict_on_batch(x)
+    other = copied(model)
+    other.set_weights([np.zeros_like(w) for w in weights])
+    np.testing.assert_allclose(other.predict_on_batch(x), 1 / 3, rtol=1e-6)
+    other.train_on_batch(x, y)
+    for ours, before in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(ours, before)
+    np.testing.assert_array_equal(model.predict_on_batch(x), after)
+    assert not np.array_equal(outputs, after)
 
-    def tensors():
-        gc.collect()
-        return sum(isinstance(x, torch.Tensor) for x in gc.get_objects())
 
-    counts = []
-    for _ in range(10):
-        for _ in range(5):
-            model.fit(x, y, batch_size=8, verbose=0)
-        counts.append(tensors())
-    assert counts[-1] == counts[0]
+def alive():
+    """How many tensors there are, and how many bytes Python has allocated."""
+    gc.collect()
+    return sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects()), tracemalloc.get_traced_memory()[0]
+
+
+@pytest.mark.parametrize("compiled_anew", [False, True])
+def test_fifty_fits_take_no_more_memory_than_ten(compiled_anew):
+    model = keras.Sequential([keras.Input((12,)), layers.Dropout(0.2), layers.Dense(3, activation="softmax")])
+    x, y = data(40)
+
+    def fit():
+        if compiled_anew or not model.compiled:
+            model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.fit(x, y, batch_size=8, verbose=0)
+
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            fit()
+        tensors, size = alive()
+        for _ in range(40):
+            fit()
+        after, size_after = alive()
+    finally:
+        tracemalloc.stop()
+    assert steps(model).programs
+    assert after == tensors
+    assert size_after - size < 2**18  # a recording that stayed would be 50 KB a fit; bits drawn ahead come and go
+
+
+def test_a_deleted_model_takes_its_captured_steps_with_it():
+    model, _ = trained(mlp)
+    x, _ = data()
+    model.predict(x, verbose=0)
+    model.train_on_batch(*data(8))
+    kept = [weakref.ref(model), *(weakref.ref(step) for step in model._steps.values())]
+    before = alive()[0]
+    del model
+    after = alive()[0]
+    assert [ref() for ref in kept] == [None] * len(kept)
+    assert after < before - 50

@@ -123,7 +123,7 @@ class GroupedQueryAttention(Heads):
         return tuple(query_shape)
 
     def compute_output_spec(
-        self, query: Any, value: Any, key: Any = None, return_attention_scores: bool = False, **kwargs: Any
+        self, query: Any, value: Any, key: Any = None, *, return_attention_scores: bool = False, **kwargs: Any
     ) -> Any:
         """KerasTensors like the outputs."""
         shape = self.compute_output_shape(query.shape, value.shape, None if key is None else key.shape)

@@ -164,7 +164,7 @@ class MultiHeadAttention(Heads):
         return (*query_shape[:-1], *self._output_shape) if self._output_shape else tuple(query_shape)
 
     def compute_output_spec(
-        self, query: Any, value: Any, key: Any = None, return_attention_scores: bool = False, **kwargs: Any
+        self, query: Any, value: Any, key: Any = None, *, return_attention_scores: bool = False, **kwargs: Any
     ) -> Any:
         """KerasTensors like the outputs."""
         shape = self.compute_output_shape(query.shape, value.shape, None if key is None else key.shape)

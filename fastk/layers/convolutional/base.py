@@ -67,6 +67,13 @@ class Convolution(Layer):
         self.input_spec = InputSpec(min_ndim=self.rank + 2, axes={axis: channels})
         return channels
 
+    def _adapted(self) -> Any:
+        """The kernel; with its correction, in layers that may have one (`fastk/layers/lora.py`)."""
+        return self.kernel.value
+
+    def _lora_weights(self) -> dict[str, Any]:
+        return {}
+
     def _convolve(self, x: Any, bias: Any, activation: str | None) -> Any:
         """The convolution of `x`, channels last, with the bias and, where it has a name, the activation.
 
@@ -90,7 +97,7 @@ class Convolution(Layer):
         if batch_norm is None:
             outputs = self._convolve(x, bias, activation)
         else:
-            kernel, bias = batch_norm._folded(self.kernel.value, bias)
+            kernel, bias = batch_norm._folded(self._adapted(), bias)
             outputs = self._convolve(x, bias, activation, kernel)  # type: ignore[call-arg]
         if activation is None:
             outputs = last(outputs)
@@ -104,7 +111,7 @@ class Convolution(Layer):
         if self.folds:
             options["batch_norm"] = None
         shown = {"strides": self.strides, "padding": self.padding, "channels": 1 if self._channels_first else -1}
-        weights = {"kernel": self.kernel, "bias": self.bias}
+        weights = {"kernel": self.kernel, "bias": self.bias, **self._lora_weights()}
         convolution = OpSpec(self.fuses, self._convolution, options, shown, weights)
         return [convolution, *left_activation(self.activation)]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastk import autograd, ops
-from fastk.layers.arguments import require_none
 from fastk.layers.convolutional.base import Convolution, require_no_dilated_strides, require_positive
+from fastk.layers.lora import LowRankAdaptation
 
 
-class _Conv(Convolution):
+class _Conv(LowRankAdaptation, Convolution):
     def __init__(
         self,
         filters: int,
@@ -28,12 +28,12 @@ class _Conv(Convolution):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
-        lora_rank: None = None,
-        lora_alpha: None = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
         **kwargs: Any,
     ):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        require_none(lora_rank=lora_rank, lora_alpha=lora_alpha)
+        self._set_lora(lora_rank, lora_alpha)
         self._set_up(
             kernel_size=kernel_size,
             strides=strides,
@@ -73,6 +73,7 @@ class _Conv(Convolution):
         shape = (*self.kernel_size, channels // self.groups, self.filters)
         self.kernel = self._add_weight_with_options("kernel", shape)
         self.bias = self._add_weight_with_options("bias", (self.filters,)) if self.use_bias else None
+        self._build_lora()
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """The shape of the output."""
@@ -80,7 +81,7 @@ class _Conv(Convolution):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "filters": self.filters, "groups": self.groups}
+        return {**super().get_config(), "filters": self.filters, "groups": self.groups, **self._lora_config()}
 
 
 class Conv1D(_Conv):
@@ -101,7 +102,8 @@ class Conv1D(_Conv):
         kernel_regularizer, bias_regularizer: penalties added to the loss.
         activity_regularizer: a penalty of the output.
         kernel_constraint, bias_constraint: projections after each step.
-        lora_rank, lora_alpha: not supported; must be None.
+        lora_rank: the rank of a trained correction of the frozen kernel; see `enable_lora`.
+        lora_alpha: the correction's scale, by default `lora_rank`.
 
     >>> import fastk
     >>> fastk.layers.Conv1D(8, 3, padding="causal")(fastk.ops.ones((2, 10, 4))).shape
@@ -116,7 +118,7 @@ class Conv1D(_Conv):
     def _convolve(self, x: Any, bias: Any, activation: str | None, kernel: Any = None) -> Any:
         return autograd.conv1d(
             x,
-            self.kernel.value if kernel is None else kernel,
+            self._adapted() if kernel is None else kernel,
             bias,
             strides=self.strides,
             padding=self.padding,
@@ -144,7 +146,8 @@ class Conv2D(_Conv):
         kernel_regularizer, bias_regularizer: penalties added to the loss.
         activity_regularizer: a penalty of the output.
         kernel_constraint, bias_constraint: projections after each step.
-        lora_rank, lora_alpha: not supported; must be None.
+        lora_rank: the rank of a trained correction of the frozen kernel; see `enable_lora`.
+        lora_alpha: the correction's scale, by default `lora_rank`.
 
     >>> import fastk
     >>> fastk.layers.Conv2D(8, 3, activation="relu")(fastk.ops.ones((2, 10, 10, 4))).shape
@@ -158,7 +161,7 @@ class Conv2D(_Conv):
     def _convolve(self, x: Any, bias: Any, activation: str | None, kernel: Any = None) -> Any:
         return autograd.conv2d(
             x,
-            self.kernel.value if kernel is None else kernel,
+            self._adapted() if kernel is None else kernel,
             bias,
             strides=self.strides,
             padding=self.padding,
@@ -181,7 +184,7 @@ class Conv3D(_Conv):
     def _convolve(self, x: Any, bias: Any, activation: str | None) -> Any:
         outputs = ops.conv(
             x,
-            self.kernel.value,
+            self._adapted(),
             strides=self.strides,
             padding=self.padding,
             data_format="channels_last",

@@ -144,3 +144,16 @@ class Conv3DTranspose(_ConvTranspose):
     """
 
     rank = 3
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = 1,
+        padding: str = "valid",
+        data_format: str | None = None,  # before `output_padding` in this one, as in Keras
+        output_padding: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ):
+        super().__init__(filters, kernel_size, strides, padding, output_padding, data_format, *args, **kwargs)

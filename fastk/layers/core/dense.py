@@ -10,9 +10,10 @@ from fastk.layers.arguments import require_none
 from fastk.layers.graph_ops import kernel_activation, left_activation
 from fastk.layers.input_spec import InputSpec
 from fastk.layers.layer import Layer
+from fastk.layers.lora import LowRankAdaptation
 
 
-class Dense(Layer):
+class Dense(LowRankAdaptation, Layer):
     """`activation(inputs @ kernel + bias)` over the last axis.
 
     Args:
@@ -23,7 +24,9 @@ class Dense(Layer):
         kernel_regularizer, bias_regularizer: penalties added to the loss.
         activity_regularizer: a penalty of the output.
         kernel_constraint, bias_constraint: projections after each step.
-        lora_rank, lora_alpha, quantization_config: not supported; must be None.
+        lora_rank: the rank of a trained correction of the frozen kernel; see `enable_lora`.
+        lora_alpha: the correction's scale, by default `lora_rank`.
+        quantization_config: not supported; must be None.
 
     Input `(batch, ..., K)`, output `(batch, ..., units)`.
 
@@ -44,13 +47,14 @@ class Dense(Layer):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
-        lora_rank: None = None,
-        lora_alpha: None = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
         quantization_config: None = None,
         **kwargs: Any,
     ):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        require_none(lora_rank=lora_rank, lora_alpha=lora_alpha, quantization_config=quantization_config)
+        require_none(quantization_config=quantization_config)
+        self._set_lora(lora_rank, lora_alpha)
         if not isinstance(units, int) or isinstance(units, bool) or units <= 0:
             raise ValueError(
                 f"Received an invalid value for `units`, expected a positive integer. Received: units={units!r}"
@@ -74,6 +78,7 @@ class Dense(Layer):
         size = input_shape[-1]
         self.kernel = self._add_weight_with_options("kernel", (size, self.units))
         self.bias = self._add_weight_with_options("bias", (self.units,)) if self.use_bias else None
+        self._build_lora()
         self.input_spec = InputSpec(min_ndim=2, axes={-1: size})
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -84,16 +89,18 @@ class Dense(Layer):
 
     def _product(self, x: Any, activation: str | None = None, dropout: Any = None, batch_norm: Any = None) -> Any:
         """The product with what follows it: a `BatchNormalization` in inference, an activation, a `Dropout`."""
-        kernel, bias = self.kernel.value, None if self.bias is None else self.bias.value
+        kernel, bias = self._adapted(), None if self.bias is None else self.bias.value
         if batch_norm is not None:
             kernel, bias = batch_norm._folded(kernel, bias)
+        if not x.is_floating_point():  # counts, or one-hot vectors of categories
+            x = x.to(kernel.dtype)
         if dropout is None:
             return autograd.dense(x, kernel, bias, activation)
         return autograd.dense(x, kernel, bias, activation, dropout.rate, dropout.seed_generator.next())
 
     def _graph_ops(self) -> list[OpSpec]:
         options = {"activation": kernel_activation(self.activation), "batch_norm": None, "dropout": None}
-        weights = {"kernel": self.kernel, "bias": self.bias}
+        weights = {"kernel": self.kernel, "bias": self.bias, **self._lora_weights()}
         return [OpSpec("dense", self._product, options, weights=weights), *left_activation(self.activation)]
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
@@ -109,4 +116,5 @@ class Dense(Layer):
             "use_bias": self.use_bias,
             **self._weight_options_config(),
             "quantization_config": None,
+            **self._lora_config(),
         }

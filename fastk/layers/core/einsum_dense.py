@@ -10,9 +10,10 @@ import torch
 from fastk import activations, autograd, regularizers
 from fastk.layers.arguments import require_none
 from fastk.layers.layer import Layer
+from fastk.layers.lora import LowRankAdaptation
 
 
-class EinsumDense(Layer):
+class EinsumDense(LowRankAdaptation, Layer):
     """`activation(einsum(equation, inputs, kernel) + bias)`.
 
     Args:
@@ -24,7 +25,9 @@ class EinsumDense(Layer):
         kernel_initializer, bias_initializer: first values.
         kernel_regularizer, bias_regularizer: penalties added to the loss.
         kernel_constraint, bias_constraint: projections after each step.
-        lora_rank, lora_alpha, gptq_unpacked_column_size, quantization_config: not supported; must be None.
+        lora_rank: the rank of a trained correction of the frozen kernel; see `enable_lora`.
+        lora_alpha: the correction's scale, by default `lora_rank`.
+        gptq_unpacked_column_size, quantization_config: not supported; must be None.
 
     >>> import fastk
     >>> layer = fastk.layers.EinsumDense("abc,cd->abd", output_shape=(None, 8), bias_axes="d")
@@ -44,19 +47,15 @@ class EinsumDense(Layer):
         bias_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
-        lora_rank: None = None,
-        lora_alpha: None = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
         gptq_unpacked_column_size: None = None,
         quantization_config: None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        require_none(
-            lora_rank=lora_rank,
-            lora_alpha=lora_alpha,
-            gptq_unpacked_column_size=gptq_unpacked_column_size,
-            quantization_config=quantization_config,
-        )
+        require_none(gptq_unpacked_column_size=gptq_unpacked_column_size, quantization_config=quantization_config)
+        self._set_lora(lora_rank, lora_alpha)
         self.equation = equation
         self.partial_output_shape = (output_shape,) if isinstance(output_shape, int) else tuple(output_shape)
         self.bias_axes = bias_axes
@@ -77,11 +76,12 @@ class EinsumDense(Layer):
         )
         self.kernel = self._add_weight_with_options("kernel", kernel_shape)
         self.bias = None if bias_shape is None else self._add_weight_with_options("bias", bias_shape)
+        self._build_lora()
         self._is_dense = _is_dense(self.equation) and (bias_shape is None or len(bias_shape) == 1)
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The layer's output for `inputs`."""
-        kernel = self.kernel.value
+        kernel = self._adapted()
         bias = None if self.bias is None else self.bias.value
         if self._is_dense:
             fused = activations.fused_name(self.activation)
@@ -105,6 +105,7 @@ class EinsumDense(Layer):
             **self._weight_options_config(),
             "activity_regularizer": regularizers.serialize(self.activity_regularizer),
             "quantization_config": None,
+            **self._lora_config(),
         }
 
 

@@ -11,9 +11,10 @@ from torch.nn import functional
 from fastk import regularizers
 from fastk.layers.arguments import require_none
 from fastk.layers.layer import Layer
+from fastk.layers.lora import LowRankAdaptation
 
 
-class Embedding(Layer):
+class Embedding(LowRankAdaptation, Layer):
     """Looks integers up in a table of trained vectors.
 
     Args:
@@ -24,7 +25,9 @@ class Embedding(Layer):
         embeddings_constraint: a projection after each step.
         mask_zero: whether 0 stands for padding, which later layers then skip.
         weights: first values as an array `(input_dim, output_dim)`.
-        lora_rank, lora_alpha, quantization_config: not supported; must be None.
+        lora_rank: the rank of a trained correction of the frozen table; see `enable_lora`.
+        lora_alpha: the correction's scale, by default `lora_rank`.
+        quantization_config: not supported; must be None.
 
     Input `(...)`, integers; output `(..., output_dim)`.
 
@@ -32,6 +35,8 @@ class Embedding(Layer):
     >>> fastk.layers.Embedding(10, 4)(fastk.ops.array([[1, 2, 3]])).shape
     torch.Size([1, 3, 4])
     """
+
+    _lora_weight = "embeddings"
 
     def __init__(
         self,
@@ -42,8 +47,8 @@ class Embedding(Layer):
         embeddings_constraint: Any = None,
         mask_zero: bool = False,
         weights: Any = None,
-        lora_rank: None = None,
-        lora_alpha: None = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
         quantization_config: None = None,
         **kwargs: Any,
     ):
@@ -55,7 +60,8 @@ class Embedding(Layer):
         if kwargs.pop("input_length", None) is not None:
             warnings.warn("Argument `input_length` is deprecated. Just remove it.", stacklevel=2)
         super().__init__(**kwargs)
-        require_none(lora_rank=lora_rank, lora_alpha=lora_alpha, quantization_config=quantization_config)
+        require_none(quantization_config=quantization_config)
+        self._set_lora(lora_rank, lora_alpha)
         self.input_dim = input_dim
         self.output_dim = output_dim
         self._set_weight_options(
@@ -75,12 +81,17 @@ class Embedding(Layer):
         """Makes the table `(input_dim, output_dim)`."""
         if not self.built:
             self.embeddings = self._add_weight_with_options("embeddings", (self.input_dim, self.output_dim))
+            self._build_lora()
 
     def call(self, inputs: Any) -> Any:
         """The vectors of `inputs`."""
         if inputs.dtype is not torch.int32 and inputs.dtype is not torch.int64:
             inputs = inputs.to(torch.int32)
         outputs = functional.embedding(inputs, self.embeddings.value)
+        if self.lora_enabled:
+            a, b = self._factors()
+            correction = torch.matmul(functional.embedding(inputs, a.value), b.value)
+            outputs = outputs + (self._lora_scale() * correction).to(outputs.dtype)
         dtype = self._torch_input_dtype()
         return outputs if outputs.dtype is dtype else outputs.to(dtype)
 
@@ -102,4 +113,5 @@ class Embedding(Layer):
             "activity_regularizer": regularizers.serialize(self.activity_regularizer),
             "mask_zero": self.mask_zero,
             "quantization_config": None,
+            **self._lora_config(),
         }

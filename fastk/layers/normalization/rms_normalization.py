@@ -37,16 +37,16 @@ class RMSNormalization(Layer):
             name="scale", shape=tuple(input_shape[axis] for axis in self.axis), initializer="ones"
         )
 
-    def call(self, inputs: Any) -> Any:
-        """`inputs`, scaled."""
-        working = torch.promote_types(inputs.dtype, torch.float32)
-        x = inputs if inputs.dtype is working else inputs.to(working)
+    def call(self, x: Any) -> Any:
+        """`x`, scaled."""
+        working = torch.promote_types(x.dtype, torch.float32)
+        wide = x if x.dtype is working else x.to(working)
         scale = self.scale.value.to(working)
         if self._axes != (-1,):
             axes = {axis % x.ndim for axis in self._axes}
             scale = scale.reshape([size if axis in axes else 1 for axis, size in enumerate(x.shape)])
-        outputs = x * torch.rsqrt(x.square().mean(self._axes, keepdim=True) + self.epsilon) * scale
-        return outputs if outputs.dtype is inputs.dtype else outputs.to(inputs.dtype)
+        outputs = wide * torch.rsqrt(wide.square().mean(self._axes, keepdim=True) + self.epsilon) * scale
+        return outputs if outputs.dtype is x.dtype else outputs.to(x.dtype)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """`input_shape`."""

@@ -37,11 +37,11 @@ class SimpleRNNCell(RecurrentCell):
     gates = 1
     state_count = 1
 
-    def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
+    def call(self, sequence: Any, states: Any, training: bool = False) -> Any:
         """The output for one step, and the new states."""
         nested = tree.is_nested(states)
         state = states[0] if nested else states
-        output, new_states = autograd.simple_rnn_cell(inputs, state, **self._op_arguments(inputs, training))
+        output, new_states = autograd.simple_rnn_cell(sequence, state, **self._op_arguments(sequence, training))
         return output, new_states if nested else output
 
     def _whole_sequence(self, inputs: Any, states: Any, training: bool | None, fused: bool, **options: Any) -> Result:

@@ -57,8 +57,8 @@ def dtype(x: Any) -> str:
 
 
 def convert_to_numpy(x: Any) -> np.ndarray:
-    """The values of `x` as a NumPy array."""
-    return np.asarray(x) if is_symbolic(x) else tensors.convert_to_numpy(x)
+    """The values of `x` as a NumPy array, in memory of its own: what a variable is assigned later is not seen in it."""
+    return np.asarray(x) if is_symbolic(x) else np.array(tensors.convert_to_numpy(x))
 
 
 def _as_dtype(x: Any, dtype: Any = None, **options: Any) -> KerasTensor:

@@ -1,5 +1,6 @@
 """`keras.ops.numpy`: NumPy's functions on torch tensors, with Keras's dtypes."""
 
+from fastk.ops.linalg import slogdet
 from fastk.ops.numpy import (
     creation,
     elementwise,
@@ -23,7 +24,7 @@ from fastk.ops.numpy.sorting import *  # noqa: F403
 from fastk.ops.numpy.statistics import *  # noqa: F403
 from fastk.ops.numpy.vectorization import *  # noqa: F403
 
-__all__: list[str] = []
+__all__ = ["slogdet"]
 __all__ += creation.__all__
 __all__ += elementwise.__all__
 __all__ += indexing.__all__

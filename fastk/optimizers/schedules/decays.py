@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from fastk import tensor
+from fastk import config, tensor
+from fastk.dtypes import to_torch_dtype
 from fastk.optimizers.schedules.base import ClosedForm, Number, check_positive, number, scalar
 
 
@@ -166,7 +167,8 @@ class PiecewiseConstantDecay(ClosedForm):
         return tensor.to_boundary(self._rate(tensor.convert_to_tensor(step)))
 
     def _rate(self, step: torch.Tensor) -> torch.Tensor:
-        rate = tensor.convert_to_tensor(self.values[0]).to(step.device)
+        # Filled on the step's device: a copy of a number from the host would make a GPU wait.
+        rate = step.new_full((), float(self.values[0]), dtype=to_torch_dtype(config.floatx()))
         for boundary, value in zip(self.boundaries, self.values[1:], strict=True):
             rate = torch.where(step > boundary, value, rate)
         return rate

@@ -3,7 +3,7 @@
 make_source(x, y, ...)          which source, and what it cannot take
     ├ arrays.py                 arrays: converted once, resident on the device, cut or gathered there
     ├ streams.py                datasets, loaders, generators: batches converted one by one
-    ├ prefetch.py               workers, and copies to a GPU one batch ahead
+    ├ prefetch.py               copies to a GPU ahead of their use
     ├ convert.py, weights.py    one array as a tensor; weights of samples and classes
     └ source.py                 `DataSource`: epochs and steps, the one interface of the training loop
 """
@@ -23,6 +23,7 @@ from fastk.training.data.arrays import ArraySource, train_validation_split
 from fastk.training.data.convert import ACCEPTED, flatten_named, is_array
 from fastk.training.data.source import Batch, DataSource
 from fastk.training.data.streams import (
+    DatasetSource,
     GeneratorSource,
     LoaderSource,
     PyDatasetSource,
@@ -32,6 +33,7 @@ from fastk.training.data.streams import (
 )
 from fastk.training.data.weights import ClassWeights
 from fastk.user_warning import warn_user
+from fastk.utils.data import Dataset
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from fastk.utils.py_dataset import PyDataset
 
@@ -63,8 +65,8 @@ def make_source(
     """The source of batches for what a user passed to `fit`, `evaluate` or `predict`.
 
     Args:
-        x: arrays in any structure, a `PyDataset`, `DataLoader`, `tf.data.Dataset`, generator or iterator, or a
-            `DataSource`, which is returned as it is.
+        x: arrays in any structure, a `PyDataset`, `DataLoader`, `tf.data.Dataset`, a `fastk.utils.Dataset`, a generator
+            or iterator, or a `DataSource`, which is returned as it is.
         y: targets, beside arrays alone: other data has them in its batches.
         sample_weight: weights, beside arrays alone.
         batch_size: samples in a batch of arrays, 32 unless given; other data has batches of its own, with a warning.
@@ -87,6 +89,8 @@ def make_source(
     [[0, 1], [2, 3], [4]]
     """
     class_weights = ClassWeights(class_weight) if class_weight else None
+    if isinstance(x, list) and x and all(isinstance(text, (str, bytes)) for text in x):
+        x = np.array(x, dtype=object)
     if isinstance(x, (np.ndarray, torch.Tensor)):  # first, for the sake of `predict` on a few rows
         _check_arrays(x, y, sample_weight)
         return ArraySource(x, y, sample_weight, batch_size, steps, shuffle, class_weights, device, generator)
@@ -106,6 +110,8 @@ def make_source(
         return x
     if isinstance(x, PyDataset):
         source: StreamSource = PyDatasetSource(x, steps, class_weights, device, bool(shuffle), generator)
+    elif isinstance(x, Dataset):
+        source = DatasetSource(x, steps, class_weights, device)
     elif isinstance(x, DataLoader):
         source = LoaderSource(x, steps, class_weights, device)
     elif _is_tensorflow_dataset(x):

@@ -12,7 +12,16 @@ import numpy as np
 import torch
 
 from fastk import tree
-from fastk.training.data.convert import SparseRows, flatten_named, is_array, is_sparse_matrix, map_arrays, to_tensor
+from fastk.training.data.convert import (
+    SparseRows,
+    TextRows,
+    as_text,
+    flatten_named,
+    is_array,
+    is_sparse_matrix,
+    map_arrays,
+    to_tensor,
+)
 from fastk.training.data.prefetch import to_device
 from fastk.training.data.source import Batch, DataSource, drawn_by, positive_int
 from fastk.training.data.weights import ClassWeights, arrange_sample_weight
@@ -65,7 +74,9 @@ class ArraySource(DataSource):
         self.device = torch.device(device)
         self.generator = generator
 
-        x, y, sample_weight = data = tuple(map_arrays(_to_rows, part) for part in (x, y, sample_weight))
+        x = map_arrays(_inputs_to_rows, x)
+        y, sample_weight = (map_arrays(_to_rows, part) for part in (y, sample_weight))
+        data = x, y, sample_weight
         self.num_samples = _check_cardinality(data)
         if sample_weight is not None or class_weights is not None:
             data = x, y, arrange_sample_weight(y, sample_weight, class_weights)
@@ -78,7 +89,9 @@ class ArraySource(DataSource):
         size = positive_int(batch_size, "batch_size")
         if size is None:
             size = math.ceil(self.num_samples / self.steps) if self.steps else DEFAULT_BATCH_SIZE
-        self.batch_size = self._size = size
+        self.batch_size = self.rows = size
+        self._joined = 1
+        self._order: torch.Tensor | None = None  # of the pass under way
         self.num_batches = math.ceil(self.num_samples / size)
         self.partial_batch_size = self.num_samples % size or None
 
@@ -94,10 +107,10 @@ class ArraySource(DataSource):
         where = drawn_by(self.generator)
         if self.shuffle is True:
             return torch.randperm(self.num_samples, **where)
-        rest = self.num_samples % self._size
-        starts = torch.arange(0, self.num_samples - rest, self._size, device=where.get("device"))
+        rest = self.num_samples % self.rows
+        starts = torch.arange(0, self.num_samples - rest, self.rows, device=where.get("device"))
         # Sorting noise shuffles all batches at once.
-        within = torch.rand(len(starts), self._size, **where).argsort(1)
+        within = torch.rand(len(starts), self.rows, **where).argsort(1)
         tail = torch.randperm(rest, **where) + (self.num_samples - rest)
         return torch.cat([(within + starts[:, None]).flatten(), tail])
 
@@ -118,7 +131,23 @@ class ArraySource(DataSource):
 
     def one_pass(self) -> Iterator[Batch]:
         """The batches of a new pass. On the host they are made without a line of Python for each."""
-        order = self.order()
+        self._order = self.order()
+        return self._batches(self._order)
+
+    def join_batches(self, count: int) -> None:
+        """Has `count` batches come as one, which its user cuts into them, from the next pass on.
+
+        Also in a pass of which nothing was taken but by `peek`.
+        """
+        if count == self._joined:
+            return
+        self._joined = count
+        if self._pass is not None:
+            self._pass = self._batches(self._order)
+
+    def _batches(self, order: torch.Tensor | None) -> Iterator[Batch]:
+        if order is not None and self.resident:
+            order = _sent(order, self.device)  # once, for all arrays and the whole pass
         batches = zip(*(self._column(leaf, order) for leaf in self._leaves), strict=False)  # None's column has no end
         if self._pack is not None:
             batches = map(self._pack, batches)
@@ -126,7 +155,7 @@ class ArraySource(DataSource):
 
     def _column(self, leaf: Any, order: torch.Tensor | None) -> Iterator[Any]:
         """One array's part of each batch."""
-        size = self._size
+        size = self.rows * self._joined
         if leaf is None:
             return repeat(None)
         if order is None:
@@ -137,7 +166,7 @@ class ArraySource(DataSource):
             return map(leaf.index_select, repeat(0), _split(order, size))
         limit = GATHER_BYTES.get(leaf.device.type, GATHER_BYTES["cuda"])
         rows = size * max(1, limit * self.num_samples // max(1, leaf.nbytes * size))
-        gathered = map(leaf.index_select, repeat(0), _split(order.to(leaf.device), rows))
+        gathered = map(leaf.index_select, repeat(0), _split(order.to(leaf.device), rows))  # or a GPU's, of the user's
         return gathered if rows == size else chain.from_iterable(map(torch.Tensor.split, gathered, repeat(size)))
 
 
@@ -173,7 +202,7 @@ def _check_cardinality(data: tuple[Any, ...], labels: tuple[str, ...] = ("x", "y
 
 def _fits(leaves: Sequence[Any], device: torch.device) -> bool:
     """Whether the arrays can stay on the device whole."""
-    if any(isinstance(leaf, SparseRows) for leaf in leaves):
+    if any(isinstance(leaf, (SparseRows, TextRows)) for leaf in leaves):
         return device.type == "cpu"
     if device.type != "cuda":
         return True
@@ -181,8 +210,18 @@ def _fits(leaves: Sequence[Any], device: torch.device) -> bool:
     return size <= RESIDENT_BYTES or size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
+def _sent(order: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`order` on the device, without waiting for the work that a GPU has to do before."""
+    return order.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else order.to(device)
+
+
 def _to_rows(value: Any) -> torch.Tensor | SparseRows:
     return SparseRows(value) if is_sparse_matrix(value) else to_tensor(value)
+
+
+def _inputs_to_rows(value: Any) -> torch.Tensor | SparseRows | TextRows:
+    text = as_text(value)
+    return _to_rows(value) if text is None else TextRows(text)
 
 
 def _place(leaf: Any, device: torch.device | None) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from fastk import config, tree
+from fastk.tensor import is_text_array
 
 # What torch cannot compute with, and the type that holds it.
 _SUBSTITUTES: dict[np.dtype, type] = {
@@ -31,8 +32,8 @@ _SUBSTITUTES: dict[np.dtype, type] = {
 
 ACCEPTED = (
     "NumPy arrays, torch tensors, pandas and scipy.sparse objects, other array-likes (with `__array__`), lists, tuples "
-    "or dicts of them, `fastk.utils.PyDataset`, `torch.utils.data.DataLoader`, `tf.data.Dataset`, and generators or "
-    "other iterators of batches"
+    "or dicts of them, `fastk.utils.PyDataset`, `torch.utils.data.DataLoader`, `tf.data.Dataset`, "
+    "`fastk.utils.Dataset`, and generators or other iterators of batches"
 )
 
 
@@ -53,6 +54,38 @@ class SparseRows:
         if dim != 0:
             raise ValueError(f"A sparse matrix gives rows alone: `dim` must be 0. Received: {dim}.")
         return to_tensor(self.matrix[index.numpy()].toarray())
+
+
+class TextRows:
+    """Strings that give NumPy arrays of them, in the place of a tensor: see `SparseRows`."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, array: np.ndarray):
+        self.array = array
+        self.shape = array.shape
+
+    def index_select(self, dim: int, index: torch.Tensor) -> np.ndarray:
+        """The rows numbered `index`; `dim` is 0."""
+        if dim != 0:
+            raise ValueError(f"Strings are given by rows alone: `dim` must be 0. Received: {dim}.")
+        return self.array[index.numpy()]
+
+
+def as_text(value: Any) -> np.ndarray | None:
+    """`value` as an array of strings, a column of a table as one feature; None where it holds other values."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(value, pandas.Series):
+        value = value.to_frame().to_numpy(dtype=object)
+    if type(value).__module__.startswith("tensorflow.python.") and getattr(value.dtype, "name", "") == "string":
+        value = value.numpy()
+    return value if is_text_array(value) else None
+
+
+def to_leaf(value: Any) -> torch.Tensor | np.ndarray:
+    """One array as `to_tensor` makes it; strings stay an array of NumPy."""
+    text = as_text(value)
+    return to_tensor(value) if text is None else text
 
 
 def is_sparse_matrix(value: Any) -> bool:

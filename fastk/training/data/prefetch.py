@@ -1,43 +1,21 @@
-"""Batches ahead of their use: fetched by workers in order, or copied to the GPU beside its work."""
+"""Batches ahead of their use: copied to the GPU beside its work."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
-from itertools import islice
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from fastk import tree
 
-
-def ordered_map(executor: Executor, function: Callable[[Any], Any], items: Iterable[Any], ahead: int) -> Iterator[Any]:
-    """`map(function, items)` on the executor's workers, with at most `ahead` results under way or waiting.
-
-    An exception of a worker is raised where its result would have come. The executor is shut down at the end, after an
-    exception, and when the iterator is dropped.
-
-    >>> from concurrent.futures import ThreadPoolExecutor
-    >>> list(ordered_map(ThreadPoolExecutor(2), str, range(5), ahead=3))
-    ['0', '1', '2', '3', '4']
-    """
-    items = iter(items)
-    try:
-        pending = deque(executor.submit(function, item) for item in islice(items, ahead))
-        while pending:
-            result = pending.popleft().result()
-            pending.extend(executor.submit(function, item) for item in islice(items, 1))
-            if not pending:
-                executor.shutdown()  # before the last result: its consumer may never ask for another
-            yield result
-    finally:
-        executor.shutdown(cancel_futures=True)
+AHEAD = 2
+"""Batches that are under way to a GPU while it works on one: one that is copied, and one that has arrived."""
 
 
 def to_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
-    """The batches with their tensors on `device`; on a GPU, copied one batch ahead on a stream of its own."""
+    """The batches with their tensors on `device`; on a GPU, copied `AHEAD` batches ahead on a stream of its own."""
     if device.type == "cpu":
         return batches
     if device.type == "cuda":
@@ -46,7 +24,10 @@ def to_device(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
 
 
 def _move(batch: Any, move: Callable[[torch.Tensor], Any]) -> Any:
-    return tree.map_structure(move, batch, none_is_leaf=False)
+    def moved(leaf: Any) -> Any:
+        return move(leaf) if isinstance(leaf, torch.Tensor) else leaf  # strings stay on the host
+
+    return tree.map_structure(moved, batch, none_is_leaf=False)
 
 
 def _prefetch_to_cuda(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
@@ -59,17 +40,40 @@ def _prefetch_to_cuda(batches: Iterator[Any], device: torch.device) -> Iterator[
         with torch.cuda.stream(copies):
             return _move(batch, copy), copies.record_event()
 
-    def receive(batch: Any, arrived: Any) -> Any:
+    def receive(sent: tuple[Any, Any]) -> Any:
+        batch, arrived = sent
         current = torch.cuda.current_stream(device)
         current.wait_event(arrived)
         # Their memory belongs to the stream of the copies: it must not be given out again before this stream's work.
         _move(batch, lambda leaf: leaf.record_stream(current))
         return _move(batch, lambda leaf: leaf.to(device))  # what came from another GPU
 
-    under_way: deque[tuple[Any, Any]] = deque()
-    for batch in batches:
+    return ahead_of(batches, send, receive, AHEAD)
+
+
+def ahead_of(
+    batches: Iterator[Any], send: Callable[[Any], Any], receive: Callable[[Any], Any], ahead: int
+) -> Iterator[Any]:
+    """`receive(send(batch))` of each batch, `ahead` of them sent before they are asked for.
+
+    No thread does it: the host goes on while the device works, and makes the next batches then. An exception of
+    `batches` is raised after those that were sent before it.
+    """
+    under_way: deque[Any] = deque()
+    failure: Exception | None = None
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            break
+        except Exception as error:
+            failure = error
+            break
         under_way.append(send(batch))
-        if len(under_way) > 1:
-            yield receive(*under_way.popleft())
-    if under_way:
-        yield receive(*under_way.popleft())
+        del batch  # its memory may be what the next batch is made in
+        if len(under_way) > ahead:
+            yield receive(under_way.popleft())
+    while under_way:
+        yield receive(under_way.popleft())
+    if failure is not None:
+        raise failure

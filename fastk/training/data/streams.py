@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from fastk.training.data.convert import map_arrays, to_tensor
-from fastk.training.data.prefetch import ordered_map, to_device
+from fastk.training.data.convert import map_arrays, to_leaf, to_tensor
+from fastk.training.data.prefetch import to_device
 from fastk.training.data.source import Batch, DataSource, drawn_by
 from fastk.training.data.weights import ClassWeights, arrange_sample_weight
+from fastk.utils.data import Dataset
 from fastk.utils.packing import unpack_x_y_sample_weight
+from fastk.utils.parallel import ordered_map
 from fastk.utils.py_dataset import PyDataset
 
 
@@ -27,7 +29,9 @@ def convert_batch(data: Any, class_weights: ClassWeights | None = None) -> Batch
     >>> convert_batch((np.ones((1, 2)), np.array([3])))
     (tensor([[1., 1.]]), tensor([3]), None)
     """
-    x, y, sample_weight = (map_arrays(to_tensor, part) for part in unpack_x_y_sample_weight(data))
+    x, y, sample_weight = unpack_x_y_sample_weight(data)
+    x = map_arrays(to_leaf, x)
+    y, sample_weight = (map_arrays(to_tensor, part) for part in (y, sample_weight))
     if sample_weight is not None or class_weights is not None:
         sample_weight = arrange_sample_weight(y, sample_weight, class_weights)
     return x, y, sample_weight
@@ -92,6 +96,22 @@ class LoaderSource(StreamSource):
     def raw_batches(self) -> Iterator[Any]:
         """The loader's batches."""
         return iter(self._loader)
+
+
+class DatasetSource(StreamSource):
+    """A dataset of fastk's own, whose elements are batches."""
+
+    kind = "Dataset"
+
+    def __init__(self, dataset: Dataset, steps: int | None, class_weights: ClassWeights | None, device: Any):
+        super().__init__(steps, class_weights, device)
+        self._dataset = dataset
+        batches = int(dataset.cardinality())
+        self.num_batches = batches if batches >= 0 else None  # negative: unknown or endless
+
+    def raw_batches(self) -> Iterator[Any]:
+        """The dataset's batches."""
+        return iter(self._dataset)
 
 
 class TensorFlowSource(StreamSource):

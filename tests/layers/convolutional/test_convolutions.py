@@ -202,7 +202,6 @@ def test_separable_values(rank, padding, data_format, rng):
         (layers.Conv2D, {"filters": 4, "kernel_size": 2, "data_format": "nchw"}, "data_format"),
         (layers.Conv2D, {"filters": 4, "kernel_size": 2, "groups": 0}, "groups"),
         (layers.Conv2D, {"filters": 4, "kernel_size": 2, "groups": 3}, "evenly divisible"),
-        (layers.Conv2D, {"filters": 4, "kernel_size": 2, "lora_rank": 2}, "lora_rank"),
         (layers.Conv2D, {"filters": 4, "kernel_size": 2, "unknown": 2}, "unknown"),
         (layers.Conv2DTranspose, {"filters": 4, "kernel_size": 2, "output_padding": 1}, "output_padding"),
         (layers.DepthwiseConv2D, {"kernel_size": 2, "depth_multiplier": 0}, "depth_multiplier"),
