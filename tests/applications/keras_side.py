@@ -21,6 +21,7 @@ import cases
 import keras
 import numpy as np
 import torch
+from keras.src import backend
 from keras.src.applications import nasnet
 from keras.src.initializers import random_initializers
 
@@ -31,7 +32,7 @@ class AnyBackend:
     """Keras refuses NASNetMobile on torch for its published weights; what it is made of is the same."""
 
     def __getattr__(self, name):
-        return (lambda: "any") if name == "backend" else getattr(keras.src.backend, name)
+        return (lambda: "any") if name == "backend" else getattr(backend, name)
 
 
 nasnet.backend = AnyBackend()
