@@ -25,7 +25,9 @@ def missing_name(module: str, name: str, known: Iterable[str]) -> AttributeError
     """
     near = near_names(name, known)
     hint = f" Did you mean {' or '.join(f'`{match}`' for match in near)}?" if near else ""
-    return AttributeError(f"fastk has no `{module}.{name}`.{hint} docs/compatibility.md lists what of Keras is missing.")
+    return AttributeError(
+        f"fastk has no `{module}.{name}`.{hint} docs/compatibility.md lists what of Keras is missing."
+    )
 
 
 def did_you_mean(unknown: Iterable[str], known: Iterable[str]) -> str:

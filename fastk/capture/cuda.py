@@ -101,8 +101,9 @@ class CudaGraph:
                 torch.cuda.graph(self._graph, pool=space.pool, stream=space.stream, capture_error_mode="relaxed"),
             ):  # nothing runs yet
                 self._outputs = tree.map_structure(_without_gradient, step(*inputs))
-        finally:
-            torch.cuda.set_stream(before)  # which torch leaves undone where a capture fails
+        except BaseException:
+            torch.cuda.set_stream(before)  # torch leaves the stream of a capture that fails the current one
+            raise
 
     def run(self) -> Any:
         """Does the step once more and returns what it returned."""
@@ -110,6 +111,8 @@ class CudaGraph:
         if self._outputs is None:
             return None
         return tree.map_structure(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, self._outputs)
+
+    run_again = run  # one graph, in which nothing is left out
 
 
 def _without_gradient(x: Any) -> Any:

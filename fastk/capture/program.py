@@ -4,6 +4,9 @@ What the step made is laid out in one arena, memory being used again once nothin
 made once, so that transpositions and reshapes cost nothing at a replay. A call writes its result into its place through
 the op's `out=` variant where the CPU has one; other results (those of convolutions, of host calls) are new tensors at
 each replay, and views of them are made then.
+
+What follows from weights alone, which the step does not change (a kernel in another layout, a folded normalisation), is
+a part of its own: between two steps that no weight changes between, it is left out.
 """
 
 from __future__ import annotations
@@ -36,19 +39,21 @@ class Program:
     """The replay of a step.
 
     run: does the step once more, on what lies in its inputs now, and returns what the step returned.
-    source: the code of `run`, a line a call.
+    run_again: the same, where nothing but the inputs has changed since `run`.
+    source: their code, a line a call; `prepare` is what `run` does first.
     arena_bytes: the size of the arena.
     """
 
-    def __init__(self, run: Callable[[], Any], source: str, arena_bytes: int):
+    def __init__(self, run: Callable[[], Any], run_again: Callable[[], Any], source: str, arena_bytes: int):
         self.run = run
+        self.run_again = run_again
         self.source = source
         self.arena_bytes = arena_bytes
 
     @property
     def calls(self) -> int:
         """How many calls a replay makes."""
-        return sum(line.endswith(")") for line in self.source.splitlines()[1:-1])
+        return sum(line.endswith(")") and not line.lstrip().startswith("return") for line in self.source.splitlines())
 
 
 def build(recording: Recording) -> Program:
@@ -77,14 +82,20 @@ class _Builder:
             if memory.state is not None:
                 self.bases[number] = torch.empty(0, dtype=torch.uint8, device=memory.state.device).set_(memory.state)
         calls = self._without_constants([call for call in self.recording.calls if not self._is_view(call)])
-        bindings = [None if call.is_host_call or is_copy(call) else bind(call) for call in calls]
+        of_weights, calls = self._apart(calls)
+        prepared = {ref.memory for call in of_weights for ref in call.outputs if ref is not None}
+        bindings = [_binding(call) for call in calls]
         made_anew = {
             ref.memory
             for call, binding in zip(calls, bindings, strict=True)
             if binding is not None and not binding.out_names
             for ref in self._made(call)
         }
-        arena_bytes = self._lay_out(calls, set(range(len(self.recording.memories))) - self.bases.keys() - made_anew)
+        free = set(range(len(self.recording.memories))) - self.bases.keys() - made_anew
+        arena_bytes = self._lay_out([*of_weights, *calls], free, prepared)
+        for call in of_weights:
+            self._emit(call, _binding(call))
+        preparation, self.lines = self.lines, []
         last = {ref.memory: i for i, call in enumerate(calls) for ref in call.refs()}
         for i, (call, binding) in enumerate(zip(calls, bindings, strict=True)):
             self._emit(call, binding)
@@ -92,10 +103,13 @@ class _Builder:
             for memory in sorted(done):
                 names = [self.names.pop(ref) for ref in [r for r in self.names if r.memory == memory]]
                 self.lines.append(f"del {', '.join(names)}")
-        outputs = self._returned(self.recording.outputs)
-        source = "\n".join(["def run():", *(f"    {line}" for line in self.lines), f"    return {outputs}"])
+        self.lines.append(f"return {self._returned(self.recording.outputs)}")
+        parts = {"prepare": preparation, "run": self.lines} if preparation else {"run": self.lines}
+        source = "\n".join(f"def {name}():\n    " + "\n    ".join(lines) for name, lines in parts.items())
         exec(compile(source, "<captured step>", "exec"), self.globals)
-        return Program(_without_gradients(self.globals["run"]), source, arena_bytes)
+        run_again = self.globals["run"]
+        run = _one_after_another(self.globals["prepare"], run_again) if preparation else run_again
+        return Program(_without_gradients(run), _without_gradients(run_again), source, arena_bytes)
 
     # ------------------------------------------------------------ what needs to be called
 
@@ -135,10 +149,28 @@ class _Builder:
                 left.append(call)
         return left
 
+    def _apart(self, calls: list[Call]) -> tuple[list[Call], list[Call]]:
+        """The calls whose results follow from state that the step does not write to, and the others."""
+        written = {ref.memory for call in calls for ref in (call.refs() if call.is_host_call else call.written())}
+        state = {number for number, memory in enumerate(self.recording.memories) if memory.state is not None}
+        fixed = (state | self.bases.keys()) - self.recording.inputs - written
+        apart: list[Call] = []
+        others: list[Call] = []
+        for call in calls:
+            taken = {ref.memory for ref in call.refs()}
+            made = {ref.memory for ref in self._made(call)}
+            is_fixed = taken - made <= fixed and not made & (written | self.returned)
+            if is_fixed and _is_pure(call) and len(call.outputs) == 1:
+                apart.append(call)
+                fixed |= made
+            else:
+                others.append(call)
+        return apart, others
+
     # ------------------------------------------------------------ places
 
-    def _lay_out(self, calls: list[Call], fresh: set[int]) -> int:
-        """Gives each memory of `fresh` its place in the arena; returns the size of the arena."""
+    def _lay_out(self, calls: list[Call], fresh: set[int], kept: set[int]) -> int:
+        """Gives each memory of `fresh` its place in the arena, those of `kept` for good; returns the arena's size."""
         begins: dict[int, int] = {}
         ends: dict[int, int] = {}
         for i, call in enumerate(calls):
@@ -146,7 +178,8 @@ class _Builder:
                 if ref.memory in fresh:
                     begins.setdefault(ref.memory, i)
                     ends[ref.memory] = i
-        ends |= {memory: len(calls) for memory in self.returned if memory in begins}
+        ends |= {memory: len(calls) for memory in self.returned | kept if memory in begins}
+        begins |= dict.fromkeys(kept & begins.keys(), 0)
         sizes = {m: -(-self.recording.memories[m].nbytes // _ALIGNMENT) * _ALIGNMENT for m in begins}
         places: dict[int, int] = {}
         for memory in sorted(sizes, key=lambda m: (-sizes[m], m)):
@@ -189,7 +222,9 @@ class _Builder:
             extra = out_arguments(binding.out_names, outputs) if binding.out_names else {}
             name = self._named(call.function._opname, binding.function)
             expression = f"{name}({self._arguments(call.args, call.kwargs | extra)})"
-            if made and not extra:
+            if made and not extra and made[0].memory in self.bases:
+                self.lines.append(f"{self._place(made[0])}.copy_({expression})")
+            elif made and not extra:
                 self._emit_new(call, expression)
             else:
                 self.lines.append(expression)
@@ -261,6 +296,25 @@ class _Builder:
 
 def _refs_in(structure: Any) -> list[Ref]:
     return [x for x in tree.flatten(structure) if isinstance(x, Ref)]
+
+
+def _binding(call: Call) -> Binding | None:
+    return None if call.is_host_call or is_copy(call) else bind(call)
+
+
+def _is_pure(call: Call) -> bool:
+    """Whether a call does nothing but compute its results from its arguments."""
+    return not (
+        call.is_host_call or call.function._schema.is_mutable or torch.Tag.nondeterministic_seeded in call.function.tags
+    )
+
+
+def _one_after_another(first: Callable[[], Any], second: Callable[[], Any]) -> Callable[[], Any]:
+    def both() -> Any:
+        first()
+        return second()
+
+    return both
 
 
 def _without_gradients(run: Callable[[], Any]) -> Callable[[], Any]:

@@ -78,6 +78,7 @@ class Recording:
     refusal: None, or the sentence that says why it cannot be replayed.
     result: what the step returned.
     outputs: the same, its tensors as `Ref`s.
+    inputs: the numbers of the memories that its arguments lie in.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -85,6 +86,7 @@ class Recording:
     refusal: str | None = None
     result: Any = None
     outputs: Any = None
+    inputs: frozenset[int] = frozenset()
 
     def difference(self, other: Recording) -> str | None:
         """None where `other` did the same, else a sentence on the first thing that differs."""
@@ -201,6 +203,7 @@ def record(step: Callable[..., Any], *inputs: Any) -> Recording:
     """
     assert active.recorder is None, "a step is being recorded already"
     recorder = active.recorder = Recorder()
+    recorder.recording.inputs = frozenset(ref.memory for ref in _refs(recorder._noted(inputs)))
     try:
         with _HostReads(recorder), recorder:
             result = step(*inputs)

@@ -51,7 +51,7 @@ def export_model(
     """
     if format != "torch":
         raise NotImplementedError(
-            f"fastk exports models as 'torch' programs: model.export(\"model.pt2\", format=\"torch\"). {_INSTEAD} "
+            f'fastk exports models as \'torch\' programs: model.export("model.pt2", format="torch"). {_INSTEAD} '
             f"Received: format={format!r}"
         )
     path = str(filepath)

@@ -186,7 +186,8 @@ def _add(nodes: tuple[OpNode, ...], target: Target) -> tuple[OpNode, ...]:
 def _swap(nodes: tuple[OpNode, ...], target: Target) -> tuple[OpNode, ...]:
     first, pool = nodes
     name = _activation_of(first)
-    function = activations.get(name)
+    assert name is not None  # so says the condition
+    function = activations.get(name) if target.training else EPILOGUES[name]  # nobody else holds what is pooled
     pooled = Value(pool.output.shape, pool.output.dtype)
     after = OpSpec("activation", function, shown={"activation": name})
     if first.op == "activation":

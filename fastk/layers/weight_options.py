@@ -27,6 +27,6 @@ class WeightOptions:
         return {name: _KINDS[name.rpartition("_")[2]].serialize(getattr(self, name)) for name in self._weight_options}
 
     def _add_weight_with_options(self, name: str, shape: tuple, option: str | None = None, **kwargs: Any) -> Variable:
-        """`add_weight` with the options of the weight `option` (by default `name`)."""
+        """`add_weight` with the options of the weight `option` (by default `name`), unless `kwargs` has others."""
         found = {kind: getattr(self, f"{option or name}_{kind}", None) for kind in _KINDS}
-        return self.add_weight(name=name, shape=shape, **found, **kwargs)
+        return self.add_weight(name=name, shape=shape, **{**found, **kwargs})

@@ -47,7 +47,7 @@ _OPTIONS = (
 class Scaling(NamedTuple):
     """What gradients are divided by, and where it is known whether one was infinite or NaN: not 0 if so."""
 
-    factor: torch.Tensor | float
+    factor: torch.Tensor | float | None
     found_inf: torch.Tensor | None
 
 
@@ -242,12 +242,16 @@ class Optimizer(OptimizerState):
 
     def _step_of(self, plan: Plan, gradients: Tensors) -> None:
         """What `apply` does for the variables that do not just take their gradient as their value."""
-        scaling = None if self.loss_scale_factor is None else Scaling(self.loss_scale_factor, None)
-        if scaling is not None and not self._unscales(plan):
-            gradients, scaling = list(torch._foreach_div(gradients, scaling.factor)), None
-        mean = self._accumulated(plan, gradients) if self.gradient_accumulation_steps else gradients
-        if mean is not None:
-            self._update(plan, mean, scaling)
+        factor = self.loss_scale_factor
+        scaling = None if factor is None else Scaling(factor, None)
+        if factor is not None and not self._unscales(plan):
+            gradients, scaling = list(torch._foreach_div(gradients, factor)), None
+        if self.gradient_accumulation_steps and self._accumulates_on_device(plan):
+            self._accumulate_on_device(plan, gradients)
+        else:
+            mean = self._accumulated(plan, gradients) if self.gradient_accumulation_steps else gradients
+            if mean is not None:
+                self._update(plan, mean, scaling)
         if self.use_ema:
             self._update_averages(plan)
         for variable in plan.constrained:
@@ -336,10 +340,30 @@ class Optimizer(OptimizerState):
         torch._foreach_zero_(plan.all_accumulators)
         return mean
 
+    def _accumulates_on_device(self, plan: Plan) -> bool:
+        """Whether the device tells when it is time for the mean gradient, so that a step does not wait for it.
+
+        It does where the update can be left out as a whole: one kernel that is told so.
+        """
+        shares_state = type(self)._begin_update is not Optimizer._begin_update
+        return self._is_one_pass(plan) and not (shares_state or plan.overwritten or tensor_of(self._iterations).is_cpu)
+
+    def _accumulate_on_device(self, plan: Plan, gradients: Tensors) -> None:
+        """As with `_accumulated`, but that the update is always called, and does nothing until it is time."""
+        steps = self.gradient_accumulation_steps or 1
+        is_time = (tensor_of(self._iterations) + 1) % steps == 0
+        torch._foreach_add_(plan.accumulators, gradients)
+        mean = list(torch._foreach_div(plan.accumulators, float(steps)))
+        self._update(plan, mean, Scaling(None, is_time.logical_not()))
+        for accumulator in plan.all_accumulators:
+            accumulator.masked_fill_(is_time, 0.0)  # also what is infinite or NaN
+
+    def _is_one_pass(self, plan: Plan) -> bool:
+        return self._takes_options and not self._per_variable and len(plan.groups) == 1
+
     def _unscales(self, plan: Plan) -> bool:
         """Whether the update divides the gradients by a loss scale in the same pass."""
-        one_pass = self._takes_options and not self._per_variable and not self.gradient_accumulation_steps
-        return one_pass and len(plan.groups) == 1
+        return self._is_one_pass(plan) and not self.gradient_accumulation_steps
 
     def _apply_scaled(
         self, grads: Sequence[Any], variables: list[Variable], scale: torch.Tensor, finite: torch.Tensor

@@ -92,6 +92,11 @@ def global_seed_generator() -> SeedGenerator:
     return _global.generator
 
 
+def global_seed_generator_if_any() -> SeedGenerator | None:
+    """The generator used where no seed is given; None where none has been needed since it was last forgotten."""
+    return _global.generator
+
+
 def reset_global_seed_generator() -> None:
     """Forgets the global generator: the next use makes one, seeded from Python's generator."""
     _global.generator = None

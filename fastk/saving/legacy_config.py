@@ -69,7 +69,7 @@ def current(value: Any, key: str = "") -> Any:
 
 
 def _current_object(value: dict, key: str) -> dict:
-    name = _RENAMED.get(value["class_name"], value["class_name"])
+    name = str(_RENAMED.get(value["class_name"], value["class_name"]))
     module = next((found for end, found in _MODULES.items() if key.endswith(end)), "keras.layers")
     config = value["config"]
     if isinstance(config, list):  # a Sequential model of Keras 1
@@ -134,8 +134,8 @@ def _accepted(cls: type) -> set[str]:
 
 def _with_input(layers: list) -> list:
     """The layers of a Sequential model; an input that the first one describes becomes a layer."""
-    first = layers[0] if layers else None
-    shape = first.get("config", {}).get("batch_input_shape") if isinstance(first, dict) else None
+    first: Any = layers[0] if layers else {}
+    shape = (first.get("config") or {}).get("batch_input_shape")
     if shape is None or first["class_name"] == "InputLayer":
         return layers
     config = {"batch_shape": shape, "name": f"{first['config'].get('name', 'layer')}_input"}

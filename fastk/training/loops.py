@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
+from itertools import islice, starmap
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,10 @@ from fastk import device as devices
 from fastk.random.seed_generator import draw_seed, host_generator
 from fastk.scopes import internal
 from fastk.tensor import convert_to_numpy, is_text_array
+from fastk.training import fingerprint
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
-from fastk.training.data.arrays import DEFAULT_BATCH_SIZE
+from fastk.training.data.arrays import DEFAULT_BATCH_SIZE, ArraySource
 from fastk.training.data.convert import to_tensor
 from fastk.training.executions import executions, grouped, rows_of
 from fastk.training.logs import as_numbers, results_of, to_numbers
@@ -220,6 +223,8 @@ class Loops:
         if verbose == 0 and callbacks is None and steps is None and _is_one_batch(x, batch_size):
             return self.predict_on_batch(x)
         source = make_source(x, batch_size=batch_size, steps=steps, device=devices.get_device())
+        if verbose == 0 and callbacks is None and self._is_own("predict_step"):
+            return self._predict_quietly(source)
         try:
             build_for(self, source.peek()[0])
             callbacks = self._callback_list(callbacks, verbose, source)
@@ -245,6 +250,23 @@ class Loops:
             source.close()
         columns = [_concatenated(column) for column in zip(*collected, strict=True)]
         return tree.pack_sequence_as(outputs, columns)
+
+    def _predict_quietly(self, source: Any) -> Any:
+        """`predict` where nobody looks on: without the bookkeeping of a batch."""
+        try:
+            build_for(self, source.peek()[0])
+            step = self._start("predict", anew=True)
+            still = nullcontext()
+            if isinstance(step, CapturedStep) and isinstance(source, ArraySource):
+                still = step.with_fixed_weights()  # no code of the user's runs between two batches
+            with torch.no_grad(), internal(), still:
+                outputs = list(starmap(step, islice(source.epoch(), config.max_steps_per_epoch())))
+        finally:
+            source.close()
+        if all(isinstance(one, torch.Tensor) for one in outputs):
+            return _concatenated(tuple(one.detach() if one.requires_grad else one for one in outputs))
+        columns = zip(*map(tree.flatten, outputs), strict=True)
+        return tree.pack_sequence_as(outputs[-1], [_concatenated(column) for column in columns])
 
     # ------------------------------------------------------------ one batch
 
@@ -330,6 +352,8 @@ class Loops:
                 return to_tensor(x).to(device), None, None
             if x.shape[:1] == y.shape[:1]:
                 return to_tensor(x).to(device), to_tensor(y).to(device), None
+        if y is None and sample_weight is None and type(x) in (list, tuple) and _rows(x) is not None:
+            return type(x)([to_tensor(one).to(device) for one in x]), None, None
         source = make_source(
             x, y, sample_weight, batch_size=max(rows_of(x), 1), class_weight=class_weight, device=device
         )
@@ -366,7 +390,7 @@ class Loops:
         known = self._steps.get(key)
         if known is None:
             objects = [*self._flatten_layers(), *self.metrics, *tree.flatten(self.loss)]
-            known = self._steps[key] = CapturedStep(step, objects)
+            known = self._steps[key] = CapturedStep(step, objects, partial(fingerprint.of_step, self))
         known.is_demanded = self.jit_compile
         if anew or not known.is_current:
             known.check_again()
@@ -431,7 +455,15 @@ def _is_array(x: Any) -> bool:
 
 
 def _is_one_batch(x: Any, batch_size: Any) -> bool:
+    if type(x) in (list, tuple):
+        return bool(x) and _rows(x) is not None and _is_one_batch(x[0], batch_size)
     return _is_array(x) and x.ndim > 0 and 0 < len(x) <= (batch_size or DEFAULT_BATCH_SIZE)
+
+
+def _rows(arrays: Any) -> int | None:
+    """How many rows all of several arrays have; None where they are no arrays, or differ."""
+    counts = {x.shape[0] if _is_array(x) and x.ndim else None for x in arrays}
+    return counts.pop() if len(counts) == 1 else None
 
 
 def _one_or_all(values: list) -> Any:

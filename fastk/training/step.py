@@ -10,6 +10,7 @@ Batches of another size, such as the last one of an epoch, are another shape, wi
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import repeat
@@ -33,7 +34,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 class Steps(dict[str, Any]):
-    """The captured steps of a model by their names; a copy of the model begins without, for they work on its tensors."""
+    """The captured steps of a model by their names; a copy of the model begins without: they work on its tensors."""
 
     def __deepcopy__(self, memo: dict) -> Steps:
         return Steps()
@@ -48,14 +49,20 @@ class CapturedStep:
     Args:
         step: called with a batch; returns None or logs.
         objects: layers, metrics and others whose Python attributes the step must leave as they are.
+        fingerprint: gives what decides what the step does, to be compared; or None where only the step itself tells.
 
     Attributes:
         is_demanded: whether the user asked for it, and is warned where it is not to be had.
         log_names: the names of the logs in the order in which they are returned; the keys of a dict.
+        fixed: while no weight changes, an object for that time.
     """
 
-    def __init__(self, step: Callable[..., Any], objects: Iterable[Any] = ()):
+    def __init__(
+        self, step: Callable[..., Any], objects: Iterable[Any] = (), fingerprint: Callable[[], Any] = lambda: None
+    ):
         self.step = step
+        self.fingerprint = fingerprint
+        self.fixed: object | None = None
         self.is_demanded = False
         self.log_names: dict[str, None] | None = None
         objects = list(objects)
@@ -70,11 +77,13 @@ class CapturedStep:
 
     def __call__(self, *batch: Any) -> Any:
         """The step over one batch."""
-        key = _signature(batch)
+        key, leaves = _signature(batch)
+        shape = self._shapes.get(key)
+        if shape is not None and shape.program is not None and shape.is_checked:
+            return shape.replay(leaves)
         if key is None:
             self._holds_text = True
             return self.step(*batch)
-        shape = self._shapes.get(key)
         if shape is None:
             if len(self._shapes) >= MOST_SHAPES:
                 self.tell(f"there are batches of more than {MOST_SHAPES} shapes")
@@ -82,9 +91,18 @@ class CapturedStep:
             shape = self._shapes[key] = _Shape(self)
         return shape.run(batch)
 
+    @contextlib.contextmanager
+    def with_fixed_weights(self) -> Iterator[None]:
+        """Inside, no weight changes: what follows from weights alone is computed once."""
+        self.fixed = object()
+        try:
+            yield
+        finally:
+            self.fixed = None
+
     def program_of(self, batch: tuple) -> Any:
         """What a batch of this shape is replayed by; None where it is not, or not yet."""
-        shape = self._shapes.get(_signature(batch))
+        shape = self._shapes.get(_signature(batch)[0])
         return shape.program if shape is not None and shape.is_checked else None
 
     def space_of(self, batch: tuple) -> Space | None:
@@ -127,10 +145,12 @@ class CapturedStep:
         return self._version == changes.count and not any(hooks for hooks, _ in self._hooks)
 
     def check_again(self) -> None:
-        """Has the next step of each shape recorded and compared: the model may have changed."""
+        """Finds out whether the model has changed: by its fingerprint, or by recording the next step of each shape."""
         self._version, self.log_names = changes.count, None
+        known = any(shape.fingerprint is not None for shape in self._shapes.values())
+        now = self.fingerprint() if known else None
         for shape in self._shapes.values():
-            shape.is_checked = False
+            shape.is_checked = now is not None and shape.fingerprint == now
 
     def watched_state(self) -> list[dict[str, Any]]:
         """The plain attributes of the user's objects, and the lengths of their containers."""
@@ -160,15 +180,23 @@ class _Shape:
         self.reason: str | None = None
         self.program: Any = None
         self.is_checked = True
+        self.fingerprint: Any = None  # of the model as the program has it
+        self._prepared: object | None = None  # the time with fixed weights that the program is prepared for
         self._ran = False
         self._recording: capture.Recording | None = None
         self._buffers: Any = None  # `_Buffers`, once steps are recorded
 
-    def run(self, batch: tuple) -> Any:
-        """The step over one batch, replayed if it can be."""
-        if self.program is not None and self.is_checked:
-            self._buffers.fill(batch)
+    def replay(self, leaves: Any) -> Any:
+        """The step over one batch, its tensors flat, by the program."""
+        self._buffers.fill(leaves)
+        fixed = self.owner.fixed
+        if fixed is None or fixed is not self._prepared:
+            self._prepared = fixed
             return self.program.run()
+        return self.program.run_again()
+
+    def run(self, batch: tuple) -> Any:
+        """The step over one batch, recorded where that may lead to a program."""
         if self.reason is None and self._ran:
             return self._record(batch)
         self._ran = True
@@ -177,7 +205,7 @@ class _Shape:
     def _record(self, batch: tuple) -> Any:
         if self._buffers is None:
             self._buffers = _Buffers(batch)
-        self._buffers.fill(batch)
+        self._buffers.fill(_leaves(batch))
         before = self.owner.watched_state()
         recording = _recorded(self.owner.space_of(batch), self.owner.step, *self._buffers.batch)
         result, recording.result = recording.result, None
@@ -192,17 +220,21 @@ class _Shape:
         if refusal:
             self._give_up(refusal)
         elif difference is not None:
-            self.program = None  # once more from here, where the model has changed since
+            self.program = self.fingerprint = None  # once more from here, where the model has changed since
             if not may_have_changed:
                 self._give_up(difference)
         elif previous is not None and self.program is None:
             batch = self._buffers.batch
             self.program, reason = _program(recording, self.owner.space_of(batch), self.owner.step, *batch)
+            self._prepared = None
             if reason is not None:
                 self._give_up(reason)
+        if self.program is not None:
+            self.fingerprint = self.owner.fingerprint()
 
     def _give_up(self, reason: str) -> None:
         self.reason, self.program, self._recording, self._buffers = reason, None, None, None
+        self.fingerprint = None
         self.owner.tell(reason)
 
 
@@ -225,14 +257,14 @@ class StepsTogether:
 
     def __call__(self, *batch: Any) -> Any:
         """The steps over a batch of several times `rows` samples; returns what the last one returned."""
-        key, single = _signature(batch), self.captured.program_of(next(self._parts(batch)))
+        (key, leaves), single = _signature(batch), self.captured.program_of(next(self._parts(batch)))
         if single is None or key in self._alone:
             return self._one_by_one(self.captured, batch)
         known = self._programs.get(key)
         if known is None or known[0] is not single:
             return self._build(key, single, batch)
         _, program, buffers = known
-        buffers.fill(batch)
+        buffers.fill(leaves)
         return program.run()
 
     @property
@@ -252,7 +284,7 @@ class StepsTogether:
     def _build(self, key: Any, single: Any, batch: tuple) -> Any:
         """Does the steps over `batch` while they are recorded, and makes a program of them."""
         buffers, space = _Buffers(batch), self.captured.space_of(batch)
-        buffers.fill(batch)
+        buffers.fill(_leaves(batch))
         arguments = (self._one_by_one, self.captured.step, buffers.batch)
         recording = _recorded(space, *arguments)
         result, recording.result = recording.result, None
@@ -273,9 +305,9 @@ class _Buffers:
         self._fill = [x.copy_ if isinstance(x, torch.Tensor) else None for x in leaves]
         self.batch = tree.pack_sequence_as(batch, leaves)
 
-    def fill(self, batch: tuple) -> None:
-        """Copies a batch to them."""
-        for fill, leaf in zip(self._fill, _leaves(batch), strict=True):
+    def fill(self, leaves: Any) -> None:
+        """Copies a batch, flat, to them."""
+        for fill, leaf in zip(self._fill, leaves, strict=True):
             if fill is not None:
                 fill(leaf)
 
@@ -320,12 +352,18 @@ def _leaves(batch: Any) -> Any:
     return batch if all(x is None or isinstance(x, torch.Tensor) for x in batch) else tree.flatten(batch)
 
 
-def _signature(batch: tuple) -> Any:
-    """What a batch has in common with those that the same recording serves; None of strings, which none serves."""
+def _signature(batch: tuple) -> tuple[Any, Any]:
+    """What a batch has in common with those that the same recording serves, and its leaves.
+
+    The former is None for a batch of strings, which no recording serves.
+    """
     x, y, weight = batch
-    if weight is None and type(x) is torch.Tensor and type(y) is torch.Tensor:
-        return x.shape, x.dtype, y.shape, y.dtype
+    if weight is None and type(x) is torch.Tensor:
+        if y is None:
+            return (x.shape, x.dtype), batch
+        if type(y) is torch.Tensor:
+            return (x.shape, x.dtype, y.shape, y.dtype), batch
     leaves = tree.flatten(batch)
     if any(isinstance(leaf, np.ndarray) for leaf in leaves):
-        return None
-    return tuple((x.shape, x.dtype) if isinstance(x, torch.Tensor) else x for x in leaves)
+        return None, leaves
+    return tuple([(x.shape, x.dtype) if isinstance(x, torch.Tensor) else x for x in leaves]), leaves

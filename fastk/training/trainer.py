@@ -63,10 +63,6 @@ class Trainer(Loops):
         takes_training = "training" in inspect.signature(self.compute_loss).parameters
         self._set_plain(_compute_loss_takes_training=takes_training, _steps=Steps(), _told_eager=set())
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Recordings hold the memory of tensors: a copy records its own.
-        return {**self.__dict__, "_steps": {}}
-
     # ------------------------------------------------------------ compile
 
     def compile(
@@ -458,9 +454,9 @@ def _decides_on_host(optimizer: Any) -> bool:
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     rate = inner._learning_rate
     is_callable = callable(rate) and not isinstance(rate, optimizers.schedules.LearningRateSchedule)
-    return bool(
-        inner.gradient_accumulation_steps or inner.ema_overwrite_frequency or inner._per_variable or is_callable
-    )
+    plan = inner._whole
+    accumulates = inner.gradient_accumulation_steps and (plan is None or not inner._accumulates_on_device(plan))
+    return bool(accumulates or inner.ema_overwrite_frequency or inner._per_variable or is_callable)
 
 
 def _mean(name: str) -> Any:

@@ -1,7 +1,7 @@
 """GRU step by step, with a derivative of its own where nothing forbids it; on a GPU then by cuDNN.
 
 On the CPU torch's own GRU is a loop of ATen calls too. Forward + backward on one thread, B=32, T=50, I=16, H=64:
-`Scan` 5.2 ms, the loop under autograd 7.7 ms, torch.gru 8.4 ms.
+`Scan` 5.3 ms, the loop under autograd 7.0 ms, torch.gru 7.4 ms.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def gru(
     if plain and mask is not None:  # z = 1 keeps the state as it is
         skip = torch.cat([projected.new_full((units,), _SATURATE), projected.new_zeros(2 * units)])
         projected = torch.where(mask.t().unsqueeze(-1), projected, skip)
-    gates, candidates = projected.split((2 * units, units), 2)
     if plain:
-        states = cast(Tensor, Scan.apply(gates, candidates, h, recurrent_kernel, step.bias_h))
-        sequence, h = (states.transpose(0, 1) if return_sequences else None), states[-1]
+        states, h = cast(tuple[Tensor, Tensor], Scan.apply(projected, h, recurrent_kernel, step.bias_h))
+        sequence = states.transpose(0, 1) if return_sequences else None
         return *outputs(sequence, h, mask, initial_state is None, zero_output_for_mask), [h]
+    gates, candidates = projected.split((2 * units, units), 2)
     sequence, (h,) = scan(step, zip(gates.unbind(0), candidates.unbind(0), strict=True), (h,), mask, return_sequences)
     return *outputs(sequence, h, mask, initial_state is None, zero_output_for_mask), [h]
 

@@ -162,6 +162,16 @@ def test_the_first_of_equal_maxima_takes_the_gradient(op, pool, value, strides):
     assert gradient.flatten().tolist() == [1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("window", [(2, 2), (1, 3), (4, 1)])
+def test_large_images_are_pooled_alike_with_and_without_a_gradient(window, normal):
+    x = normal(3, 41, 39, 16, dtype=torch.float32)
+    x[0, 5, 5, 3], x[1, 6, 7, 1], x[2, 3, 3, 0] = torch.nan, torch.inf, -torch.inf
+    found = autograd.max_pool2d(x, window, implementation="aten")
+    assert found.numel() and torch.isnan(found).any()
+    with_gradient = autograd.max_pool2d(x.clone().requires_grad_(), window, implementation="aten")
+    torch.testing.assert_close(found, with_gradient.detach(), rtol=0, atol=0, equal_nan=True)
+
+
 def test_default_strides_are_the_window(pool, normal):
     x = normal(1, 6, 6, 1)
     assert torch.equal(pool(x, (3, 2)), pool(x, (3, 2), (3, 2)))

@@ -347,3 +347,23 @@ def test_errors(kind, normal):
 def test_lstm_has_two_states(normal):
     with pytest.raises(ValueError, match="two states"):
         autograd.lstm(normal(B, T, I), **weights_of("lstm", normal), initial_state=[normal(B, H)])
+
+
+@pytest.mark.parametrize("wanted", ["sequence", "last", "both"])
+def test_grus_own_derivative_is_that_of_the_loop(wanted):
+    """By name the loop has a derivative of its own, by function autograd's."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = (3, 5, 4), (4, 18), (6, 18), (2, 18), (3, 6)
+    found = []
+    for activation in ("tanh", torch.tanh):
+        generator.manual_seed(0)
+        given = [torch.randn(s, dtype=torch.float64, generator=generator).requires_grad_() for s in shapes]
+        sequence, last, _ = autograd.gru(*given, activation=activation, implementation="aten")
+        loss = torch.zeros((), dtype=torch.float64)
+        if wanted != "last":
+            loss = loss + (sequence * torch.linspace(-1, 1, sequence.numel()).view(sequence.shape)).sum()
+        if wanted != "sequence":
+            loss = loss + (last * torch.linspace(1, 2, last.numel()).view(last.shape)).sum()
+        found.append(torch.autograd.grad(loss, given))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=2.0**-52 * 64 * 20)  # sums of up to 60 terms below 20

@@ -83,6 +83,43 @@ def test_state_is_updated_where_it_lies():
     torch.testing.assert_close(weight, expected)
 
 
+def test_what_follows_from_weights_alone_can_be_left_out():
+    kernel, scale, x = normal(12, 8), normal(8, seed=1), normal(4, 12)
+
+    def step(x):
+        return (x @ (kernel * scale.rsqrt().nan_to_num(1.0)).t().contiguous().t()).relu()
+
+    program = captured(step, x)
+    assert program.source.startswith("def prepare():") and program.source.count("mm(") == 1
+    assert "mm(" not in program.source.split("def run():")[0]
+    for seed in (1, 2):
+        x.copy_(normal(4, 12, seed=seed))
+        kernel.copy_(normal(12, 8, seed=seed))
+        assert torch.equal(program.run(), step(x))
+        x.copy_(normal(4, 12, seed=seed + 5))
+        assert torch.equal(program.run_again(), step(x))
+    before = step(x)
+    kernel.zero_()
+    assert torch.equal(program.run_again(), before)  # so it is for whoever knows that no weight has changed
+
+
+def test_what_the_step_changes_is_no_weight():
+    state, handed, kernel, x = torch.ones(3), torch.ones(3), torch.ones(3), torch.ones(3)
+
+    def step(x):
+        capture.host_call(add_one, handed)
+        state.add_(1.0)
+        return x * (state * 2) + handed * 3, (kernel * 5).add_(1.0), kernel * 7, torch.rand(3).mul_(0.0)
+
+    program = captured(step, x)
+    assert program.run_again is program.run or "prepare" not in program.source
+    assert torch.equal(program.run_again()[0], step(x)[0] - 2 - 3)
+
+
+def add_one(x):
+    x.add_(1.0)
+
+
 def test_random_numbers_are_those_that_the_step_would_draw():
     x = torch.zeros(100)
 

@@ -19,7 +19,7 @@ def test_parameters_are_the_weights_themselves():
     assert [v.name for v in layer.trainable_weights] == ["0.weight", "1.weight", "1.bias", "2.weight", "2.bias"]
     assert [v.name for v in layer.non_trainable_weights] == ["0.bias"]
     layer.trainable_weights[0].assign(np.ones((4, 3)))
-    assert (module[0].weight == 1).all()
+    assert torch.equal(layer.weights[0].value, torch.ones(4, 3))
     assert len(list(layer.parameters())) == 6
     assert set(layer.state_dict()) == {f"module.{key}" for key in module.state_dict()}
 

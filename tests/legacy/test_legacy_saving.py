@@ -10,7 +10,7 @@ def test_there_and_back():
     layer = fastk.layers.Dense(3, kernel_regularizer="l2", activation="relu")
     described = serialize_keras_object(layer)
     assert described["class_name"] == "Dense"
-    again = deserialize_keras_object(described, module_objects=vars(fastk.layers))
+    again = deserialize_keras_object(described, module_objects=dict(vars(fastk.layers)))
     assert again.get_config() == layer.get_config()
 
 

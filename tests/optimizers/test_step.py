@@ -170,6 +170,35 @@ def test_accumulation_steps_with_the_mean():
     assert int(optimizer._iterations) == 6
 
 
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD", "RMSprop"])
+@pytest.mark.parametrize("options", [{}, {"clipnorm": 0.5}, {"use_ema": True, "ema_momentum": 0.5}])
+def test_accumulation_that_a_device_tells_the_turn_of_is_that_of_the_host(monkeypatch, name, options):
+    def trained():
+        made = variables([1.0, -2.0], [3.0])
+        optimizer = getattr(optimizers, name)(learning_rate=0.1, gradient_accumulation_steps=3, **options)
+        seen = []
+        for gradient in (1.0, 2.0, np.inf, 10.0, 0.5, -1.0, 4.0):
+            optimizer.apply(tensors([gradient, 1.0], [gradient]), made)
+            seen += [v.numpy() for v in (*made, *optimizer.variables)]
+            if gradient == np.inf:  # the step that it spoilt is over, and the next one starts from zeros
+                for variable in (*made, *(v for v in optimizer.variables if v.dtype == "float32")):
+                    variable.assign(np.nan_to_num(variable.numpy(), nan=0.5, posinf=0.5, neginf=0.5))
+        return seen
+
+    expected = trained()
+    base = optimizers.Optimizer
+    used = []
+
+    def accumulates_on_device(self, plan):
+        used.append(self._is_one_pass(plan))
+        return used[-1]
+
+    monkeypatch.setattr(base, "_accumulates_on_device", accumulates_on_device)
+    for ours, theirs in zip(trained(), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert used == [True] * 7
+
+
 def test_the_host_notices_a_counter_that_was_set():
     made = variables([1.0])
     optimizer = optimizers.SGD(learning_rate=1.0, gradient_accumulation_steps=2)

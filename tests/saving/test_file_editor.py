@@ -1,5 +1,7 @@
 """Files of weights compared, changed and saved again."""
 
+from typing import Any
+
 import h5py
 import numpy as np
 import pytest
@@ -56,7 +58,7 @@ def test_the_state_of_the_optimizer_is_there(model, path, capsys):
 
 def test_what_cannot_be_edited_is_explained(path, tmp_path):
     net("first", "last").save_weights(path)
-    editor = KerasFileEditor(path)
+    editor: Any = KerasFileEditor(path)
     for edit, message in (
         (lambda: editor.delete_object("0"), "occurs more than once"),
         (lambda: editor.delete_object("nothing"), "does not appear"),

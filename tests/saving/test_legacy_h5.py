@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from typing import Any
 
 import h5py
 import numpy as np
@@ -29,7 +30,8 @@ def test_a_model_goes_on_where_it_was(model, xy, path):
 
 def test_what_is_in_the_file_is_what_keras_writes(model, path):
     model.save(path)
-    with h5py.File(path) as file:
+    with h5py.File(path) as opened:
+        file: Any = opened
         config = json.loads(file.attrs["model_config"])
         assert [layer["class_name"] for layer in config["config"]["layers"]] == ["InputLayer", "Dense", "Dense"]
         assert "module" not in config["config"]["layers"][1]
@@ -265,7 +267,8 @@ def test_links_out_of_the_file_are_refused(tmp_path, path):
 
 def test_a_state_that_does_not_fit_is_left_out(model, path):
     model.save(path)
-    with h5py.File(path, "a") as file:
+    with h5py.File(path, "a") as opened:
+        file: Any = opened
         names = list(file["optimizer_weights"].attrs["weight_names"])
         file["optimizer_weights"].attrs["weight_names"] = names[:-1]
     with pytest.warns(UserWarning, match="freshly initialized optimizer"):

@@ -1,5 +1,7 @@
 """`evaluate`, `predict`, and the methods for one batch."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -187,3 +189,57 @@ def test_labels_in_a_dict_on_one_batch():
     model.compile("sgd", "mse")
     results = model.test_on_batch(x, {"b": y_b, "a": y_a}, return_dict=True)
     close(results["b_loss"], mse(y_b, dense(model.get_layer("b"), x)))
+
+
+def convolutional():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            layers.Conv2D(4, 3, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(2),
+        ]
+    )
+
+
+def test_each_prediction_is_by_the_weights_of_its_time():
+    model, x = convolutional(), np.random.default_rng(0).standard_normal((25, 8, 8, 2)).astype("float32")
+
+    class Growing(keras.callbacks.Callback):
+        def on_predict_batch_end(self, batch, logs=None):
+            model.layers[0].kernel.assign(model.layers[0].kernel * 2.0)
+
+    def expected():
+        return np.concatenate([keras.ops.convert_to_numpy(model(part)) for part in np.split(x, [10, 20])])
+
+    def predicted(**options):
+        return model.predict(x, batch_size=10, verbose=0, **options)
+
+    # Folded, the normalisation is other arithmetic: sums of 18 products below 8, then means and sums of 4.
+    close = functools.partial(np.testing.assert_allclose, rtol=0, atol=np.finfo("float32").eps * 18**0.5 * 32)
+    for _ in range(3):
+        close(predicted(), expected())
+        model.layers[1].moving_mean.assign(model.layers[1].moving_mean - 0.5)
+        model.layers[0].kernel.value.data.mul_(0.7)
+    assert model._steps["predict"].programs
+    first, *_ = np.split(expected(), [10])
+    growing = predicted(callbacks=[Growing()])
+    close(growing[:10], first)
+    model.layers[0].kernel.assign(model.layers[0].kernel / 2.0)  # as it was for the last batch
+    close(growing[20:], expected()[20:])
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_one_batch_of_several_inputs(kind):
+    inputs = [keras.Input((3,)), keras.Input((2,))]
+    model = keras.Model(inputs, layers.Dense(1)(layers.Concatenate()(inputs)))
+    a, b = np.ones((5, 3), "float32"), np.arange(10.0).reshape(5, 2)
+    together = model.predict(kind([a, b]), verbose=0)
+    for _ in range(4):
+        np.testing.assert_array_equal(model.predict(kind([a, b]), verbose=0), together)
+    apart = [model.predict(kind([a[i : i + 1], b[i : i + 1]]), verbose=0) for i in range(5)]
+    np.testing.assert_allclose(np.concatenate(apart), together, rtol=0, atol=np.finfo("float32").eps * 5**0.5 * 10)
+    with pytest.raises(ValueError, match="same number of samples"):
+        model.predict(kind([a, b[:3]]), verbose=0)

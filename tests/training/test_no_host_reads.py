@@ -71,6 +71,8 @@ OPTIMIZERS = {
     "values clipped": lambda: optimizers.RMSprop(0.1, clipvalue=1.0, centered=True),
     "averaged": lambda: optimizers.Adam(0.1, use_ema=True),
     "a fixed scale": lambda: optimizers.Adam(0.1, loss_scale_factor=8.0),
+    "accumulating": lambda: optimizers.Adam(0.1, gradient_accumulation_steps=2, clipnorm=1.0, weight_decay=0.01),
+    "accumulating, scaled": lambda: optimizers.LossScaleOptimizer(optimizers.SGD(0.1, gradient_accumulation_steps=2)),
     "a dynamic scale": lambda: optimizers.LossScaleOptimizer(optimizers.Adam(use_ema=True)),
     "exponential": lambda: optimizers.SGD(schedules.ExponentialDecay(0.1, 5, 0.9)),
     "inverse": lambda: optimizers.SGD(schedules.InverseTimeDecay(0.1, 5, 0.9)),

@@ -123,3 +123,23 @@ def test_a_source_of_the_users_gives_single_batches_again(on_cpu):
     assert together_of(model)[0].programs
     assert [len(batch[0]) for batch in source.epoch()] == [8] * 8 + [6]
     assert model.predict(source, verbose=0).shape == (70, 3)
+
+
+def test_several_inputs_and_outputs_go_together(on_cpu):
+    def make():
+        first, second = keras.Input((12,), name="first"), keras.Input((12,), name="second")
+        a = keras.layers.Dense(1, name="a")(first)
+        b = keras.layers.Dense(2, name="b")(keras.layers.Add()([first, second]))
+        return keras.Model({"first": first, "second": second}, [a, b])
+
+    x, _ = data()
+    histories = []
+    for together in ("auto", 1):
+        keras.utils.set_random_seed(3)
+        model = make()
+        model.compile("sgd", ["mse", "mae"], steps_per_execution=together)
+        labels = [x[:, :1], x[:, 1:3]]
+        histories.append(model.fit({"first": x, "second": x * 2}, labels, batch_size=8, epochs=4, verbose=0).history)
+        assert bool(together_of(model)) is (together == "auto")
+        assert together == 1 or together_of(model)[0].programs
+    assert histories[0] == histories[1]

@@ -1,6 +1,7 @@
 """Models as estimators of scikit-learn."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_warm_start_goes_on_with_the_same_model():
 
 def test_clone_keeps_all_arguments():
     estimator = SKLearnRegressor(build, model_kwargs={"units": 2}, fit_kwargs={"epochs": 3})
-    copy = clone(estimator)
+    copy: Any = clone(estimator)
     assert copy.get_params() == estimator.get_params()
 
 

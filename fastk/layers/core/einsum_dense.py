@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
 import torch
 
 from fastk import activations, autograd, regularizers
+from fastk.initializers import VarianceScaling
 from fastk.layers.arguments import require_none
 from fastk.layers.layer import Layer
 from fastk.layers.lora import LowRankAdaptation
@@ -74,10 +76,21 @@ class EinsumDense(LowRankAdaptation, Layer):
         kernel_shape, bias_shape, self.full_output_shape = analyze_equation(
             self.equation, self.bias_axes, input_shape, self.partial_output_shape
         )
-        self.kernel = self._add_weight_with_options("kernel", kernel_shape)
+        self.kernel = self._add_weight_with_options("kernel", kernel_shape, initializer=self._scaled_initializer())
         self.bias = None if bias_shape is None else self._add_weight_with_options("bias", bias_shape)
         self._build_lora()
         self._is_dense = _is_dense(self.equation) and (bias_shape is None or len(bias_shape) == 1)
+
+    def _scaled_initializer(self) -> Any:
+        """The kernel's initializer; one that scales by the numbers of units is told which axes count them."""
+        initializer = self.kernel_initializer
+        if not isinstance(initializer, VarianceScaling):
+            return initializer
+        if initializer.input_axes is not None and initializer.output_axes is not None:
+            return initializer
+        scaled = copy.copy(initializer)
+        scaled.input_axes, scaled.output_axes = unit_axes(self.equation)
+        return scaled
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The layer's output for `inputs`."""
@@ -116,6 +129,19 @@ def _is_dense(equation: str) -> bool:
         return False
     kept, last, row, column, out = found.groups()
     return last == row and column == out and last not in kept and column not in kept and column != last
+
+
+def unit_axes(equation: str) -> tuple[list[int], list[int]]:
+    """The axes of the kernel that count the inputs of a sum, and those that count its outputs.
+
+    >>> unit_axes("abc,cde->abde")
+    ([0], [1, 2])
+    """
+    kernel, outputs = equation.replace(" ", "").partition(",")[2].split("->")
+    axes: tuple[list[int], list[int]] = [], []
+    for axis, letter in enumerate(kernel):
+        axes[letter in outputs].append(axis)
+    return axes
 
 
 def analyze_equation(equation: str, bias_axes: str | None, input_shape: Any, output_shape: tuple) -> tuple:

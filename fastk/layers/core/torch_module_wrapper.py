@@ -8,6 +8,7 @@ import io
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from fastk import dtypes
 from fastk.device import get_device
@@ -44,7 +45,7 @@ class TorchModuleWrapper(Layer):
 
     def __init__(self, module: torch.nn.Module, name: str | None = None, output_shape: Any = None, **kwargs: Any):
         super().__init__(name=name, **kwargs)
-        if isinstance(module, torch.nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
+        if any(map(is_lazy, module.parameters())):
             raise ValueError(
                 "LazyModules are not supported unless they are already initialized: call the module once before it is "
                 f"wrapped. Received uninitialized LazyModule: module={module}"

@@ -98,7 +98,7 @@ class Dataset:
 
     # ------------------------------------------------------------ passes
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         return self._passes()
 
     def __len__(self) -> int:
@@ -208,12 +208,13 @@ class Dataset:
 
     def repeat(self, count: int | None = None, name: str | None = None) -> Dataset:
         """Pass after pass: `count` of them, or without end."""
-        endless = count is None or count < 0
+        times = None if count is None or count < 0 else count
         known = self._cardinality
-        cardinality = (INFINITE if known else 0) if endless else known * count if known >= 0 else known
+        finite = known * (times or 0) if known >= 0 else known
+        cardinality = finite if times is not None else INFINITE if known else 0
 
         def passes() -> Iterator[Any]:
-            for _ in repeat(None) if endless else repeat(None, count):
+            for _ in repeat(None) if times is None else repeat(None, times):
                 empty = True
                 for element in self:
                     empty = False
@@ -244,8 +245,8 @@ class Dataset:
             reshuffle_each_iteration: whether each pass has an order of its own (the default).
             name: a name for the step.
         """
-        draws = _Draws(seed, reshuffle_each_iteration is not False)
-        return Dataset(lambda: _shuffled(iter(self), _buffer(buffer_size), draws.of_next_pass()), self._cardinality)
+        draws, size = _Draws(seed, reshuffle_each_iteration is not False), _buffer(buffer_size)
+        return Dataset(lambda: _shuffled(iter(self), size, draws.of_next_pass()), self._cardinality)
 
     # ------------------------------------------------------------ batches
 
