@@ -33,7 +33,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fastk.kernels.activation.triton_kernels import activate
-from fastk.kernels.conv2d.configurations import choose_configuration
+from fastk.kernels.conv2d.configurations import choose_configuration, most_registers
 from fastk.kernels.gemm_configurations import GemmConfiguration, kind_of, tiles
 from fastk.kernels.triton_runtime import architecture, sm_count
 from fastk.kernels.window import Padding, Pair
@@ -236,9 +236,10 @@ def _launch(
     """depth: K; columns: N; pixels: M of the largest phase."""
     phases = strides[0] * strides[1] if gradient else 1
     packable = not gradient and window != (1, 1)
+    kind = kind_of(x.dtype, precision)
     chosen = configuration or choose_configuration(
         pixels, columns, depth, math.prod(window), groups * phases, packable, z is not None,
-        kind_of(x.dtype, precision), architecture(), sm_count(),
+        kind, architecture(), sm_count(),
     )  # fmt: skip
     item = x.element_size()
     k_unit, n_unit = math.gcd(depth, 16 // item), math.gcd(columns, 16 // item)
@@ -253,4 +254,5 @@ def _launch(
         packed_r, packed_s, packed_c, packed and k_unit * item < 8 and packed_r * packed_s * packed_c <= 512,
         bias is not None, z is not None, activation, precision,
         chosen.block_m, chosen.block_n, chosen.block_k, num_warps=chosen.num_warps, num_stages=chosen.num_stages,
+        maxnreg=most_registers(chosen, kind, architecture()) if gradient else None,
     )  # fmt: skip
