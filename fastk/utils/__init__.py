@@ -81,10 +81,10 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    if name == "FeatureSpace":
-        from fastk.layers.preprocessing.feature_space import FeatureSpace
+    if name == "FeatureSpace":  # a layer: layers use what is here
+        import fastk.models.feature_space
 
-        return FeatureSpace
+        return fastk.models.feature_space.FeatureSpace
     if name in ("model_to_dot", "plot_model"):
         import fastk.models.plot
 
