@@ -23,7 +23,8 @@ LEVELS = {
     "kernels": "kernels",
     "dispatch": "dispatch",
     "autograd": "autograd",
-    "ops": "activations constraints dtype_policies graph initializers ops regularizers",
+    "ops": "activations constraints dtype_policies graph initializers ops quantized_dtype_policies "
+    "regularizers",
     "layers": "callbacks layers losses metrics optimizers quantizers utils",
     "models": "applications datasets export models preprocessing saving training",
     "top": "__main__ as_keras backend bench cli doctor fastk integrations mixed_precision run shim wrappers",
