@@ -23,8 +23,7 @@ LEVELS = {
     "kernels": "kernels",
     "dispatch": "contest dispatch",
     "autograd": "autograd",
-    "ops": "activations constraints dtype_policies graph initializers ops quantized_dtype_policies "
-    "regularizers",
+    "ops": "activations constraints dtype_policies graph initializers ops quantized_dtype_policies regularizers",
     "layers": "callbacks layers losses metrics optimizers quantizers utils",
     "models": "applications datasets export models preprocessing saving training",
     "top": "__main__ as_keras backend bench cli doctor fastk integrations mixed_precision run shim tune wrappers",

@@ -61,7 +61,7 @@ NOTES = {
     "keras.config.set_backend": "`'torch'` alone",
     "keras.distillation": "not written yet",
     "keras.distribution": "not written yet; layers are `torch.nn.Module`s, which torch's DistributedDataParallel takes",
-    "keras.dtype_policies": "policies of quantized layers, and maps of policies, are not supported",
+    "keras.dtype_policies": "maps of policies are not supported; layers refuse policies of quantization",
     "keras.export.ExportArchive": 'raises: archives are TensorFlow\'s; `model.export(path, format="torch")` works',
     "keras.layers.JaxLayer": "computes with JAX",
     "keras.layers.FlaxLayer": "computes with JAX",
