@@ -131,11 +131,13 @@ class Discretization(Layer):
 
     def _boundaries(self) -> torch.Tensor:
         """The boundaries where they are compared, put there once."""
-        given, device = tuple(self.bin_boundaries), get_device()
-        if self._kept is None or self._kept[0] != (given, device):
-            boundaries = convert_to_tensor(list(given), dtype=settings.floatx())
-            object.__setattr__(self, "_kept", ((given, device), boundaries))
-        return self._kept[1]
+        boundaries: Any = self.bin_boundaries
+        kept: Any = self._kept
+        place = tuple(boundaries), get_device()
+        if kept is None or kept[0] != place:
+            kept = place, convert_to_tensor(list(boundaries), dtype=settings.floatx())
+            object.__setattr__(self, "_kept", kept)
+        return kept[1]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """`input_shape`, or that with an axis of bins."""
