@@ -413,7 +413,7 @@ def _instantiate(cls: Any, config: dict) -> Any:
     except TypeError as error:
         raise DeserializationError(
             f"{cls} could not be deserialized properly. Ensure that objects (layers, models, etc.) in the result of "
-            f"`get_config()` are deserialized in `from_config()`.\n\nconfig={_shortened(config)}.\n\n"
+            f"`get_config()` are explicitly deserialized in `from_config()`.\n\nconfig={_shortened(config)}.\n\n"
             f"Exception encountered: {error}"
         ) from error
     build_config = config.get("build_config")

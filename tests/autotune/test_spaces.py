@@ -4,9 +4,11 @@ Launches are interpreted, so problems are small; that every candidate compiles i
 """
 
 import importlib
+import importlib.util
 import json
 import math
 import pkgutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -188,14 +190,14 @@ def test_a_split_product():
     """More programs a tile than the default, fewer, and one."""
     tunable, problem = case("dense.gemm", PROBLEMS["dense.gemm"][1])
     arguments = tunable.example(problem, "cpu")
-    tile = dict(block_m=64, block_n=32, block_k=32, num_warps=4, num_stages=2)
-    right = tunable.run(arguments, GemmConfiguration(**tile, splits=1))
+    tile = GemmConfiguration(64, 32, 32, 4, 2)
+    right = tunable.run(arguments, replace(tile, splits=1))
     for splits in (2, 3, 8):
-        found = tunable.run(arguments, GemmConfiguration(**tile, splits=splits))
+        found = tunable.run(arguments, replace(tile, splits=splits))
         assert why_inaccurate(found, right, tunable.accuracy(problem)) is None
-    assert "cannot be split" in tunable.why_invalid(GemmConfiguration(**tile, splits=16), problem)
+    assert "cannot be split" in str(tunable.why_invalid(replace(tile, splits=16), problem))
     biased = problem._replace(has_bias=True)
-    assert "cannot be split" in tunable.why_invalid(GemmConfiguration(**tile, splits=2), biased)
+    assert "cannot be split" in str(tunable.why_invalid(replace(tile, splits=2), biased))
 
 
 @pytest.mark.parametrize(
@@ -220,6 +222,14 @@ def test_a_split_product():
 def test_invalid_configurations_say_why(name, values, configuration, words):
     tunable, problem = case(name, PROBLEMS[name][values])
     assert words in tunable.why_invalid(GemmConfiguration(**configuration), problem)
+
+
+def test_kernels_of_other_ops_are_part_of_the_source():
+    found = space._kernel_modules("fastk.kernels.dense.triton_gemm")
+    ends = ("activation.triton_kernels", "dropout.triton_kernels", "triton_reduction", "triton_runtime")
+    assert {f"fastk.kernels.{end}" for end in ends} < found
+    assert not any("configurations" in name for name in found)
+    assert "fastk.kernels.gru.triton_step" in space._kernel_modules("fastk.kernels.gru.triton_kernels")
 
 
 def test_predictions_of_products():

@@ -341,7 +341,7 @@ class RandomGrayscale(BaseImagePreprocessingLayer):
         grey = ops.image.rgb_to_grayscale(images, data_format=self.data_format)
         return torch.where(convert_to_tensor(happens).bool(), grey, images)
 
-    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+    def compute_output_spec(self, inputs: Any, training: bool = True) -> Any:
         """KerasTensors like `inputs`: the dtype stays."""
         return tree.map_structure(lambda x: KerasTensor(x.shape, dtype=x.dtype), inputs)
 
