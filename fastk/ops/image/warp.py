@@ -432,7 +432,7 @@ def distorted(
         field = counter.normal(shape, start.to(images.device), working).to(dtype) * sigma
     radius = (int(6 * greatest_sigma) | 1) // 2
     # The kernel has `int(6 sigma) | 1` elements: of those that the bound asks for, the outer ones do not count.
-    own = ((6 * torch.as_tensor(sigma, device=images.device)).to(torch.int64) | 1) // 2
+    own = ((6 * sigma).to(torch.int64) | 1) // 2 if isinstance(sigma, torch.Tensor) else None
     field = blurred(field.flatten(0, 1).unsqueeze(1), (radius, radius), (sigma, sigma), own)
     dx, dy = field.squeeze(1).unflatten(0, (2, frames.size)).unbind(0)
     rows, columns = frames.grid(working_dtype(dtype))

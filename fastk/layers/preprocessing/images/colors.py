@@ -13,7 +13,7 @@ from fastk.graph import KerasTensor
 from fastk.layers.preprocessing.images import draws
 from fastk.layers.preprocessing.images.arguments import checked_value_range, factor_range
 from fastk.layers.preprocessing.images.base import BaseImagePreprocessingLayer
-from fastk.tensor import convert_to_tensor
+from fastk.tensor import convert_to_tensor, get_device
 
 
 class ColorLayer(BaseImagePreprocessingLayer):
@@ -193,8 +193,8 @@ class RandomSharpness(ColorLayer):
     def _transform_images(self, images: torch.Tensor, transformation: Any, interpolation: str) -> torch.Tensor:
         last = self.channel_axis == -1
         batch = images.movedim(-1, -3) if last else images
-        a, b = 1.0 / 13.0, 5.0 / 13.0
-        kernel = torch.tensor([[a, a, a], [a, b, a], [a, a, a]], dtype=batch.dtype, device=batch.device)
+        kernel = torch.full((3, 3), 1.0 / 13.0, dtype=batch.dtype, device=batch.device)
+        kernel[1, 1].fill_(5.0 / 13.0)
         channels = batch.shape[-3]
         smooth = F.conv2d(batch, kernel.expand(channels, 1, 3, 3), padding=1, groups=channels)
         smooth = smooth.movedim(-3, -1) if last else smooth
@@ -262,7 +262,7 @@ class RandomPosterization(ColorLayer):
         if low != high:
             bits = draws.integers(shape, low, high, seed)
         else:
-            bits = torch.full(shape, int(low), dtype=torch.int64, device=convert_to_tensor(0).device)
+            bits = torch.full(shape, int(low), dtype=torch.int64, device=get_device())
         return {"shift_factor": (8 - bits).to(torch.uint8)}
 
     def _transform_images(self, images: torch.Tensor, transformation: Any, interpolation: str) -> torch.Tensor:

@@ -58,8 +58,8 @@ class RandomPerspective(BaseImagePreprocessingLayer):
         height, width = self._size_of(images)
         happens = self._happens(images, seed)
         moves = draws.uniform((size, 4, 2), -0.5 * self.scale, 0.5 * self.scale, seed, dtype)
-        corners = [[0.0, 0.0], [width - 1, 0.0], [0.0, height - 1], [width - 1, height - 1]]
-        start = torch.tensor(corners, dtype=dtype, device=moves.device).expand(size, 4, 2)
+        number = torch.arange(4, device=moves.device)
+        start = torch.stack((number % 2 * (width - 1), number // 2 * (height - 1)), dim=-1).to(dtype).expand(size, 4, 2)
         return {
             "apply_perspective": happens,
             "start_points": start,

@@ -68,7 +68,7 @@ def log_gamma(shape: tuple[int, ...], alpha: Any, seed: Seed) -> torch.Tensor:
     x = normal(many, seed, torch.float64)
     u = uniform(many, 0.0, 1.0, seed, torch.float64)
     power = uniform(shape, 0.0, 1.0, seed, torch.float64)
-    alpha = torch.as_tensor(alpha, dtype=torch.float64, device=x.device)
+    alpha = alpha.double() if isinstance(alpha, torch.Tensor) else torch.full_like(power, alpha)
     d = alpha + 1.0 - 1.0 / 3.0
     v = (1.0 + x / torch.sqrt(9.0 * d)[..., None]) ** 3
     log_v = v.clamp(min=torch.finfo(torch.float64).tiny).log()

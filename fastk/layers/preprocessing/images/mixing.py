@@ -9,7 +9,7 @@ import torch
 from fastk.layers.preprocessing.images import draws
 from fastk.layers.preprocessing.images.arguments import factor_range
 from fastk.layers.preprocessing.images.base import BaseImagePreprocessingLayer
-from fastk.tensor import convert_to_tensor
+from fastk.tensor import convert_to_tensor, get_device
 
 
 def _taken(x: torch.Tensor, order: Any) -> torch.Tensor:
@@ -220,12 +220,12 @@ class RandomErasing(_Windows):
         dtype = self._torch_input_dtype()
         if self.fill_value is None:
             return draws.normal(tuple(images.shape), seed, dtype) * self.value_range[1]
-        filling = convert_to_tensor(self.fill_value, dtype=self.compute_dtype)
-        if filling.ndim:
-            shape = [1] * 4
-            shape[self.channel_axis] = 3
-            filling = filling.reshape(shape)
-        return filling
+        options: dict[str, Any] = {"dtype": dtype, "device": get_device()}
+        if isinstance(self.fill_value, (int, float)):
+            return torch.full((), self.fill_value, **options)
+        shape = [1] * 4
+        shape[self.channel_axis] = 3
+        return torch.stack([torch.full((), value, **options) for value in self.fill_value]).reshape(shape)
 
     def _transform_images(self, images: torch.Tensor, transformation: Any, interpolation: str) -> torch.Tensor:
         masks, happens, filling = (

@@ -7,6 +7,8 @@ import torch
 import fastk as keras
 from fastk import layers
 from tests.layers.checks import BATCH, run_layer
+from tests.training.stand_in import crossings_in_steps
+from tests.training.step_models import data
 
 # Of each layer: arguments, and whether it (changes the size, works in inference, has gradients that are finite).
 LAYERS = {
@@ -183,6 +185,22 @@ def test_a_training_step_with_the_layer_is_replayed(name, rng):
     assert (
         any("reads a tensor's values" in why for why in reasons) if name in ("RandAugment", "AugMix") else not reasons
     )
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in ("RandAugment", "AugMix")])
+def test_nothing_passes_between_the_host_and_a_gpu(name):
+    small = {"height": 2, "width": 1} if name in RESIZE else {}
+    model = keras.Sequential(
+        [
+            keras.Input((12,)),
+            layers.Reshape((2, 2, 3)),
+            make(name, **small),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    assert crossings_in_steps(model, *data(16)) == {}
 
 
 def test_a_layer_in_a_pipeline_of_torch(rng):
