@@ -67,10 +67,14 @@ _GRADIENT_INSTEAD: dict[tuple[int, str, GemmConfiguration], GemmConfiguration] =
 
 @functools.cache
 def shipped(kind: str, architecture: int, by_kernel: bool = False) -> tuple[GemmConfiguration, ...]:
-    """The tiles of a kind of arithmetic, for the correlation or (by_kernel) the gradient by the kernel."""
+    """The tiles of a kind of arithmetic, for the correlation or (by_kernel) the gradient by the kernel.
+
+    On sm_86 and sm_89, which have 99 KiB of shared memory a program, the largest are left out.
+    """
     table, instead = (_GRADIENT, _GRADIENT_INSTEAD) if by_kernel else (_CORRELATION, _CORRELATION_INSTEAD)
     nearest = max(a for a in ARCHITECTURES if a <= architecture or a == ARCHITECTURES[0])
-    return tuple(instead.get((nearest, kind, t)) or t for t in table[kind])
+    known = (instead.get((nearest, kind, t)) or t for t in table[kind])
+    return tuple(t for t in known if t.why_invalid(2 if kind == "half" else 4, architecture) is None)
 
 
 @functools.cache
