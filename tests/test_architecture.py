@@ -23,7 +23,8 @@ LEVELS = {
     "kernels": "kernels",
     "dispatch": "contest dispatch",
     "autograd": "autograd",
-    "ops": "activations constraints dtype_policies graph initializers ops regularizers",
+    "ops": "activations constraints dtype_policies graph initializers ops quantized_dtype_policies "
+    "regularizers",
     "layers": "callbacks layers losses metrics optimizers quantizers utils",
     "models": "applications datasets export models preprocessing saving training",
     "top": "__main__ as_keras backend bench cli doctor fastk integrations mixed_precision run shim tune wrappers",
@@ -37,6 +38,10 @@ ALLOWED: dict[tuple[str, str], str] = {
         "fastk/utils/__init__.py",
         "fastk.models.plot",
     ): "Keras's users look for plot_model in keras.utils; imported when asked for",
+    (
+        "fastk/utils/__init__.py",
+        "fastk.models.feature_space",
+    ): "Keras's users look for FeatureSpace in keras.utils; imported when asked for",
     **{
         ("kernels/verify/training_steps.py", f"fastk.{name}"): "a command trains whole models; nothing imports the file"
         for name in ("layers", "models", "utils")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import Any
 
 from fastk import utils
 from fastk.errors import FileMissing
 
 ORIGIN = "https://storage.googleapis.com"
 APPLICATIONS = f"{ORIGIN}/tensorflow/keras-applications"
+PLACE = "~/.keras/models"  # where `KERAS_HOME` names no other folder than `~/.keras`
 TF_KERNELS = "_weights_tf_dim_ordering_tf_kernels"
 
 
@@ -45,17 +44,15 @@ def tf_kernels(folder: str, name: str, hashes: tuple[str, str]) -> Published:
 
 
 def download(name: str, url: str, file_hash: str | None) -> str:
-    """The path of `url` in Keras's folder of models (`~/.keras/models`), downloaded where it is not there.
+    """The path of `url` in Keras's folder of models, `~/.keras/models`; downloaded where it is not there.
 
     Raises:
         FileMissing: it is not there and cannot be downloaded; says what to place where.
     """
-    options: dict[str, Any] = {} if file_hash is None else {"file_hash": file_hash}
     try:
-        return utils.get_file(name, url, cache_subdir="models", **options)
-    except Exception as error:  # `get_file` raises as Keras's does: a bare Exception where a URL cannot be fetched
-        home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
+        return utils.get_file(name, url, cache_subdir="models", file_hash=file_hash)
+    except OSError as error:
         raise FileMissing(
-            f"{name} could not be downloaded: {error}. Without a connection, fetch {url} elsewhere and place it at "
-            f"{os.path.join(home, 'models', name)}; or pass `weights=PATH` of a file, or `weights=None`."
+            f"{name} is not on this machine: {error}. Its place is {PLACE}/{name}. For a model without published "
+            "weights pass `weights=None`, or the path of a file of your own."
         ) from error

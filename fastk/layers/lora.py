@@ -63,8 +63,8 @@ class LowRankAdaptation:
         """
         if getattr(self, f"{self._lora_weight}_constraint") is not None:
             raise ValueError(
-                f"Lora is incompatible with {self._lora_weight.removesuffix('s')} constraints. In order to enable lora on this layer, "
-                f"remove the `{self._lora_weight}_constraint` argument."
+                f"Lora is incompatible with {self._lora_weight.removesuffix('s')} constraints. In order to enable lora "
+                f"on this layer, remove the `{self._lora_weight}_constraint` argument."
             )
         if not self.built:
             raise ValueError("Cannot enable lora on a layer that isn't yet built: call the layer or its `build` first.")

@@ -170,11 +170,12 @@ class Model(Planned, Trainer, Layer):
         save_weights(self, filepath, overwrite=overwrite, max_shard_size=max_shard_size)
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
-        """Loads weights from a `.weights.h5` or `.keras` file.
+        """Loads weights from a `.weights.h5` or `.keras` file, or from an `.h5` file of Keras's old format.
 
         Args:
             filepath: the file.
             skip_mismatch: warn about layers whose weights do not fit, instead of raising.
+            kwargs: `objects_to_skip`, or for the old format `by_name`; see `keras.saving.load_weights`.
         """
         from fastk.saving import load_weights
 

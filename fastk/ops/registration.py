@@ -125,18 +125,20 @@ def _dtype_of_one(function: Callable, names: list[str], arguments: dict[str, Any
     Not on the meta device, as for others: torch's rules for elementwise functions there are Python code whose first
     call imports torch's compiler, which takes a second.
     """
-    ones = {name: with_shape(arguments[name], (1,) * len(shape_of(arguments[name]))) for name in names}
-    if any(isinstance(x, KerasTensor) and x.dtype.startswith("float8") for x in ones.values()):
+    specs = {name: with_shape(arguments[name], ()) for name in names}
+    if any(isinstance(x, KerasTensor) and x.dtype.startswith("float8") for x in specs.values()):
         return dtype_for(function, names, arguments)  # the host does not compute in these types
     host = torch.device("cpu")
+
+    def one(name: str) -> Any:
+        x = specs[name]
+        if not isinstance(x, KerasTensor):
+            return x  # a number
+        rank = len(shape_of(arguments[name]))
+        return torch.ones((1,) * rank, dtype=dtypes.TORCH_DTYPES[x.dtype], device=host)
+
     with internal(), torch.no_grad(), device_scope(host):
-        given = {
-            name: torch.ones(x.shape, dtype=dtypes.TORCH_DTYPES[x.dtype], device=host)
-            if isinstance(x, KerasTensor)
-            else x
-            for name, x in ones.items()
-        }
-        return dtypes.standardize_dtype(function(**{**arguments, **given}).dtype)
+        return dtypes.standardize_dtype(function(**{**arguments, **{name: one(name) for name in names}}).dtype)
 
 
 def dtype_for(function: Callable, names: list[str], arguments: dict[str, Any]) -> str:

@@ -211,12 +211,12 @@ class H5Reader:
         return self.find(path) is not None
 
     def find(self, path: str) -> Any:
-        """The group at `path`, or None; refuses what is no group of this file."""
+        """The group at `path` (the root's is empty), or None; refuses what is no group of this file."""
         import h5py
 
         with self._damage_reported(f"find '{path}'"):
             found: Any = self._h5
-            for part in path.split("/"):
+            for part in path.split("/") if path else ():
                 kind: Any = found.get(part, getclass=True, getlink=True)
                 if kind is None:
                     return None

@@ -7,6 +7,7 @@ optimizer_weights the optimizer's variables in order
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -216,6 +217,11 @@ class _Group:
             raise FileFormatError(f"{reader.source} has no group '{path}', which holds weights.")
         self._group = found
 
+    @property
+    def lists_layers(self) -> bool:
+        """Whether the group is one of a model's weights."""
+        return any(key in self._group.attrs for key in ("layer_names", "layer_names0"))
+
     def names(self, key: str) -> list[str]:
         """A list of names; one that was too long is in several attributes."""
         with self._reader._damage_reported(f"read '{key}' of '{self._path}'"):
@@ -231,7 +237,7 @@ class _Group:
     def array(self, name: str, variable: Variable) -> np.ndarray:
         """The values that are to go into `variable`."""
         folder, _, key = name.rpartition("/")
-        path = f"{self._path}/{folder}" if folder else self._path
+        path = self._within(folder) if folder else self._path
         group = self._reader.find(path)
         if group is None:
             raise FileFormatError(f"{self._reader.source} has no group '{path}', which holds the weight '{name}'.")
@@ -240,10 +246,13 @@ class _Group:
 
     def group(self, name: str) -> _Group:
         """A group within this one."""
-        return _Group(self._reader, f"{self._path}/{name}" if self._path else name)
+        return _Group(self._reader, self._within(name))
 
     def __contains__(self, name: str) -> bool:
-        return self._reader.has(f"{self._path}/{name}" if self._path else name)
+        return self._reader.has(self._within(name))
+
+    def _within(self, name: str) -> str:
+        return f"{self._path}/{name}" if self._path else name
 
 
 def load_weights(
@@ -262,14 +271,28 @@ def load_weights(
         ValueError: layers or weights that do not fit.
     """
     if path is None:
-        path = "model_weights" if "layer_names" not in reader._h5.attrs and "model_weights" in reader._h5 else "."
+        groups = (group for group in ("", "model_weights") if reader.has(group))
+        path = next((group for group in groups if _Group(reader, group).lists_layers), None)
+    if path is None:
+        raise FileFormatError(
+            f"{reader.source} holds no weights in Keras's old format: it has no attribute `layer_names`. If "
+            "`model.save_weights` wrote it, its name must end in `.weights.h5`."
+        )
     group = _Group(reader, path)
     pairs = _by_name(model, group) if by_name else _in_order(model, group)
-    for where, variables, saved in pairs:
-        _assign(where, variables, saved, skip_mismatch)
+    if _TOP in group:
+        own = "the model's top-level weights", model, _own_weights(model), group.group(_TOP)
+        pairs = itertools.chain(pairs, [own])
+    # All is compared before anything is written: a model is loaded as it should be, or left as it was.
+    fitting = [(owner, _fitting(where, saved, variables, skip_mismatch)) for where, owner, variables, saved in pairs]
+    for owner, values in fitting:
+        for variable, array in values:
+            variable.assign(array)
+        if values and hasattr(owner, "finalize_state"):
+            owner.finalize_state()
 
 
-def _in_order(model: Any, group: _Group) -> Iterator[tuple[str, list[Variable], _Group]]:
+def _in_order(model: Any, group: _Group) -> Iterator[tuple[str, Any, list[Variable], _Group]]:
     layers = [layer for layer in model.layers if _weights(layer)]
     names = [name for name in group.names("layer_names") if group.group(name).names("weight_names")]
     if len(layers) != len(names):
@@ -279,41 +302,40 @@ def _in_order(model: Any, group: _Group) -> Iterator[tuple[str, list[Variable], 
         )
     for number, (layer, name) in enumerate(zip(layers, names, strict=True)):
         where = f"layer #{number} (named {layer.name} in the current model, {name} in the save file)"
-        yield where, _weights(layer), group.group(name)
-    if _TOP in group:
-        yield "the model's top-level weights", _own_weights(model), group.group(_TOP)
+        yield where, layer, _weights(layer), group.group(name)
 
 
-def _by_name(model: Any, group: _Group) -> Iterator[tuple[str, list[Variable], _Group]]:
+def _by_name(model: Any, group: _Group) -> Iterator[tuple[str, Any, list[Variable], _Group]]:
     for number, name in enumerate(group.names("layer_names")):
         for layer in model.layers:
             if layer.name == name:
-                yield f"layer #{number} (named {name})", _weights(layer), group.group(name)
-    if _TOP in group:
-        yield "the model's top-level weights", _own_weights(model), group.group(_TOP)
+                yield f"layer #{number} (named {name})", layer, _weights(layer), group.group(name)
 
 
-def _assign(where: str, variables: list[Variable], saved: _Group, skip_mismatch: bool) -> None:
+def _fitting(
+    where: str, saved: _Group, variables: list[Variable], skip_mismatch: bool
+) -> list[tuple[Variable, np.ndarray]]:
+    """The variables that the file has values for, with these; raises or warns where there are others."""
     names = saved.names("weight_names")
-    problem = None
     if len(names) != len(variables):
-        problem = (
+        _complain(
             f"Weight count mismatch for {where}. Layer expects {len(variables)} weight(s). Received {len(names)} saved "
-            "weight(s)"
+            "weight(s)",
+            skip_mismatch,
         )
-        arrays: list[np.ndarray] = []
-    else:
-        arrays = [saved.array(name, variable) for name, variable in zip(names, variables, strict=True)]
-        wrong = [(v.shape, a.shape) for v, a in zip(variables, arrays, strict=True) if tuple(v.shape) != a.shape]
-        if wrong:
-            problem = (
-                f"Shape mismatch in {where}. Weight expects shape {wrong[0][0]}. Received saved weight with shape "
-                f"{wrong[0][1]}"
+        return []
+    found = [(variable, saved.array(name, variable)) for name, variable in zip(names, variables, strict=True)]
+    for variable, array in found:
+        if tuple(variable.shape) != array.shape:
+            _complain(
+                f"Shape mismatch in {where} for weight {variable.path}. Weight expects shape {variable.shape}. "
+                f"Received saved weight with shape {array.shape}",
+                skip_mismatch,
             )
-    if problem is not None and not skip_mismatch:
+    return [(variable, array) for variable, array in found if tuple(variable.shape) == array.shape]
+
+
+def _complain(problem: str, skip_mismatch: bool) -> None:
+    if not skip_mismatch:
         raise ValueError(f"{problem}. `skip_mismatch=True` loads what fits.")
-    if problem is not None:
-        warn_user(f"Skipping loading of weights: {problem}.")
-        return
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+    warn_user(f"Skipping loading of weights: {problem}.")

@@ -49,7 +49,7 @@ def test_outputs_gradients_and_files(make, shape, oracle, tmp_path):
 
     b.assign(rng.normal(size=b.shape))
     corrected = weight.numpy().astype("float64") + 1.5 * (a.numpy().astype("float64") @ b.numpy())
-    eps = np.finfo("float32").eps
+    eps = float(np.finfo("float32").eps)
     np.testing.assert_allclose(layer(x).numpy(), oracle(x, corrected), rtol=64 * eps, atol=64 * eps)
     layer(x).sum().backward()
     assert weight.value.grad is None

@@ -43,7 +43,7 @@ class IntegerTable:
             return torch.full_like(values, default)
         keys, indices = self._keys.to(values.device), self._indices.to(values.device)
         place = torch.searchsorted(keys, values).clamp(max=len(self.tokens) - 1)
-        return torch.where(keys[place] == values, indices[place], default)
+        return torch.where(keys.take(place) == values, indices.take(place), default)
 
 
 class InverseTable:
@@ -63,4 +63,4 @@ class InverseTable:
         """The integer of each index, `default` where there is none."""
         tokens = torch.tensor([*self.tokens, default], dtype=torch.int64, device=indices.device)
         place = indices - self._start
-        return tokens[torch.where((place >= 0) & (place < len(self.tokens)), place, len(self.tokens))]
+        return tokens.take(torch.where((place >= 0) & (place < len(self.tokens)), place, len(self.tokens)))

@@ -174,12 +174,13 @@ class BaseImagePreprocessingLayer(Layer):
         return (self._batch_size(images), 1, 1, 1) if len(images.shape) == 4 else (1, 1, 1)
 
     def _size_of(self, images: Any) -> tuple[int, int]:
+        self._batch_size(images)
         return images.shape[self.height_axis], images.shape[self.width_axis]
 
     def _happens(self, images: Any, seed: Any) -> torch.Tensor:
         """(batch,) bool: with a probability that is drawn from `factor` for each image."""
         shape = (self._batch_size(images),)
-        probability = draws.uniform(shape, *self.factor, seed)
+        probability = draws.within(shape, self.factor, seed)
         return draws.uniform(shape, 0.0, 1.0, seed) < probability
 
     def _images(self, images: Any) -> torch.Tensor:

@@ -124,7 +124,7 @@ class CutMix(_Windows):
             return None
         size, dtype = self._batch_size(images), self._torch_input_dtype()
         height, width = self._size_of(images)
-        alpha = draws.uniform((), *self.factor, seed) + 1e-6
+        alpha = draws.within((), self.factor, seed) + 1e-6
         ratio = torch.sqrt(1.0 - draws.beta((size,), alpha, dtype, seed))
         left, right = self._interval(size, width, ratio, seed)
         top, bottom = self._interval(size, height, ratio, seed)
@@ -205,7 +205,7 @@ class RandomErasing(_Windows):
     def _draw(self, images: Any, seed: Any) -> dict[str, Any]:
         size, dtype = self._batch_size(images), self._torch_input_dtype()
         height, width = self._size_of(images)
-        ratio = torch.sqrt(draws.uniform((size, 2), *self.scale, seed, dtype))
+        ratio = torch.sqrt(draws.within((size, 2), self.scale, seed, dtype))
         corners = (
             *self._interval(size, width, ratio[:, 0], seed),
             *self._interval(size, height, ratio[:, 1], seed),
