@@ -105,7 +105,7 @@ def _predict(tunable: Tunable, problem: Any, top: int, compiles: bool) -> None:
         f"{tunable.name} on sm_{problem.architecture}: {len(order)} valid configurations, predicted, not measured; "
         "costs relative to the least"
     )
-    place = next(i for i, (_, c) in enumerate(order) if c == default)
+    place = next((i for i, (_, c) in enumerate(order) if c == default), -1)
     shown = [*range(min(top, len(order))), *([place] if place >= top else [])]
     outcomes: list[Outcome] = []
     if compiles:

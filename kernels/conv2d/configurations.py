@@ -78,10 +78,14 @@ _GRADIENT_INSTEAD: dict[tuple[int, str, GemmConfiguration], GemmConfiguration] =
 
 @functools.cache
 def shipped(kind: str, architecture: int, by_kernel: bool = False) -> tuple[GemmConfiguration, ...]:
-    """The tiles of a kind of arithmetic, for the correlation or (by_kernel) the gradient by the kernel."""
+    """The tiles of a kind of arithmetic, for the correlation or (by_kernel) the gradient by the kernel.
+
+    On sm_86 and sm_89, which have 99 KiB of shared memory a program, the largest are left out.
+    """
     table, instead = (_GRADIENT, _GRADIENT_INSTEAD) if by_kernel else (_CORRELATION, _CORRELATION_INSTEAD)
-    known = compiled_for(architecture)
-    return tuple(instead.get((known, kind, t)) or t for t in table[kind])
+    nearest = compiled_for(architecture)
+    known = (instead.get((nearest, kind, t)) or t for t in table[kind])
+    return tuple(t for t in known if t.why_invalid(2 if kind == "half" else 4, architecture) is None)
 
 
 def most_registers(tile: GemmConfiguration, kind: str, architecture: int) -> int | None:

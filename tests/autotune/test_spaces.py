@@ -59,6 +59,7 @@ PROBLEMS = {
     "depthwise_conv2d.stencil": [
         (2, 5, 6, 8, 1, f32, (3, 3), (1, 1), (1, 1), "relu", False, *DEVICE),
         (2, 4, 6, 8, 1, bf16, (3, 3), (2, 2), (1, 1), None, True, *DEVICE),
+        (1, 6, 6, 8, 1, bf16, (5, 5), (3, 3), (1, 1), None, True, *DEVICE),
     ],
     "dropout.mask": [(1003, f32, True, *DEVICE), (200, bf16, False, *DEVICE)],
     "gru.backward": [(*RECURRENT, 3, f32, "ieee", 0, *DEVICE)],
@@ -222,6 +223,18 @@ def test_a_split_product():
 def test_invalid_configurations_say_why(name, values, configuration, words):
     tunable, problem = case(name, PROBLEMS[name][values])
     assert words in tunable.why_invalid(GemmConfiguration(**configuration), problem)
+
+
+@pytest.mark.parametrize("device", [(80, 108), (86, 84), (89, 128), (90, 132), (100, 148)])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_default_is_valid_on_every_device(name, device):
+    """Also for problems that take the largest tiles."""
+    tunable = tunables()[name]
+    for values in PROBLEMS[name]:
+        small = tunable.problem(*values)._replace(architecture=device[0], sm_count=device[1])
+        growing = {"M", "N", "R", "batch", "pixels", "columns", "depth", "patch"} & set(small._fields)
+        for problem in (small, small._replace(**dict.fromkeys(growing, 4096))):
+            assert tunable.why_invalid(tunable.default(problem), problem) is None, problem
 
 
 def test_kernels_of_other_ops_are_part_of_the_source():
