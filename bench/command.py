@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from fastk import commands
 from fastk.bench import compare, report, results
 from fastk.bench.about import about, cores
 from fastk.bench.models import measure as models
@@ -40,9 +41,9 @@ BUSY = 0.5  # of the cores: more load than that of other work is told of
 SECONDS_A_CASE, QUICK_SECONDS_A_CASE = 3.0, 0.5
 
 
-def register(commands: Any) -> None:
+def register(subparsers: Any) -> None:
     """Adds the command to `fastk`'s."""
-    parser = commands.add_parser(
+    parser = subparsers.add_parser(
         "bench",
         help="what ops and models cost here, beside their rivals; compare and report results",
         description="Measures ops and whole models beside their rivals; what is not installed is left out.",
@@ -61,7 +62,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--dtypes", nargs="+", metavar="DTYPE", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--threads", type=int, help="of a CPU, for every provider alike; default: all cores")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each provider is measured")
-    parser.add_argument("--seconds", type=float, metavar="S", help="begin no case after that long")
+    parser.add_argument("--seconds", type=commands.positive_seconds, metavar="S", help="begin no case after that long")
     parser.add_argument("--cold", action="store_true", help="ops on a CPU: empty the caches before each sample")
     parser.add_argument("--seed", type=int, default=0, help="of the operands")
     parser.set_defaults(run=_guarded(run))
@@ -85,7 +86,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json and one.rows:
         print(f"\nWritten to {options.json}: `fastk bench report {options.json} -o report.html` makes a page of it.")
     if one.left:
-        print(f"\nOut of time: {one.left} cases are left. The same command with --resume measures them.")
+        more = "with --resume" if options.json else "with --json FILE, and then with --resume,"
+        print(f"\nOut of time: {one.left} cases are left. The same command {more} measures them.")
     return 0
 
 
@@ -113,7 +115,8 @@ class Run:
                 "and ratios unreliable. --threads 1 suffers least.",
                 file=sys.stderr,
             )
-        print(f"{self.about['name']}, {options.threads} threads, {self.about['versions']}")
+        versions = ", ".join(f"{name} {version}" for name, version in self.about["versions"].items())
+        print(f"{self.about['name']}, {options.threads} thread{'s'[: options.threads > 1]}; {versions}")
 
     def _continue(self, before: dict) -> None:
         if why := compare.unlike(before["about"], self.about):
@@ -202,6 +205,8 @@ def _guarded(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse
     def run(options: argparse.Namespace) -> int:
         try:
             return command(options)
+        except BrokenPipeError:
+            raise  # whoever reads what is printed has gone: `fastk.cli` ends quietly
         except (FastkError, OSError) as error:
             print(f"fastk bench: {error}", file=sys.stderr)
             return 2

@@ -160,6 +160,7 @@ class KerasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             parent, _, name = spec.name.rpartition(".")
             raise ImportError(str(missing_name(parent, name, dir(sys.modules[parent]))), name=spec.name) from None
         module = KerasModule(spec.name, source.__doc__)
+        module.__file__ = source.__file__  # what tells a reader of a log which Keras it was
         if spec.name == "keras":
             module.__dict__.update(__version__=KERAS_VERSION, version=version)
         return module

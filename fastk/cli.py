@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 
-from fastk import doctor, run, saving, tune
+from fastk import commands, doctor, run, tune
 from fastk.bench import command as bench
+from fastk.errors import FastkError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,33 +30,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["run"]:  # what follows is the program's, and none of it argparse's
         return run.main(arguments[1:])
     parser = argparse.ArgumentParser(prog="fastk", description="fastk from the shell.")
-    commands = parser.add_subparsers(required=True, metavar="command")
-    commands.add_parser("run", help="runs a program written for Keras; fastk run --help")
-    explain = commands.add_parser(
+    subparsers = parser.add_subparsers(required=True, metavar="command", dest="command")
+    subparsers.add_parser("run", help="run a program written for Keras; fastk run --help")
+    explain = subparsers.add_parser(
         "explain",
         help="what a saved model runs as: what was fused, which kernels, why, and at what cost",
         description="Prints what a saved model runs as, op by op.",
     )
     explain.add_argument("model", help="a .keras file")
     explain.add_argument(
-        "--batch", type=_positive, default=32, metavar="N", help="samples that costs are counted for (32)"
+        "--batch", type=commands.positive, default=32, metavar="N", help="samples that costs are counted for (32)"
     )
     explain.add_argument("--inference", action="store_true", help="explain a prediction, not a training step")
     explain.add_argument("--graph", action="store_true", help="print the ops with their arguments too")
     explain.add_argument("--json", action="store_true", help="print JSON, for programs")
     explain.set_defaults(run=_explain)
-    doctor.register(commands)
-    bench.register(commands)
-    tune.register(commands, _positive)
+    doctor.register(subparsers)
+    bench.register(subparsers)
+    tune.register(subparsers)
     options = parser.parse_args(arguments)
     try:
-        return options.run(options)
-    except FileNotFoundError as error:
-        parser.error(str(error))
+        status = options.run(options)
+        sys.stdout.flush()
+    except (commands.Refusal, FastkError) as error:
+        print(f"fastk {options.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, `head` for example, has seen enough: nothing more is written, at exit neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
 
 
 def _explain(options: argparse.Namespace) -> int:
-    model = saving.load_model(options.model)
+    model = commands.load_model(options.model)
     explanation = model.explain(options.batch, training=not options.inference)
     if options.json:
         print(json.dumps(explanation.as_dict(), indent=1, ensure_ascii=False))
@@ -63,10 +71,3 @@ def _explain(options: argparse.Namespace) -> int:
     if options.graph and explanation.graph is not None:
         print(f"\n{explanation.graph}")
     return 0
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive number of samples, not {text}")
-    return value

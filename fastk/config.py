@@ -86,7 +86,7 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         "A name other than `auto` raises where it cannot run.",
     ),
     "KERAS_BACKEND": EnvironmentVariable(
-        "", str, "Read by `fastk run` alone, which warns where it asks for another backend of Keras than `torch`."
+        "", str, "Read by `fastk run` and `install_as_keras`, which warn where it names another backend than `torch`."
     ),
     "KERAS_HOME": EnvironmentVariable(
         "", str, "Folder of the cache of data sets, weights and other downloads; `~/.keras` where it is empty."

@@ -110,6 +110,14 @@ def availability(op: str, device_type: str) -> dict[str, str | None]:
     return {name: candidate.refusal for name, candidate in _candidates(op, device_type).items()}
 
 
+def why_aten(op: str, device_type: str) -> str:
+    """The sentence that says why ATen runs an op on a device that is no GPU."""
+    _find_files(device_type)
+    if all(name == "aten" for name in _files[folder(op), device_type]):
+        return "there is no other kernel for it yet"
+    return f"the other kernels run on CUDA, and this is {device_type!r}"
+
+
 def last_choices() -> dict[str, Choice]:
     """The latest choice made for each op, by the op's name."""
     return dict(_last)
@@ -154,8 +162,7 @@ def _decide(op: str, request: str, device_type: str, arguments: tuple) -> Choice
     if device_type == "meta":  # shapes are the same whoever computes them
         return _settle(op, request, device_type, "aten", candidates["aten"], "a meta tensor has a shape and no data")
     if request == "auto" and device_type != "cuda":
-        reason = f"the other kernels run on CUDA, and this is {device_type!r}"
-        return _settle(op, request, device_type, "aten", candidates["aten"], reason)
+        return _settle(op, request, device_type, "aten", candidates["aten"], why_aten(op, device_type))
     if request == "auto":
         return _decide_best(op, candidates, arguments)
     refusal = _refusal(op, candidates[request], arguments)

@@ -14,20 +14,21 @@ import importlib
 import importlib.util
 import itertools
 import pkgutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fastk import autotune, config, kernels, losses, saving, tree
+from fastk import autotune, commands, config, kernels, losses, tree
 from fastk.autotune import Tunable, search, tuner
 from fastk.autotune.check import report
 from fastk.autotune.compilation import Outcome, Workers
 from fastk.autotune.database import Record, default_database, dumps, loads, write_atomically
 from fastk.autotune.space import TUNABLES, problem_from_data
+from fastk.commands import Refusal
+from fastk.kernels.activation.aten import ACTIVATIONS
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 MULTIPROCESSORS = {80: 108, 90: 132, 100: 148}  # of A100, H200 and B200, for a dry run
@@ -39,13 +40,9 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Refusal(Exception):
-    """What was asked for cannot be done; the words are for the user."""
-
-
-def register(commands: Any, positive: Callable[[str], int]) -> None:
+def register(subparsers: Any) -> None:
     """Adds the command to the parsers of `fastk`."""
-    parser = commands.add_parser(
+    parser = subparsers.add_parser(
         "tune",
         help="measure kernel configurations; show, export, import or clear what was measured",
         description=__doc__,
@@ -53,26 +50,38 @@ def register(commands: Any, positive: Callable[[str], int]) -> None:
     )
     parser.add_argument("what", help="a .keras file, or one of op, show, export, import, check, clear")
     parser.add_argument("name", nargs="?", help="an op (dense, lstm.forward), or the file of export, import and check")
-    parser.add_argument("--batch", type=positive, default=32, metavar="N", help="samples of the model's batch (32)")
-    parser.add_argument("--seconds", type=config.positive_seconds, metavar="S", help="the most time for one problem")
+    parser.add_argument(
+        "--batch", type=commands.positive, default=32, metavar="N", help="samples of the model's batch (32)"
+    )
+    parser.add_argument("--seconds", type=commands.positive_seconds, metavar="S", help="the most time for one problem")
     parser.add_argument("--shape", type=_shape, default={}, metavar="M=…,N=…", help="the sizes and flags of the op")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="of the op's tensors (bf16)")
     parser.add_argument("--dry-run", action="store_true", help="order the op's configurations by the model alone")
     parser.add_argument("--compile", action="store_true", help="in a dry run: compile what is printed, and say how")
     parser.add_argument("--arch", type=int, choices=MULTIPROCESSORS, default=90, help="of a dry run (90)")
-    parser.add_argument("--top", type=positive, default=10, metavar="N", help="how many configurations to print (10)")
+    parser.add_argument(
+        "--top", type=commands.positive, default=10, metavar="N", help="how many configurations to print (10)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns its exit status."""
     actions = {"op": _op, "show": _show, "export": _export, "import": _import, "check": _check, "clear": _clear}
-    try:
-        actions.get(options.what, _model)(options)
-    except Refusal as error:
-        print(f"fastk tune: {error}", file=sys.stderr)
-        return 2
+    _check_options(options, takes_name=options.what in ("op", "export", "import", "check"))
+    actions.get(options.what, _model)(options)
     return 0
+
+
+def _check_options(options: argparse.Namespace, takes_name: bool) -> None:
+    """Refuses what would have no effect."""
+    if options.name and not takes_name:
+        raise Refusal(f"`fastk tune {options.what}` takes no other name. Received: {options.name!r}.")
+    for option, given in (("--shape", options.shape), ("--dry-run", options.dry_run), ("--compile", options.compile)):
+        if given and options.what != "op":
+            raise Refusal(f"{option} belongs to `fastk tune op NAME --shape …`. Received: `fastk tune {options.what}`.")
+    if options.compile and not options.dry_run:
+        raise Refusal("--compile is of a dry run: pass --dry-run too. A search that measures compiles what it tries.")
 
 
 # ---------------------------------------------------------------- measuring
@@ -81,17 +90,16 @@ def run(options: argparse.Namespace) -> int:
 def _op(options: argparse.Namespace) -> None:
     chosen = tunables_of(options.name)
     if options.dry_run:
-        for tunable in chosen:
-            problem = problem_of(tunable, options, options.arch, MULTIPROCESSORS[options.arch])
+        for tunable, problem in _problems(chosen, options, options.arch, MULTIPROCESSORS[options.arch]):
             _predict(tunable, problem, options.top, options.compile)
         return
     _need_gpu("Pass --dry-run for the order that the model predicts, for the architecture of --arch.")
     from fastk.kernels import triton_runtime
     from fastk.kernels.tuning import as_called
 
+    problems = _problems(chosen, options, triton_runtime.architecture(), triton_runtime.sm_count())
     with _tuning(options.seconds):
-        for tunable in chosen:
-            problem = problem_of(tunable, options, triton_runtime.architecture(), triton_runtime.sm_count())
+        for tunable, problem in problems:
             with as_called(problem):
                 decision = autotune.decision_for(tunable, problem, tunable.example(problem, "cuda"), anew=True)
             print(_line(decision.record) if decision.record else f"{tunable.name}: not measured")
@@ -130,7 +138,7 @@ def _taken(outcome: Outcome | None) -> str:
 def _model(options: argparse.Namespace) -> None:
     if not options.what.endswith(".keras"):
         raise Refusal(f"{options.what!r} is neither a .keras file nor one of op, show, export, import, check, clear.")
-    model = saving.load_model(options.what)
+    model = commands.load_model(options.what)
     _need_gpu("Kernels of a model are measured where they run; `fastk tune op … --dry-run` predicts single ones.")
     with _tuning(options.seconds):
         step(model, options.batch)
@@ -217,18 +225,36 @@ def tunables_of(name: str | None) -> list[Tunable]:
     found = [TUNABLES[known] for known in names if name in (known, known.partition(".")[0])]
     if not found:
         ops = ", ".join(dict.fromkeys(known.partition(".")[0] for known in names))
-        raise Refusal(f"there is no op {name!r} to tune. Expected one of {ops}, or one of {', '.join(names)}.")
+        wrong = f"there is no op {name!r} to tune" if name else "`fastk tune op` needs the name of an op"
+        raise Refusal(f"{wrong}. Expected one of {ops}, or one of {', '.join(names)}.")
     return found
+
+
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def _load_all() -> None:
     """Imports what registers tunables: the configurations of every op."""
-    if importlib.util.find_spec("triton") is None:
+    if not _has_triton():
         raise Refusal("the kernels need Triton, which is not installed: `pip install triton`.")
     for folder in pkgutil.iter_modules(kernels.__path__):
         name = f"fastk.kernels.{folder.name}.configurations"
         if folder.ispkg and importlib.util.find_spec(name):
             importlib.import_module(name)
+
+
+def _problems(
+    chosen: list[Tunable], options: argparse.Namespace, architecture: int, sm_count: int
+) -> list[tuple[Tunable, Any]]:
+    """The tunables with their problems, of all before the first is shown or measured."""
+    try:
+        return [(tunable, problem_of(tunable, options, architecture, sm_count)) for tunable in chosen]
+    except Refusal as error:
+        if len(chosen) == 1:
+            raise
+        names = ", ".join(tunable.name for tunable in chosen)
+        raise Refusal(f"{error} Each kernel has sizes of its own: name one of {names}.") from None
 
 
 def problem_of(tunable: Tunable, options: argparse.Namespace, architecture: int, sm_count: int) -> Any:
@@ -252,7 +278,7 @@ def problem_of(tunable: Tunable, options: argparse.Namespace, architecture: int,
     for name in fields:
         kind = str(tunable.problem.__annotations__[name])
         if name in given:
-            values[name] = given[name]
+            values[name] = _fitting(tunable, name, kind, given[name])
         elif name in fixed:
             values[name] = fixed[name]
         elif name in DEFAULTS:
@@ -266,6 +292,28 @@ def problem_of(tunable: Tunable, options: argparse.Namespace, architecture: int,
     return problem_from_data(tunable, values)
 
 
+def _fitting(tunable: Tunable, name: str, kind: str, value: Any) -> Any:
+    """A value of `--shape`, if it is one that the field can have."""
+    least = 0 if DEFAULTS.get(name) == 0 else 1
+    if name in ("dtype", "kind", "precision"):
+        raise Refusal(f"`{name}` follows from --dtype, and is no part of --shape.")
+    if "tuple" in kind:
+        expected, fits = "two sizes, like 3x3", isinstance(value, tuple) and len(value) == 2 and min(value) > 0
+    elif "int" in kind:
+        expected, fits = f"a whole number of {least} or more", type(value) is int and value >= least
+    elif "bool" in kind:
+        expected, fits = "true or false", isinstance(value, bool)
+    else:
+        expected, fits = f"none or one of {', '.join(ACTIVATIONS)}", value is None or value in ACTIVATIONS
+    if not fits:
+        raise Refusal(f"`{name}` of {tunable.name} is {expected}. Received: {_as_typed(value)}.")
+    return value
+
+
+def _as_typed(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
+
+
 def _shape(text: str) -> dict[str, Any]:
     """`M=64,window=3x3,has_bias=true` as a dictionary."""
     words = {"true": True, "false": False, "none": None}
@@ -273,7 +321,7 @@ def _shape(text: str) -> dict[str, Any]:
     def value(part: str) -> Any:
         if part.lower() in words:
             return words[part.lower()]
-        if part.replace("x", "").isdigit():
+        if all(number.isdecimal() for number in part.split("x")):
             numbers = tuple(map(int, part.split("x")))
             return numbers[0] if len(numbers) == 1 else numbers
         return part
@@ -290,6 +338,8 @@ def _shape(text: str) -> dict[str, Any]:
 def _show(options: argparse.Namespace) -> None:
     database = default_database()
     records = database.records().values()
+    if records and _has_triton():  # without it, configurations are shown as they are stored
+        _load_all()
     for record in records:
         print(_line(record))
     print(f"{len(records)} measurements in {database.path}; the mode is {config.autotune()!r} (FASTK_AUTOTUNE).")
@@ -347,7 +397,7 @@ def _read(path: Path) -> list[Record]:
 
 def _line(record: Record) -> str:
     """A record as text."""
-    problem = " ".join(f"{name}={value}".removeprefix("torch.") for name, value in record.key.problem.items())
+    problem = " ".join(f"{name}={str(value).removeprefix('torch.')}" for name, value in record.key.problem.items())
     tunable = TUNABLES.get(record.key.tunable)
     known = tunable.configuration_from(record.configuration) if tunable else None
     ratio = record.default_microseconds / record.microseconds

@@ -61,6 +61,10 @@ def test_the_cpu_runs_aten():
     assert dispatch.choose("dense", "aten", torch.ones(1)).reason == "asked for by name"
 
 
+def test_an_op_without_kernels_does_not_speak_of_other_ones():
+    assert dispatch.choose("simple_rnn", "auto", torch.ones(1)).reason == "there is no other kernel for it yet"
+
+
 @pytest.mark.parametrize("name", ["triton", "cupy"])
 def test_what_is_asked_for_by_name_and_missing_raises(name):
     title = {"triton": "Triton", "cupy": "CuPy"}[name]

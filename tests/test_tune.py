@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -112,7 +114,28 @@ def test_every_op_has_a_dry_run(op, shape, dtype, capsys):
             "dense.gemm knows no Q: its problems have the fields M, N",
         ),
         (("op", "danse", "--dry-run"), "there is no op 'danse' to tune. Expected one of activation, adam"),
-        (("op",), "there is no op None to tune"),
+        (("op",), "`fastk tune op` needs the name of an op. Expected one of activation, adam"),
+        (
+            ("op", "dense", "--shape", "M=x,K=8,N=8", "--dry-run"),
+            "`M` of dense.gemm is a whole number of 1 or more. Re",
+        ),
+        (
+            ("op", "dense", "--shape", "M=0,K=8,N=8", "--dry-run"),
+            "`M` of dense.gemm is a whole number of 1 or more. Re",
+        ),
+        (("op", "dense", "--shape", "M=-4,K=8,N=8", "--dry-run"), "Received: -4."),
+        (("op", "dense", "--shape", "M=3x3,K=8,N=8", "--dry-run"), "Received: 3x3."),
+        (("op", "dense", "--shape", "M=8,K=8,N=8,has_bias=1", "--dry-run"), "`has_bias` of dense.gemm is true or fal"),
+        (("op", "dense", "--shape", "M=8,K=8,N=8,activation=rel", "--dry-run"), "none or one of linear, relu, relu6"),
+        (("op", "dense", "--shape", "M=8,K=8,N=8,dtype=bf16", "--dry-run"), "`dtype` follows from --dtype"),
+        (
+            ("op", "max_pool2d", "--shape", "pixels=9,channels=8,window=3", "--dry-run"),
+            "two sizes, like 3x3. Received: 3",
+        ),
+        (("op", "dense", "--shape", "M=8,K=8,N=8", "--compile"), "--compile is of a dry run"),
+        (("show", "--dry-run"), "--dry-run belongs to `fastk tune op NAME --shape …`. Received: `fastk tune show`."),
+        (("model.keras", "--dry-run"), "--dry-run belongs to `fastk tune op NAME"),
+        (("clear", "dense"), "`fastk tune clear` takes no other name. Received: 'dense'."),
         (("shov",), "'shov' is neither a .keras file nor one of op, show"),
         (("export",), "export needs a file"),
         (("import", "absent.json"), "absent.json holds no measurements"),
@@ -129,14 +152,34 @@ def test_what_cannot_be_done_is_said(arguments, words, capsys):
     [
         ((), "what"),
         (("op", "dense", "--shape", "M"), "expected NAME=VALUE"),
-        (("op", "dense", "--seconds", "0"), "--seconds"),
-        (("absent.keras",), "File not found"),
+        (("op", "dense", "--seconds", "0"), "expected a positive number of seconds. Received: '0'"),
+        (("op", "dense", "--seconds", "soon"), "expected a positive number of seconds. Received: 'soon'"),
     ],
 )
 def test_wrong_arguments(arguments, words, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(["tune", *arguments])
     assert stopped.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_kernels_of_one_op_have_sizes_of_their_own(capsys):
+    """What fits one kernel and not the other is said before anything is printed."""
+    shape = "pixels=10000,columns=64,depth=64,window=3x3"
+    status, out, err = run("op", "conv2d", "--shape", shape, "--dry-run", capsys=capsys)
+    assert (status, out) == (2, "")
+    assert "conv2d.kernel_gradient knows no depth" in err
+    assert err.endswith("Each kernel has sizes of its own: name one of conv2d.correlation, conv2d.kernel_gradient.\n")
+
+
+def test_factors_may_be_none_at_all(capsys):
+    status, _, err = run("op", "lstm", "--shape", "batch=4,steps=3,units=8,factors=0", "--dry-run", capsys=capsys)
+    assert status == 0, err
+
+
+def test_a_new_process_shows_configurations_as_words(cache):
+    default_database().put(record())
+    done = subprocess.run([sys.executable, "-m", "fastk", "tune", "show"], capture_output=True, text=True, check=True)
+    assert "on NVIDIA Test GPU: 128x128x64 w8 s2 10.0 us" in done.stdout
 
 
 def test_a_model_needs_a_gpu(saved, capsys):
@@ -150,7 +193,7 @@ def test_show_export_clear_import_check(tmp_path, capsys):
     default_database().put(record())
     _, out, _ = run("show", capsys=capsys)
     assert "128x128x64 w8 s2 10.0 us, the default 12.5 us (1.25 x); dropped: 2 spills; 3 not tried" in out
-    assert "dense.gemm M=512 N=512 K=512" in out and "the mode is 'cached'" in out
+    assert "dense.gemm M=512 N=512 K=512 dtype=bfloat16 kind=half" in out and "the mode is 'cached'" in out
     file = str(tmp_path / "export.json")
     assert run("export", file, capsys=capsys)[1] == f"Wrote 1 measurements to {file}.\n"
     assert len(json.loads((tmp_path / "export.json").read_text())["entries"]) == 1

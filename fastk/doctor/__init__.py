@@ -18,9 +18,9 @@ from fastk.doctor.findings import Finding, diagnose
 MARKS = {"error": "✗", "warning": "!", "note": "·"}
 
 
-def register(commands: Any) -> None:
+def register(subparsers: Any) -> None:
     """Adds the command to `fastk`'s."""
-    parser = commands.add_parser(
+    parser = subparsers.add_parser(
         "doctor",
         help="what is installed, which kernels will run and why, what is wrong and how to mend it",
         description="Looks at this machine. The exit status is 0 where fastk works, if slower than it could.",

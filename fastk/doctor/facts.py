@@ -206,7 +206,7 @@ def ops(device_type: str, request: str) -> dict[str, dict[str, str]]:
             found[folder] = {"runs": "raises" if why else request, "why": why or "asked for by FASTK_KERNELS"}
             continue
         if device_type != "cuda":
-            found[folder] = {"runs": "aten", "why": f"the other kernels run on CUDA, and this is {device_type!r}"}
+            found[folder] = {"runs": "aten", "why": dispatch.why_aten(folder, device_type)}
             continue
         runs = next(name for name in BEST_FIRST if refusals[name] is None)
         better = [refusals[name] for name in BEST_FIRST[: BEST_FIRST.index(runs)]]

@@ -1,6 +1,7 @@
 """`fastk bench` as a user types it."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -38,7 +39,7 @@ def test_ops_are_measured_shown_and_written(tmp_path, capsys):
 def test_a_run_is_resumed(tmp_path, capsys):
     path = str(tmp_path / "a.json")
     assert bench("--ops", "--providers", "fastk", "--json", path, "--seconds", "1e-9") == 0
-    assert "Out of time: 2 cases are left" in capsys.readouterr().out
+    assert "Out of time: 2 cases are left. The same command with --resume measures them." in capsys.readouterr().out
     assert bench("--ops", "sgd", "--providers", "fastk", "--json", path) == 0
     first = results.load(tmp_path / "a.json")["rows"]
     capsys.readouterr()
@@ -46,6 +47,24 @@ def test_a_run_is_resumed(tmp_path, capsys):
     assert "sgd" not in capsys.readouterr().out
     rows = results.load(tmp_path / "a.json")["rows"]
     assert rows[: len(first)] == first and {row["case"] for row in rows} == {"sgd", "softmax_cross_entropy"}
+
+
+def test_out_of_time_without_a_file(capsys):
+    assert bench("--ops", "--providers", "fastk", "--seconds", "1e-9") == 0
+    assert "The same command with --json FILE, and then with --resume, measures them." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
+def test_no_time_is_refused(seconds, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        bench("--ops", "--seconds", seconds)
+    assert stopped.value.code == 2 and "expected a positive number of seconds" in capsys.readouterr().err
+
+
+def test_the_first_line_is_for_readers(capsys):
+    assert bench("--ops", "sgd", "--providers", "fastk") == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert re.search(r", 1 thread; fastk [^{}']*torch [0-9]", first), first
 
 
 def test_a_run_of_another_machine_is_not_resumed(tmp_path, capsys):

@@ -173,6 +173,12 @@ def test_kernels_asked_for_by_name_that_are_not_here(monkeypatch, capsys):
     assert "✗ FASTK_KERNELS asks for 'cupy', which" in capsys.readouterr().out
 
 
+def test_why_aten_on_a_cpu():
+    found = seen.ops("cpu", "auto")
+    assert found["dense"] == {"runs": "aten", "why": "the other kernels run on CUDA, and this is 'cpu'"}
+    assert found["simple_rnn"] == {"runs": "aten", "why": "there is no other kernel for it yet"}
+
+
 def test_why_not_a_better_kernel(monkeypatch):
     refusals = {"triton": "Triton cannot be imported", "cupy": None, "aten": None}
     monkeypatch.setattr(dispatch, "availability", lambda op, device: refusals)

@@ -147,6 +147,8 @@ IMPORTS = """
     before = set(sys.modules)
     import keras
     assert keras.__version__ == keras.version() == "3.15.1" and keras.backend.backend() == "torch"
+    from fastk import layers
+    assert (keras.__file__, keras.layers.__file__) == (fastk.__file__, layers.__file__)
     import keras.backend as K, keras.ops.numpy as knp
     from keras.optimizers.schedules import CosineDecay
     from keras import ops, layers as L
