@@ -26,6 +26,7 @@ from fastk import config
 from fastk.autotune.space import Resources, Tunable, problem_to_data, to_data
 
 Outcome = Resources | str  # what a compiled candidate takes, or why it cannot be compiled
+LATE = "not compiled in time"
 
 
 class Compiler(Protocol):
@@ -39,26 +40,51 @@ class Compiler(Protocol):
 
 
 class Workers:
-    """Up to `jobs` worker processes, started at the first use and ended by `close`, or by the end of this process.
+    """Up to `jobs` worker processes: started at the first use, ended after `idle` seconds without one.
+
+    They end with this process, whatever ends it.
 
     Args:
-        jobs: how many; None for one for each usable core.
+        jobs: how many; None for one for each usable core, and 8 at the most: each has torch and Triton in memory.
+        idle: seconds.
     """
 
-    def __init__(self, jobs: int | None = None):
-        self._jobs = jobs or usable_cores()
+    def __init__(self, jobs: int | None = None, idle: float = 30.0):
+        self._jobs = jobs or min(8, usable_cores())
+        self._idle_seconds = idle
         self._idle: list[subprocess.Popen] = []
+        self._lock = threading.Lock()  # of whoever compiles, or ends idle workers
+        self._closing: threading.Timer | None = None
 
     def compile(
         self, tunable: Tunable, problem: Any, arguments: tuple, candidates: Sequence[Any], seconds: float
     ) -> list[Outcome]:
-        """Compiles; a worker that dies or is too late takes its candidate with it and is replaced."""
-        packed = pack(arguments)
-        outcomes: list[Outcome] = ["not compiled in time"] * len(candidates)
+        """Compiles; a worker that dies takes its candidate with it and is replaced, one that is too late is ended."""
+        with self._lock:
+            if self._closing is not None:
+                self._closing.cancel()
+            outcomes = self._compile(pack(arguments), tunable, problem, candidates, seconds)
+            self._closing = threading.Timer(self._idle_seconds, self.close)
+            self._closing.daemon = True
+            self._closing.start()
+        return outcomes
+
+    def close(self) -> None:
+        """Ends the workers."""
+        with self._lock:
+            _kill(self._idle)
+            while self._idle:
+                _hang_up(self._idle.pop())
+
+    def _compile(
+        self, packed: str, tunable: Tunable, problem: Any, candidates: Sequence[Any], seconds: float
+    ) -> list[Outcome]:
+        outcomes: list[Outcome] = [LATE] * len(candidates)
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         for i in range(len(candidates)):
             waiting.put(i)
         stop = threading.Event()
+        running: list[subprocess.Popen] = []
 
         def serve() -> None:
             while not stop.is_set():
@@ -66,24 +92,22 @@ class Workers:
                     i = waiting.get_nowait()
                 except queue.Empty:
                     return
-                outcomes[i] = self._ask(request(tunable, problem, packed, candidates[i]), running)
+                outcome = self._ask(request(tunable, problem, packed, candidates[i]), running)
+                outcomes[i] = LATE if stop.is_set() and isinstance(outcome, str) else outcome
 
-        running: list[subprocess.Popen] = []
+        def end() -> None:
+            stop.set()
+            _kill(list(running))
+
         threads = [threading.Thread(target=serve, daemon=True) for _ in range(min(self._jobs, len(candidates)))]
+        timer = threading.Timer(seconds, end)
+        timer.start()
         for thread in threads:
             thread.start()
-        timer = threading.Timer(seconds, lambda: (stop.set(), _kill(list(running))))
-        timer.start()
         for thread in threads:
             thread.join()
         timer.cancel()
         return outcomes
-
-    def close(self) -> None:
-        """Ends the workers."""
-        _kill(self._idle)
-        while self._idle:
-            _hang_up(self._idle.pop())
 
     def _ask(self, asked: dict[str, Any], running: list[subprocess.Popen]) -> Outcome:
         worker = self._idle.pop() if self._idle else _start()
@@ -153,7 +177,7 @@ def _start() -> subprocess.Popen:
     environment = config.environment_with(
         PYTHONPATH=os.pathsep.join(path for path in sys.path if path), CUDA_VISIBLE_DEVICES="", TRITON_INTERPRET="0"
     )
-    command = [sys.executable, "-m", "fastk.autotune.worker"]
+    command = [sys.executable, "-W", "ignore", "-m", "fastk.autotune.worker"]  # what it warns of, this process does
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
 
 

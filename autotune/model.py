@@ -98,6 +98,15 @@ class Work:
     launches: int = 1
 
 
+def bursts(row_bytes: float) -> float:
+    """How many times the bytes of such rows are moved: memory gives 64 at a time, where neighbours do not share them.
+
+    >>> bursts(16), bursts(256)
+    (4.0, 1.0)
+    """
+    return max(1.0, 64.0 / row_bytes)
+
+
 def step_clocks(products: float, copied: float, rates: Rates = RATES[90], kind: str = "half") -> float:
     """Clocks of a step alone on its multiprocessor, without what it waits.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastk.autotune import model
 from fastk.autotune.accuracy import copied, why_inaccurate
-from fastk.autotune.compilation import Compiler
+from fastk.autotune.compilation import LATE, Compiler
 from fastk.autotune.space import Resources, Tunable
 from fastk.autotune.timing import Timer, race
 
@@ -93,7 +93,8 @@ def search(
     trials = _Trials(tunable, problem, arguments, default)
     while queue and timer.now() - start < seconds:
         batch, queue = queue[:BATCH], queue[BATCH:]
-        compiled = _compiled(result, trials, batch, compiler, start + seconds - timer.now())
+        compiled, late = _compiled(result, trials, batch, compiler, start + seconds - timer.now())
+        result.untried += late
         accurate = [c for c in compiled if _passes(result, trials, c)]
         if accurate:
             _measure(result, trials, [result.best, *accurate], timer, start + seconds)
@@ -101,7 +102,8 @@ def search(
     _measure(result, trials, list(dict.fromkeys((default, result.best))), timer, start + seconds)  # side by side
     if result.microseconds(result.best) > MARGIN * result.microseconds(default):
         result.best = default
-    result.untried, result.seconds = len(queue), timer.now() - start
+    result.untried += len(queue)
+    result.seconds = timer.now() - start
     return result
 
 
@@ -110,39 +112,41 @@ class _Trials:
 
     def __init__(self, tunable: Tunable, problem: Any, arguments: tuple, default: Any):
         self.tunable, self.problem, self.arguments = tunable, problem, arguments
-        self._timed = copied(arguments) if tunable.in_place else arguments
+        self._run = tunable.runner(copied(arguments) if tunable.in_place else arguments)
         self.reference = self.outcome(default)
 
     def outcome(self, configuration: Any) -> Any:
         """What a launch leaves behind: its results, or the arguments that it wrote to."""
         if not self.tunable.in_place:
-            return self.tunable.run(self.arguments, configuration)
+            return self._run(configuration)
         arguments = copied(self.arguments)
         self.tunable.run(arguments, configuration)
         return arguments
 
     def timed(self, configuration: Any) -> Callable[[], Any]:
         """A run to be timed; its results are let go."""
-        return lambda: self.tunable.run(self._timed, configuration)
+        return lambda: self._run(configuration)
 
 
 def _compiled(
     result: Result, trials: _Trials, batch: Sequence[Any], compiler: Compiler | None, seconds: float
-) -> list[Any]:
-    """Those of a batch that compile without spills, the cheapest by what they take first."""
+) -> tuple[list[Any], int]:
+    """Those of a batch that compile without spills, the cheapest by what they take first; and how many were late."""
     tunable, problem = trials.tunable, trials.problem
-    if compiler is None or not tunable.compiler:
-        return list(batch)
+    if compiler is None or not tunable.compiler or problem.architecture not in model.RATES:
+        return list(batch), 0  # each is compiled where it first runs
     outcomes = compiler.compile(tunable, problem, trials.arguments, batch, max(1.0, seconds))
     good: list[tuple[float, int, Any]] = []
     for i, (configuration, outcome) in enumerate(zip(batch, outcomes, strict=True)):
+        if outcome == LATE:
+            continue
         if isinstance(outcome, str):
             _fail(result, configuration, "does not compile", outcome)
         elif outcome.spill_bytes:
             _fail(result, configuration, "spills", f"{outcome.spill_bytes} bytes a thread")
         else:
             good.append((predicted(tunable, problem, configuration, outcome), i, configuration))
-    return [c for *_, c in sorted(good, key=lambda row: row[:2])]
+    return [c for *_, c in sorted(good, key=lambda row: row[:2])], outcomes.count(LATE)
 
 
 def _passes(result: Result, trials: _Trials, configuration: Any) -> bool:

@@ -7,6 +7,7 @@ from the call that it came from.
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import importlib
@@ -95,6 +96,10 @@ class Tunable(Generic[P, C]):
         """Launches a configuration on arguments of the launcher."""
         return resolve(self.launcher)(*arguments, configuration=configuration)
 
+    def runner(self, arguments: tuple) -> Callable[[C], Any]:
+        """Launches of configurations on the same arguments, one after the other."""
+        return functools.partial(self.run, arguments)
+
     def valid(self, problem: P) -> list[C]:
         """The valid candidates of a problem, each once, the default first."""
         found = dict.fromkeys((self.default(problem), *self.candidates(problem)))
@@ -170,19 +175,46 @@ def resolve(name: str) -> Callable[..., Any]:
 
 @functools.cache
 def fingerprint(module: str) -> str:
-    """A hash of the sources of the kernels around a launcher: those of its folder, and what all folders share.
+    """A hash of the sources of what a launcher launches: its module, and the Triton modules that it imports.
 
     Configurations are not among them: a candidate more or less makes no measurement untrue.
     """
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"The launcher of a tunable is in no module {module!r}.")
-    folder = Path(spec.origin).parent
-    files = sorted(folder.glob("*triton*.py")) + sorted(folder.parent.glob("*triton*.py"))
     digest = hashlib.sha256()
-    for file in files or [Path(spec.origin)]:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    for name in sorted(_kernel_modules(module)):
+        digest.update(name.encode() + b"\0" + _source(name))
     return digest.hexdigest()[:12]
+
+
+def _kernel_modules(module: str) -> set[str]:
+    """A module and, of those beside its folder that it imports, directly or not, the ones named after Triton."""
+    package = module.split(".")[:-2] or [module]  # which holds the folders of the ops
+    found, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for node in ast.walk(ast.parse(_source(name))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[: len(package)] == package:
+                named = (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+                waiting += [other for other in named if "triton" in other.rpartition(".")[2] and _origin(other)]
+    return found
+
+
+def _origin(module: str) -> str | None:
+    """The file of a module, None where there is no such module."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # its parent is a module, and it is one of that one's names
+        return None
+    return spec.origin if spec else None
+
+
+def _source(module: str) -> bytes:
+    origin = _origin(module)
+    if origin is None:
+        raise ModuleNotFoundError(f"The launcher of a tunable is in no module {module!r}.")
+    return Path(origin).read_bytes()
 
 
 def example_tensor(shape: Iterable[int], dtype: torch.dtype, device: str, seed: int = 0) -> torch.Tensor:

@@ -10,13 +10,12 @@ a CUDA graph that is being captured forbids: there the answer is the default, an
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +32,7 @@ from fastk.autotune.timing import CudaTimer
 logger = logging.getLogger("fastk")
 _searching = threading.RLock()  # a search may launch another tunable's kernels, and be asked for them
 _noted: set[str] = set()
+_informed: dict[tuple[str, str], bool] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +96,19 @@ def forget() -> None:
     for tunable in TUNABLES.values():
         for decided in tunable.decided.values():
             decided.clear()
+    _informed.clear()
     _noted.clear()
 
 
 def is_informed(tunable_name: str) -> bool:
-    """Whether the present mode can answer anything but the default for a tunable of this name."""
-    if config.autotune() == "off" or device_name() is None:
-        return False
+    """Whether the present mode can answer anything but the default for a tunable of this name; asked once."""
+    key = (config.autotune(), tunable_name)
+    if key not in _informed:
+        _informed[key] = config.autotune() != "off" and device_name() is not None and _is_informed(tunable_name)
+    return _informed[key]
+
+
+def _is_informed(tunable_name: str) -> bool:
     return config.autotune() == "on" or any(r.key.tunable == tunable_name for r in _all_records())
 
 
@@ -143,11 +149,10 @@ def _search(tunable: Tunable, problem: Any, arguments: tuple, key: Key, anew: bo
             return known
         first = (tunable.configuration_from(r.configuration) for r in shipped.starting_points(key))
         seconds = config.autotune_seconds()
-        say = _Progress(f"fastk: tuning {key.tunable} for {key.device}, up to {seconds:g} s")
         known_good = [c for c in first if c is not None]
         try:
-            with _workers() as workers:
-                found = search(tunable, problem, arguments, new_timer(), seconds, known_good, workers, say)
+            with _Progress(f"fastk: tuning {tunable.name} {_words(problem)}, up to {seconds:g} s") as say:
+                found = search(tunable, problem, arguments, new_timer(), seconds, known_good, new_compiler(), say)
         except torch.OutOfMemoryError:
             _note_once(f"{tunable.name} is not tuned: there is no memory for a second result beside the call's own.")
             return Decision(tunable.default(problem), "default")
@@ -179,25 +184,42 @@ def new_timer() -> Any:
     return CudaTimer()
 
 
-@contextlib.contextmanager
-def _workers() -> Iterator[Workers]:
-    workers = Workers()
-    try:
-        yield workers
-    finally:
-        workers.close()
+@functools.cache
+def new_compiler() -> Any:
+    """What a search compiles with: one for all, so that its processes are started once."""
+    return Workers()
 
 
 class _Progress:
-    """Tells what goes on, on standard error, once it takes longer than a second, and then each second."""
+    """Tells on standard error what goes on: once it takes longer than a second, and then each second at the most."""
 
-    def __init__(self, title: str, clock: Callable[[], float] = time.monotonic):
-        self._title, self._clock, self._last = title, clock, clock()
+    def __init__(self, title: str, patience: float = 1.0):
+        self._title, self._patience = title, patience
+        self._last = time.monotonic()
+        self._first = threading.Timer(patience, self._tell, ("compiling",))  # which may take long before it says so
+
+    def __enter__(self) -> _Progress:
+        self._first.daemon = True
+        self._first.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._first.cancel()
 
     def __call__(self, line: str) -> None:
-        if self._clock() - self._last >= 1.0:
-            self._last = self._clock()
-            print(f"{self._title}: {line}", file=sys.stderr, flush=True)
+        """A line of progress, told where the last one was long ago."""
+        if time.monotonic() - self._last >= self._patience:
+            self._tell(line)
+
+    def _tell(self, line: str) -> None:
+        self._last = time.monotonic()
+        print(f"{self._title}: {line}", file=sys.stderr, flush=True)
+
+
+def _words(problem: Any) -> str:
+    """The numbers of a problem but for those of the device."""
+    numbers = {k: v for k, v in problem._asdict().items() if isinstance(v, int) and not isinstance(v, bool)}
+    return " ".join(f"{name}={value}" for name, value in numbers.items() if name not in ("architecture", "sm_count"))
 
 
 def _keep(tunable: Tunable, mode: str, problem: Any, decision: Decision) -> Decision:

@@ -75,17 +75,17 @@ def run(options: argparse.Namespace) -> int:
     device = "cuda" if options.device == "auto" and torch.cuda.is_available() else "cpu"
     _check(options)
     options.threads = options.threads or len(cores())
-    run = Run(options, device)
+    one = Run(options, device)
     both = options.ops is None and options.models is None
     with tempfile.TemporaryDirectory() as home:
-        if options.ops is not None or both:
-            run.ops()
-        if options.models is not None or both:
-            run.models(home)
-    if options.json:
+        if options.ops is not None or (both and _providers(options, op_providers.PROVIDERS, op_providers.QUICK)):
+            one.ops()
+        if options.models is not None or (both and _providers(options, model_providers.PROVIDERS, ("fastk",))):
+            one.models(home)
+    if options.json and one.rows:
         print(f"\nWritten to {options.json}: `fastk bench report {options.json} -o report.html` makes a page of it.")
-    if run.left:
-        print(f"\nOut of time: {run.left} cases are left. The same command with --resume measures them.")
+    if one.left:
+        print(f"\nOut of time: {one.left} cases are left. The same command with --resume measures them.")
     return 0
 
 
@@ -197,14 +197,17 @@ def _alike(threads: int, device: str) -> Iterator[None]:
 
 
 def _guarded(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """A command whose faults of usage are a line and the exit status 2."""
+    """A command whose faults of usage, and files that cannot be read or written, are a line and the exit status 2."""
 
     def run(options: argparse.Namespace) -> int:
         try:
             return command(options)
-        except (FastkError, FileNotFoundError) as error:
+        except (FastkError, OSError) as error:
             print(f"fastk bench: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print("\nfastk bench: stopped. What was measured is in the file of --json.", file=sys.stderr)
+            return 130
 
     return run
 
@@ -221,6 +224,14 @@ def _check(options: argparse.Namespace) -> None:
         if unknown:
             near = did_you_mean(unknown, there)
             raise ConfigurationError(f"No {kind} is called {', '.join(unknown)}.{near} There are {', '.join(there)}.")
+    for flag, asked, there in (
+        ("--ops", options.ops, op_providers.PROVIDERS),
+        ("--models", options.models, model_providers.PROVIDERS),
+    ):
+        if asked is not None and not _providers(options, there, ()) and options.providers:
+            raise ConfigurationError(
+                f"None of {', '.join(options.providers)} is measured by {flag}, whose providers are {', '.join(there)}."
+            )
     most = len(cores())
     if options.threads is not None and not 1 <= options.threads <= most:
         raise ConfigurationError(f"--threads must be from 1 to {most}, the cores that there are: {options.threads}.")

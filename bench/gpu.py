@@ -4,10 +4,13 @@ A stage is a command with a limit. Its output goes to `<stage>.log`, and what be
 so that the next call goes on there: a stage that ran out of time goes on if it can (`fastk bench --resume` keeps what
 it measured), one that failed is tried once more, and none keeps the others from running.
 
-    results.json    ops and models, as `fastk bench --json` writes them: to be committed as <date>.json
+    results.json    ops and models, as `fastk bench --json` writes them: to be committed
+    compiled.json   ops beside torch.compile, which takes most of a minute a case to tune itself: likewise
     state.json      what became of the stages
     *.log           what they printed
-    tuned.json      what `fastk tune` found, where that command exists
+    tuned.json      ops again, after tuning: likewise
+
+What `fastk tune` finds goes to `autotune/shipped/<gpu>.json`, to be committed too.
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ from pathlib import Path
 
 import torch
 
+import fastk
 from fastk.bench.about import checkout, slug
+from fastk.bench.models.worker.cases import CASES
 from fastk.saving.atomic import replacing
 
 SLICE = 570.0  # seconds a call: 9.5 minutes
@@ -33,6 +38,7 @@ SHORTEST = 90.0  # a stage that has less time is left to the next call
 RESERVE = 45.0  # of a limit: no case is begun in it, so that the last one has time to end
 TRIES = 2  # of a stage that fails, or that has to be stopped
 TIMED_OUT = 124  # as timeout(1) says it
+TUNED = ("mlp", "cnn", "resnet", "lstm")  # the models that are tuned for
 
 Result = tuple[int, bool]  # exit status, whether more is left to do
 
@@ -149,20 +155,53 @@ def _end(process: subprocess.Popen) -> None:
             continue
 
 
-def stages(folder: Path) -> list[Stage]:
-    """What is done on a GPU, of most use first."""
-    results = folder / "results.json"
-    bench = ("-m", "fastk", "bench", "--json", results, "--resume", "--seconds", "{seconds}")
+def stages(folder: Path, shipped: Path) -> list[Stage]:
+    """What is done on a GPU, of most use first.
+
+    Args:
+        folder: for results.
+        shipped: the file that comes with fastk, of the winners on this GPU.
+    """
+
+    def bench(name: str, *arguments: str) -> Callable[[float, Path], Result]:
+        words = ("-m", "fastk", "bench", "--json", folder / name, "--resume", "--seconds", "{seconds}", *arguments)
+        return command(*words, resumable=True)
+
+    ops = ("--providers", "fastk", "fastk-triton", "fastk-cupy", "torch", "library", "floor", "--ops")
     rivals = ("fastk", "torch", "torch.compile", "keras-torch", "keras-jax")
+    models = ("--providers", *rivals, "--rounds", "5", "--models")
+    compiled = ("--providers", "fastk", "torch", "torch.compile", "--dtypes", "bfloat16", "--ops")
     found = [
         Stage("tests", 240, command("-m", "pytest", "-q", "-m", "gpu", "--numprocesses", "4", "tests")),
-        Stage("ops", 230, command(*bench, "--ops", "--dtypes", "bfloat16", resumable=True)),
-        Stage("models", 240, command(*bench, "--models", "--rounds", "5", "--providers", *rivals, resumable=True)),
-        Stage("ops-float32", 150, command(*bench, "--ops", "--dtypes", "float32", resumable=True)),
+        Stage("ops", 230, bench("results.json", "--dtypes", "bfloat16", *ops)),
+        Stage("models", 240, bench("results.json", *models, "mlp", "resnet", "resnet50", "lstm")),
+        Stage("ops-float32", 150, bench("results.json", "--dtypes", "float32", *ops)),
+        Stage("ops-compiled", 300, bench("compiled.json", *compiled, "dense", "softmax_cross_entropy")),
+        Stage("models-all", 300, bench("results.json", *models)),
     ]
-    if tunes():
-        found.append(Stage("tune", 240, command("-m", "fastk", "tune", "--json", folder / "tuned.json")))
-    return found
+    if not tunes():
+        return found
+    for name in TUNED:
+        model = folder / "models" / f"{name}.keras"
+        words = ("-m", "fastk", "tune", model, "--batch", str(CASES[name].batch), "--seconds", "5")
+        found.append(Stage(f"tune-{name}", 240, command(*words)))
+    return [
+        *found,
+        Stage("export", 60, command("-m", "fastk", "tune", "export", shipped)),
+        Stage("ops-tuned", 230, bench("tuned.json", "--dtypes", "bfloat16", *ops)),
+    ]
+
+
+def save_models(folder: Path) -> None:
+    """Writes the models that are tuned for, where they are not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in TUNED:
+        if not (folder / f"{name}.keras").exists():
+            with fastk.device("cpu"):
+                model = CASES[name].build(fastk)
+                model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+                model.optimizer.build(model.trainable_variables)
+                model.save(folder / f"{name}.keras")
 
 
 def tunes() -> bool:
@@ -184,9 +223,11 @@ def main(argv: list[str] | None = None) -> int:
     if not torch.cuda.is_available():
         print("torch sees no CUDA device. `fastk doctor` says why, and how to mend it.", file=sys.stderr)
         return 2
-    default = root / "bench" / "results" / slug(torch.cuda.get_device_name()) / time.strftime("%Y-%m-%d")
-    folder = options.folder or default
-    work = stages(folder)
+    name = slug(torch.cuda.get_device_name())
+    folder = options.folder or root / "bench" / "results" / name / time.strftime("%Y-%m-%d")
+    work = stages(folder, root / "autotune" / "shipped" / f"{name}.json")
+    if any(stage.name.startswith("tune") for stage in work):
+        save_models(folder / "models")
     ended = go_on(work, folder, options.seconds)
     found = State.read(folder / "state.json").stages
     print("\n" + "\n".join(f"{name:12} {what['status']:11} {what['seconds']:6.0f} s" for name, what in found.items()))

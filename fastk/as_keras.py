@@ -18,26 +18,25 @@ from typing import Any
 
 from fastk import config
 from fastk.errors import missing_name
+from fastk.saving.keras_file import KERAS_VERSION
 from fastk.user_warning import warn_user
-
-KERAS_VERSION = "3.15.1"
-"""The Keras whose interface fastk has."""
 
 # The public packages of Keras. Others, such as `fastk.layers.core`, are fastk's inside, and not served.
 PACKAGES = frozenset(
-    """
-    activations applications backend callbacks config constraints datasets distillation distribution dtype_policies
-    export initializers layers legacy losses metrics mixed_precision models ops optimizers preprocessing quantizers
-    random regularizers saving tree utils visualization wrappers
-    applications.convnext applications.densenet applications.efficientnet applications.efficientnet_v2
-    applications.imagenet_utils applications.inception_resnet_v2 applications.inception_v3 applications.mobilenet
-    applications.mobilenet_v2 applications.mobilenet_v3 applications.nasnet applications.resnet applications.resnet50
-    applications.resnet_v2 applications.vgg16 applications.vgg19 applications.xception
-    datasets.boston_housing datasets.california_housing datasets.cifar10 datasets.cifar100 datasets.fashion_mnist
-    datasets.imdb datasets.mnist datasets.reuters
-    legacy.saving ops.image ops.linalg ops.nn ops.numpy optimizers.legacy optimizers.schedules preprocessing.image
-    preprocessing.sequence utils.bounding_boxes utils.legacy
-    """.split()
+    {
+        *("activations", "applications", "backend", "callbacks", "config", "constraints", "datasets", "distillation"),
+        *("distribution", "dtype_policies", "export", "initializers", "layers", "legacy", "losses", "metrics"),
+        *("mixed_precision", "models", "ops", "optimizers", "preprocessing", "quantizers", "random", "regularizers"),
+        *("saving", "tree", "utils", "visualization", "wrappers", "legacy.saving", "ops.image", "ops.linalg", "ops.nn"),
+        *("ops.numpy", "optimizers.legacy", "optimizers.schedules", "preprocessing.image", "preprocessing.sequence"),
+        *("utils.bounding_boxes", "utils.legacy", "datasets.boston_housing", "datasets.california_housing"),
+        *("datasets.cifar10", "datasets.cifar100", "datasets.fashion_mnist", "datasets.imdb", "datasets.mnist"),
+        *("datasets.reuters", "applications.convnext", "applications.densenet", "applications.efficientnet"),
+        *("applications.efficientnet_v2", "applications.imagenet_utils", "applications.inception_resnet_v2"),
+        *("applications.inception_v3", "applications.mobilenet", "applications.mobilenet_v2"),
+        *("applications.mobilenet_v3", "applications.nasnet", "applications.resnet", "applications.resnet50"),
+        *("applications.resnet_v2", "applications.vgg16", "applications.vgg19", "applications.xception"),
+    }
 )
 
 
@@ -95,7 +94,12 @@ class KerasModule(types.ModuleType):
         if name.startswith("__"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if (f"{path}.{name}" if path else name) in PACKAGES:
-            return importlib.import_module(f"{self.__name__}.{name}")
+            try:
+                return importlib.import_module(f"{self.__name__}.{name}")
+            except ImportError as error:
+                if error.name != f"{self.__name__}.{name}":
+                    raise  # something that the package needs is missing
+                raise AttributeError(str(error)) from None
         value = getattr(served_by(self.__name__), name, self)
         if value is self or isinstance(value, types.ModuleType) or name.startswith("_"):
             raise missing_name(self.__name__, name, dir(self))
@@ -125,6 +129,7 @@ class KerasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds `keras` and what is under it; everything else is left to the finders behind."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: Any = None):
+        """The spec of a public package of Keras; an ImportError for another name under `keras`."""
         package, _, inner = fullname.partition(".")
         if package != "keras":
             return None
@@ -153,7 +158,7 @@ class KerasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             if error.name is None or not ("fastk" + spec.name.removeprefix("keras")).startswith(error.name):
                 raise
             parent, _, name = spec.name.rpartition(".")
-            raise ImportError(str(missing_name(parent, name, dir(served_by(parent)))), name=spec.name) from None
+            raise ImportError(str(missing_name(parent, name, dir(sys.modules[parent]))), name=spec.name) from None
         module = KerasModule(spec.name, source.__doc__)
         if spec.name == "keras":
             module.__dict__.update(__version__=KERAS_VERSION, version=version)

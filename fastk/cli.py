@@ -2,6 +2,7 @@
 
 fastk run train.py --epochs 5             # a program written for Keras, on fastk (fastk/run.py)
 fastk explain model.keras --batch 128     # what a saved model runs as, op by op
+fastk tune model.keras --batch 128        # measures the configurations of its kernels
 fastk doctor                              # what is installed, what will run, what is wrong and how to mend it
 fastk bench --quick                       # what ops and models cost here, beside their rivals
 """
@@ -13,7 +14,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from fastk import doctor, run, saving
+from fastk import doctor, run, saving, tune
 from fastk.bench import command as bench
 
 
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     explain.set_defaults(run=_explain)
     doctor.register(commands)
     bench.register(commands)
+    tune.register(commands, _positive)
     options = parser.parse_args(arguments)
     try:
         return options.run(options)

@@ -7,7 +7,8 @@ part, and `fastk.autograd` joins it to its gradients. A module may define `suppo
 or a sentence saying why not.
 
 Nothing falls back in silence: `choose` returns its reason, `last_choices` keeps it for `explain()`, a fallback on a
-GPU is logged once, and an implementation asked for by name that cannot run raises.
+GPU is logged once, and an implementation asked for by name that cannot run raises. Where the vendor's library was
+measured faster for a call (`fastk.contest`), it runs it, and the reason has both times.
 
 >>> import torch
 >>> from fastk import dispatch
@@ -33,7 +34,7 @@ from typing import Any
 
 import torch
 
-from fastk import config
+from fastk import config, contest
 from fastk.errors import ImplementationUnavailable
 
 logger = logging.getLogger("fastk")
@@ -67,6 +68,7 @@ class Choice:
 _files: dict[tuple[str, str], dict[str, ModuleType | str]] = {}
 # Choices that hold for every call with this op, request and device type, whatever the other arguments.
 _settled: dict[tuple[str, str, str], Choice] = {}
+_settled_mode = ""
 _searched: set[str] = set()
 _last: dict[str, Choice] = {}
 _logged: set[tuple[str, str]] = set()
@@ -86,12 +88,18 @@ def choose(op: str, implementation: str, tensor: torch.Tensor, arguments: tuple 
     """
     if implementation == "auto":
         implementation = config.kernels()
-    device_type = "cpu" if tensor.is_cpu else tensor.device.type  # is_cpu takes a third of the time
+    device_type = "cpu" if tensor.is_cpu else _other_device(tensor)  # is_cpu takes a third of the time
     choice = _settled.get((op, implementation, device_type))
     if choice is None:
         choice = _decide(op, implementation, device_type, arguments)
     _last[op] = choice
     return choice
+
+
+def _other_device(tensor: torch.Tensor) -> str:
+    """The type of a device that is no CPU."""
+    _forget_another_mode()
+    return tensor.device.type
 
 
 def availability(op: str, device_type: str) -> dict[str, str | None]:
@@ -170,7 +178,11 @@ def _decide_best(op: str, candidates: dict[str, Candidate], arguments: tuple) ->
             reason = "; ".join(refusals) or "the fastest that there is"
             if refusals:
                 _log_once(op, reason, by_arguments)
-            return _settle(op, "auto", "cuda", name, candidate, reason, not by_arguments)
+            measured = contest.verdict(op, name, arguments) if name != "aten" and arguments else None
+            if measured is not None:
+                name, reason = measured
+                return _settle(op, "auto", "cuda", name, candidates[name], reason, False)
+            return _settle(op, "auto", "cuda", name, candidate, reason, not (by_arguments or _is_open(op)))
         refusals.append(refusal)
     raise ImplementationUnavailable(f"No implementation of {op} takes this call: {'; '.join(refusals)}.")
 
@@ -199,6 +211,22 @@ def _while_tracing(function: Callable) -> Callable:
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
+
+
+@_while_tracing
+def _forget_another_mode() -> None:
+    """What was settled holds for one mode of the autotuner."""
+    global _settled_mode
+    mode = config.autotune()
+    if mode != _settled_mode:
+        _settled_mode = mode
+        _settled.clear()
+
+
+@_while_tracing
+def _is_open(op: str) -> bool:
+    """Whether ATen may turn out to be the faster one for a call."""
+    return contest.is_open(op)
 
 
 @_while_tracing

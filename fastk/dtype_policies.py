@@ -110,7 +110,15 @@ def set_dtype_policy(policy: str | DTypePolicy) -> None:
     >>> fastk.layers.Dense(1).compute_dtype
     'bfloat16'
     >>> fastk.config.set_dtype_policy("float32")
+
+    Raises:
+        ValueError: what is neither a name nor a policy.
     """
+    if not isinstance(policy, (str, DTypePolicy)):
+        raise ValueError(
+            "Invalid `policy` argument. Expected the string name of a policy (such as 'mixed_float16') or a "
+            f"`DTypePolicy` instance. Received: policy={policy} (of type {type(policy)})"
+        )
     global _global
     _global = get(policy)
 
@@ -130,7 +138,7 @@ def get(identifier: Any) -> DTypePolicy:
     if isinstance(identifier, dict):
         return deserialize(identifier)
     if isinstance(identifier, str):
-        return DTypePolicy(identifier)
+        return _quantized().by_name(identifier) if "_from_" in identifier else DTypePolicy(identifier)
     try:
         return DTypePolicy(dtypes.standardize_dtype(identifier))
     except ValueError:
@@ -147,5 +155,19 @@ def serialize(dtype_policy: DTypePolicy) -> dict:
 
 def deserialize(config: dict, custom_objects: dict | None = None) -> Any:
     """The policy that `serialize` described."""
-    objects = {"DTypePolicy": DTypePolicy, "FloatDTypePolicy": FloatDTypePolicy}
+    objects = {"DTypePolicy": DTypePolicy, "FloatDTypePolicy": FloatDTypePolicy, **_quantized().CLASSES}
     return serialization.deserialize_keras_object(config, custom_objects=custom_objects, module_objects=objects)
+
+
+def _quantized() -> Any:
+    """The module of the policies of quantized layers, which are made of those here."""
+    from fastk import quantized_dtype_policies
+
+    return quantized_dtype_policies
+
+
+def __getattr__(name: str) -> Any:
+    found = None if name.startswith("_") else _quantized().CLASSES.get(name)
+    if found is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return found

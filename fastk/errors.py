@@ -21,13 +21,11 @@ def missing_name(module: str, name: str, known: Iterable[str]) -> AttributeError
     """The error for a name that a public module does not have; it names near ones.
 
     >>> missing_name("keras.layers", "Dens", ["Dense", "Dropout"])
-    AttributeError('fastk has no `keras.layers.Dens`. Did you mean `Dense`? docs/compatibility.md lists what of Keras is missing.')
+    AttributeError('fastk has no `keras.layers.Dens`. Did you mean `Dense`? See docs/compatibility.md.')
     """
     near = near_names(name, known)
     hint = f" Did you mean {' or '.join(f'`{match}`' for match in near)}?" if near else ""
-    return AttributeError(
-        f"fastk has no `{module}.{name}`.{hint} docs/compatibility.md lists what of Keras is missing."
-    )
+    return AttributeError(f"fastk has no `{module}.{name}`.{hint} See docs/compatibility.md.")
 
 
 def did_you_mean(unknown: Iterable[str], known: Iterable[str]) -> str:

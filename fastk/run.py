@@ -96,7 +96,7 @@ def _set_path(first: str) -> None:
 
 
 def _without_own_frames(run, program: list[str]) -> int:
-    """Runs, and reports an exception as Python does at the top: by `sys.excepthook`, from the program's first line on."""
+    """Runs, and reports an exception as Python does at the top: by `sys.excepthook`, from the program's lines on."""
     try:
         run(program)
     except (SystemExit, KeyboardInterrupt, GeneratorExit):

@@ -135,8 +135,8 @@ class StatelessScope(_Scope):
                 value = convert_to_tensor(value, dtype=variable.dtype)
                 if tuple(value.shape) != tuple(variable.shape):
                     raise ValueError(
-                        "Invalid variable value in StatelessScope: all values in argument `mapping` must be tensors with "
-                        f"the shape of the variable. For variable '{variable.path}' expected shape {variable.shape}. "
+                        "Invalid variable value in StatelessScope: all values in argument `mapping` must be tensors "
+                        f"with the shape of the variable. Expected {variable.shape} for variable '{variable.path}'. "
                         f"Received: shape {tuple(value.shape)}."
                     )
                 self.state_mapping[id(variable)] = value

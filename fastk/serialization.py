@@ -73,6 +73,9 @@ CLASS_PACKAGES = [
     "applications.inception_resnet_v2",
 ]
 
+# Keras's private modules whose classes are in files, and where fastk has these.
+PRIVATE_MODULES = {"keras.src.layers.preprocessing.feature_space": "fastk.models.feature_space"}
+
 CUSTOM_OBJECTS: dict[str, Any] = {}
 _custom_names: dict[Any, str] = {}
 
@@ -410,7 +413,7 @@ def _instantiate(cls: Any, config: dict) -> Any:
     except TypeError as error:
         raise DeserializationError(
             f"{cls} could not be deserialized properly. Ensure that objects (layers, models, etc.) in the result of "
-            f"`get_config()` are deserialized in `from_config()`.\n\nconfig={_shortened(config)}.\n\n"
+            f"`get_config()` are explicitly deserialized in `from_config()`.\n\nconfig={_shortened(config)}.\n\n"
             f"Exception encountered: {error}"
         ) from error
     build_config = config.get("build_config")
@@ -484,6 +487,8 @@ def _public_function(name: str) -> Any:
 
 def public_class(module: str, name: str) -> Any:
     """A class by Keras's name for it: first where `module` says, then (private modules) wherever it is public."""
+    if module in PRIVATE_MODULES:
+        return getattr(importlib.import_module(PRIVATE_MODULES[module]), name, None)
     path = module.split(".")[1:]
     private = path[:1] == ["src"]
     if private and path[1:2] == ["ops"]:

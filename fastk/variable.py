@@ -68,6 +68,33 @@ def makes_new_tensors(call: Callable) -> Callable:
     return call
 
 
+def _torch_operator(name: str) -> Any:
+    """The method `name`, as torch has it."""
+    method = getattr(torch.Tensor, name)
+
+    def apply(self: Variable, *operands: Any) -> Any:
+        operands = tuple(
+            convert_to_tensor(o) if isinstance(o, (Variable, np.ndarray, np.generic, list, tuple)) else o
+            for o in operands
+        )
+        return method(self.value, *operands)
+
+    apply.__name__ = name
+    return apply
+
+
+def _operators(operation: str) -> tuple[Any, Any]:
+    """A binary operator and its reverse, as `keras.ops` has them, whose rules for dtypes are not torch's."""
+
+    def apply(self: Variable, other: Any) -> Any:
+        return _find_operation(operation)(self.value, other)
+
+    def reverse(self: Variable, other: Any) -> Any:
+        return _find_operation(operation)(other, self.value)
+
+    return apply, reverse
+
+
 class Variable:
     """A tensor that persists and can be assigned: a weight, a counter, a random state.
 
@@ -105,7 +132,7 @@ class Variable:
         aggregation: str | None = "none",
         synchronization: str | None = "auto",
         name: str | None = None,
-        layout: None = None,
+        layout: Any = None,
     ):
         if layout is not None:
             raise ValueError(
@@ -355,7 +382,22 @@ class Variable:
         result._value = copy.deepcopy(self._value, memo)
         return result
 
-    __hash__ = object.__hash__
+    __add__, __radd__ = _operators("add")
+    __sub__, __rsub__ = _operators("subtract")
+    __mul__, __rmul__ = _operators("multiply")
+    __truediv__, __rtruediv__ = _operators("true_divide")
+    __floordiv__, __rfloordiv__ = _operators("floor_divide")
+    __mod__, __rmod__ = _operators("mod")
+    __pow__, __rpow__ = _operators("power")
+    __matmul__, __rmatmul__ = _operators("matmul")
+    # On numbers too: `&` of Keras's variables is not of bits.
+    __and__, __rand__ = _operators("logical_and")
+    __or__, __ror__ = _operators("logical_or")
+    __xor__, __rxor__ = _operators("logical_xor")
+    __neg__, __pos__, __abs__, __invert__ = map(_torch_operator, ("__neg__", "__pos__", "__abs__", "__invert__"))
+    __lt__, __le__, __gt__, __ge__ = map(_torch_operator, ("__lt__", "__le__", "__gt__", "__ge__"))
+    __eq__, __ne__ = map(_torch_operator, ("__eq__", "__ne__"))
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 def _with_values(make: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -391,48 +433,3 @@ def _values(structure: Any) -> Any:
     if isinstance(structure, dict):
         return {key: _values(value) for key, value in structure.items()}
     return structure
-
-
-def _torch_operator(name: str) -> Any:
-    """The method `name`, as torch has it."""
-    method = getattr(torch.Tensor, name)
-
-    def apply(self: Variable, *operands: Any) -> Any:
-        operands = tuple(
-            convert_to_tensor(o) if isinstance(o, (Variable, np.ndarray, np.generic, list, tuple)) else o
-            for o in operands
-        )
-        return method(self.value, *operands)
-
-    apply.__name__ = name
-    return apply
-
-
-def _operator(operation: str, reverse: bool) -> Any:
-    """A binary operator as `keras.ops` has it, whose rules for dtypes are not torch's."""
-
-    def apply(self: Variable, other: Any) -> Any:
-        operands = (other, self.value) if reverse else (self.value, other)
-        return _find_operation(operation)(*operands)
-
-    return apply
-
-
-for _name in ("neg", "pos", "abs", "invert", "eq", "ne", "lt", "le", "gt", "ge"):
-    setattr(Variable, f"__{_name}__", _torch_operator(f"__{_name}__"))
-
-for _name, _operation in {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "true_divide",
-    "floordiv": "floor_divide",
-    "mod": "mod",
-    "pow": "power",
-    "matmul": "matmul",
-    "and": "logical_and",  # on numbers too: `&` of Keras's variables is not of bits
-    "or": "logical_or",
-    "xor": "logical_xor",
-}.items():
-    setattr(Variable, f"__{_name}__", _operator(_operation, reverse=False))
-    setattr(Variable, f"__r{_name}__", _operator(_operation, reverse=True))

@@ -22,6 +22,16 @@ from fastk.autotune.model import WAIT, step_clocks
 
 ARCHITECTURES = (80, 90, 100)  # what tiles are compiled for, as 10 major + minor of the compute capability
 
+
+def compiled_for(architecture: int) -> int:
+    """The nearest of `ARCHITECTURES` that is not newer: what is known of it goes for the device.
+
+    >>> compiled_for(103), compiled_for(89), compiled_for(75)
+    (100, 80, 80)
+    """
+    return max(a for a in ARCHITECTURES if a <= architecture or a == ARCHITECTURES[0])
+
+
 # Bytes of shared memory that a program can have, by compute capability.
 SHARED_MEMORY = {
     80: 166_912, 86: 101_376, 87: 166_912, 89: 101_376, 90: 232_448, 100: 232_448, 103: 232_448, 120: 101_376,
@@ -74,7 +84,7 @@ class GemmConfiguration:
         return None
 
     def __str__(self):
-        how = f" tma/{self.parts}" if self.descriptors else ""
+        how = f" tma/{self.parts}" if self.descriptors else f" /{self.parts}" if self.parts > 1 else ""
         split = f" k/{self.splits}" if self.splits else ""
         return f"{self.block_m}x{self.block_n}x{self.block_k} w{self.num_warps} s{self.num_stages}{how}{split}"
 

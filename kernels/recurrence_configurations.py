@@ -173,7 +173,7 @@ def why_invalid(configuration: Configuration, problem: Problem) -> str | None:
     """None, or why a configuration of any form cannot be launched."""
     if isinstance(configuration, StepConfiguration):
         tile = configuration.block_b + problem.gates * configuration.block_n
-        needed = configuration.num_stages * tile * configuration.block_k * problem.operand_bytes
+        needed = configuration.num_stages * tile * configuration.block_k * problem.dtype.itemsize
         limit = problem.shared_memory
         return f"{needed} bytes of shared memory are more than {limit}" if needed > limit else None
     return configuration.why_invalid(problem)

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 RESULTS = ROOT / "bench" / "results"
 ABSENT = "not measured"
+OTHERS = ("state.json",)  # what bench/gpu.sh leaves beside results
 HEAD = """\
 # Benchmarks
 
@@ -27,33 +28,39 @@ comes from elsewhere, and what was not measured says so.
 """
 
 
-def newest(folder: Path = RESULTS) -> list[dict[str, Any]]:
-    """The newest result of each device and number of threads."""
-    found: dict[tuple[str, str, int], dict[str, Any]] = {}
-    for result in sorted(map(results.load, folder.glob("*/*.json")), key=lambda result: result["about"]["date"]):
+def of_machines(folder: Path, device: str) -> list[list[dict[str, Any]]]:
+    """The results of each name and number of threads, of devices of one kind, the newest first."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    paths = [path for path in folder.glob("*/**/*.json") if path.name not in OTHERS]
+    for result in sorted(map(results.load, paths), key=lambda result: result["about"]["date"], reverse=True):
         about = result["about"]
-        found[about["device"], about["name"], about["threads"]] = result
+        if about["device"] == device:
+            found.setdefault((about["name"], about["threads"]), []).append(result)
     return [result for _, result in sorted(found.items())]
+
+
+def newest(of_machine: Sequence[dict[str, Any]], kind: str) -> dict[str, Any] | None:
+    """The newest result that has rows of a kind."""
+    return next((result for result in of_machine if any(row["kind"] == kind for row in result["rows"])), None)
 
 
 def render(folder: Path = RESULTS) -> str:
     """The whole page."""
-    found = newest(folder)
-    of_kind = {kind: [r for r in found if r["about"]["device"] == kind] for kind in ("cpu", "cuda")}
+    machines = {device: of_machines(folder, device) for device in ("cpu", "cuda")}
     parts = [HEAD]
     for title, kind in (("a CPU", "cpu"), ("an NVIDIA GPU", "cuda")):
         parts.append(f"\n## Models on {title}\n\n")
-        for result in of_kind[kind] or [None]:
+        for result in [r for m in machines[kind] if (r := newest(m, "model"))] or [None]:
             parts += [_about(result), *_models(result, kind)]
     parts.append("\n## Operations on a CPU\n\n")
-    for result in of_kind["cpu"] or [None]:
+    for result in [r for m in machines["cpu"] if (r := newest(m, "op"))] or [None]:
         parts += [_about(result), *_ops(result)]
     parts.append(
         "\n## Aims on a GPU\n\nWhat the kernels are meant to reach, as dispatched unless it says otherwise, in"
     )
     parts.append(" bfloat16 unless it says\notherwise; over several sizes the geometric mean. Aims are no results.\n\n")
-    for result in of_kind["cuda"] or [None]:
-        parts += [_about(result), *_aims(result)]
+    for of_machine in machines["cuda"] or [[]]:
+        parts += [_about(of_machine[0] if of_machine else None), *_aims(of_machine)]
     return "".join(parts)
 
 
@@ -97,10 +104,11 @@ def _ops(result: dict | None) -> Iterator[str]:
         yield f"| {name} | {row['measure']} | {row['ms']['p50']:.4f} | {row['ran']} | {_best(row)} | {roof} |\n"
 
 
-def _aims(result: dict | None) -> Iterator[str]:
+def _aims(of_machine: Sequence[dict]) -> Iterator[str]:
+    """A line for each aim, from the newest result that can tell: both of a ratio's times are of one run."""
     yield "| what | aim | measured | sizes |\n|---|---|---|---|\n"
     for aim in AIMS:
-        values = aim.measured(result["rows"]) if result else []
+        values = next((found for result in of_machine if (found := aim.measured(result["rows"]))), [])
         yield f"| {aim.what} | {aim.text()} | {_measured(aim, values)} | {len(values) or ''} |\n"
 
 

@@ -56,24 +56,22 @@ NOTES = {
     "keras.Variable": "dense values on one device; `layout` must be None",
     "keras.KerasTensor": "no sparse and no ragged tensors",
     "keras.backend": "the backend is always torch; `keras.backend.backend()` says so",
-    "keras.callbacks.OrbaxCheckpoint": "Orbax stores arrays of JAX; `ModelCheckpoint` and `BackupAndRestore` store these",
+    "keras.callbacks.OrbaxCheckpoint": "of JAX's arrays; `ModelCheckpoint` and `BackupAndRestore` store these",
     "keras.config.enable_traceback_filtering": "warns: tracebacks are never filtered",
     "keras.config.set_backend": "`'torch'` alone",
     "keras.distillation": "not written yet",
     "keras.distribution": "not written yet; layers are `torch.nn.Module`s, which torch's DistributedDataParallel takes",
-    "keras.dtype_policies": "policies of quantized layers, and maps of policies, are not supported",
+    "keras.dtype_policies": "maps of policies are not supported; layers refuse policies of quantization",
     "keras.export.ExportArchive": 'raises: archives are TensorFlow\'s; `model.export(path, format="torch")` works',
     "keras.layers.JaxLayer": "computes with JAX",
     "keras.layers.FlaxLayer": "computes with JAX",
     "keras.layers.TFSMLayer": "computes with TensorFlow",
-    "keras.legacy": "of Keras 2",
     "keras.optimizers": "the options that all optimizers share (`weight_decay`, `clipnorm`, ...) by keyword only",
-    "keras.optimizers.legacy": "of Keras 2; Keras 3 raises for them too",
+    "keras.optimizers.legacy": "of Keras 2: they raise, as in Keras 3",
     "keras.quantizers": "arithmetic alone: layers are not quantized, `quantize()` raises and says what to do instead",
-    "keras.saving.KerasFileEditor": "not written yet; Keras's own edits files of fastk",
-    "keras.utils.legacy": "of Keras 2",
     "keras.visualization": "not written yet",
 }
+GEOMETRIC = ("RandomShear", "RandomTranslation", "RandomZoom")
 # Members that Keras has and that mean nothing here, or raise and say so; their absence is no difference.
 IGNORED = {
     # parts of how Keras quantizes, loops, draws and multiplies
@@ -85,6 +83,8 @@ IGNORED = {
         "transpose_last_axis",
     },
     "TensorBoard": {"summary"},
+    "RandomElasticTransform": {"get_elastic_transform_params"},
+    **{name: {"get_shifted_bbox", "get_transformed_x_y", "get_clipped_bbox"} for name in GEOMETRIC},
     "Operation": {"quantized_call", "rematerialized_call"},  # of layers, which have them
     "Function": {"quantized_call", "rematerialized_call"},
 }
@@ -107,9 +107,9 @@ def public_packages(package: types.ModuleType = keras, path: str = "keras") -> I
     """(name, package) of every public package of Keras, from the outermost."""
     yield path, package
     for name, value in sorted(vars(package).items()):
-        if not name.startswith("_") and isinstance(value, types.ModuleType) and value.__name__ == f"{path}.{name}":
-            if not value.__name__.startswith("keras.src"):
-                yield from public_packages(value, value.__name__)
+        inner = isinstance(value, types.ModuleType) and value.__name__ == f"{path}.{name}"
+        if inner and not name.startswith("_") and name != "src":
+            yield from public_packages(value, value.__name__)
 
 
 def public_names(package: types.ModuleType) -> dict[str, object]:
@@ -246,8 +246,8 @@ def render() -> str:
     lines = [
         f"# What of Keras {keras.__version__} fastk has",
         "",
-        "Written by `tools/compatibility_page.py`, which compares fastk with the installed Keras: the parameters of every",
-        "public function by name, order and default, `__init__` and the public methods of every class.",
+        "Written by `tools/compatibility_page.py`, which compares fastk with the installed Keras: the parameters of",
+        "every public function by name, order and default, `__init__` and the public methods of every class.",
         f"Of {len(flat)} public names {counts['supported']} are supported, {counts['partly']} partly, and "
         f"{counts['missing']} are missing. A name may be in several packages.",
         "",

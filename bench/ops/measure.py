@@ -16,6 +16,7 @@ from fastk.bench.ops.providers import Contender, NotHere, contender, takes_part
 from fastk.bench.ops.roofline import Roofline
 
 FORWARD, BOTH = "forward", "forward+backward"
+HEADS = {"ms p50": 10, "p20": 10, "p80": 10, "× fastk": 9, "TFLOP/s": 9, "GB/s": 8, "% roof": 8, "% best": 8}
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def measure(case: Case, dtype: torch.dtype, options: Options, clock: clocks.Cloc
                 row |= work | _rates(work, facts["ms"]["p50"], roofline, name, in_memory)
             if results.ours(provider):
                 row["ran"] = passed[provider].ran()
-            if options.device == "cuda" and call is not None:
-                row["launches"] = clocks.launches(call)
+                if options.device == "cuda" and call is not None:
+                    row["launches"] = clocks.launches(call)
             rows.append(row)
     rows += [common | {"measure": FORWARD, "provider": p, "failed": why} for p, why in failed.items()]
     return sorted(rows, key=lambda row: (row["measure"] == BOTH, providers.index(row["provider"])))
@@ -162,17 +163,8 @@ def table(rows: Sequence[dict]) -> Iterator[str]:
     """The lines that show a case's rows."""
     first = rows[0]
     yield f"\n{first['case']} {first['variant']} {first['dtype']} ({first['source']})"
-    heads = (
-        ("", 31),
-        ("ms p50", 10),
-        ("p20", 10),
-        ("p80", 10),
-        ("× fastk", 9),
-        ("TFLOP/s", 9),
-        ("GB/s", 8),
-        ("% roof", 8),
-    )
-    yield "  " + "".join(f"{head:>{width}}" for head, width in (*heads, ("% best", 8)))
+    heads = "".join(f"{head:>{width}}" for head, width in HEADS.items())
+    yield f"  {'':31}{heads}"
     for row in rows:
         name = row["provider"] + (f" ({row['ran']})" if row["provider"] == results.REFERENCE and row.get("ran") else "")
         if "failed" in row:

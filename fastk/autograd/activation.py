@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fastk.autograd.checks import check_activation
 from fastk.autograd.library import Call, define, differentiate
+from fastk.contest import contested
 from fastk.dispatch import choose
 from fastk.kernels.activation import aten, saves_input
 
@@ -42,3 +43,6 @@ _backward = define(
     "activation_backward(Tensor g, Tensor value, str name) -> Tensor", lambda g, value, name: torch.empty_like(value)
 )
 _activation = differentiate(_forward, _gradients, aten.activation)
+
+
+contested("activation", "activation", activation)

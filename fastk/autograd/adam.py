@@ -15,6 +15,7 @@ from fastk.autograd.steps import (
     split,
     take_step,
 )
+from fastk.contest import contested
 from fastk.dispatch import choose
 
 
@@ -84,3 +85,6 @@ _adam = define_step(
     " int step, Tensor? rate_tensor, float rate, float beta_1, float beta_2, float epsilon, " + OPTIONS,
     _nested,
 )
+
+
+contested("adam_", "adam", adam_, in_place=True, varying=(5,))

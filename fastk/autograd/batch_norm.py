@@ -10,6 +10,7 @@ from torch import Tensor
 from fastk.autograd.checks import check_activation, check_vector
 from fastk.autograd.layer_norm import gradients_of, wide_type
 from fastk.autograd.library import Call, define, differentiate
+from fastk.contest import contested
 from fastk.dispatch import choose
 from fastk.kernels.batch_norm import aten
 
@@ -117,3 +118,6 @@ _backward = define(
     _backward_shapes,
 )
 _batch_norm = differentiate(_forward, _gradients, aten.batch_norm, constants=2)
+
+
+contested("batch_norm", "batch_norm", batch_norm)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fastk.autograd.checks import check_activation, check_rank, check_vector, one, pair
 from fastk.autograd.library import Call, autocast, define, differentiate
+from fastk.contest import contested
 from fastk.dispatch import choose
 from fastk.kernels.activation import saves_input
 from fastk.kernels.conv2d import aten as conv2d_aten
@@ -248,3 +249,7 @@ _depthwise_conv2d = differentiate(
     ),
     _in_aten(depthwise_aten.depthwise_conv2d),
 )
+
+
+contested("conv2d", "conv2d", conv2d)
+contested("depthwise_conv2d", "depthwise_conv2d", depthwise_conv2d)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fastk.autograd.checks import check_activation, check_dropout, check_vector
 from fastk.autograd.library import Call, autocast, define, differentiate, seed_tensor
+from fastk.contest import contested
 from fastk.dispatch import choose
 from fastk.kernels.activation import saves_input
 from fastk.kernels.activation.aten import ACTIVATIONS
@@ -93,3 +94,6 @@ _backward = define(
     _backward_shapes,
 )
 _dense = differentiate(_forward, _gradients, aten.dense)
+
+
+contested("dense", "dense", dense, varying=(5,))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fastk.autograd.checks import check_dropout
 from fastk.autograd.library import Call, define, differentiate, seed_tensor
+from fastk.contest import contested
 from fastk.dispatch import choose
 from fastk.kernels.dropout import aten
 
@@ -69,3 +70,6 @@ _backward = define(
     lambda g, rate, seed, noise_shape: g.new_empty(g.shape),
 )
 _dropout = differentiate(_forward, _gradients, aten.dropout)
+
+
+contested("dropout", "dropout", dropout, varying=(2,))

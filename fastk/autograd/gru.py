@@ -17,6 +17,7 @@ from fastk.autograd.recurrent import (
     known,
     last_output,
 )
+from fastk.contest import contested
 from fastk.dispatch import choose
 from fastk.kernels.gru import aten
 from fastk.kernels.recurrence import as_function
@@ -222,3 +223,6 @@ _backward = define(
     _backward_shapes,
 )
 _gru = differentiate(_forward, _gradients, _by_aten, results=2)
+
+
+contested("gru", "gru", gru)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fastk.autograd.library import Call, define, differentiate
+from fastk.contest import contested
 from fastk.dispatch import choose
 from fastk.kernels.layer_norm import aten
 
@@ -103,3 +104,6 @@ _backward = define(
     _backward_shapes,
 )
 _layer_norm = differentiate(_forward, _gradients, aten.layer_norm)
+
+
+contested("layer_norm", "layer_norm", layer_norm)

@@ -18,6 +18,7 @@ from fastk.autograd.recurrent import (
     known,
     last_output,
 )
+from fastk.contest import contested
 from fastk.dispatch import choose
 from fastk.kernels.lstm import aten
 
@@ -217,3 +218,6 @@ _backward = define(
     _backward_shapes,
 )
 _lstm = differentiate(_forward, _gradients, _by_aten, results=3)
+
+
+contested("lstm", "lstm", lstm)

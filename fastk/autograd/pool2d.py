@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from fastk.autograd.checks import check_rank, one, pair
 from fastk.autograd.library import Call, define, differentiate
+from fastk.contest import contested
 from fastk.dispatch import choose
 from fastk.kernels.average_pool2d import aten as average
 from fastk.kernels.max_pool2d import aten as maximum
@@ -172,3 +174,7 @@ _average_backward = define(
     lambda g, shape, window, strides, padding: g.new_empty(shape),
 )
 _average_pool2d = differentiate(_average_forward, _average_gradients, _aten_average)
+
+
+contested("max_pool2d", "max_pool2d", partial(_run, "max_pool2d"))
+contested("average_pool2d", "average_pool2d", partial(_run, "average_pool2d"))

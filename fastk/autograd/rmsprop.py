@@ -15,6 +15,7 @@ from fastk.autograd.steps import (
     split,
     take_step,
 )
+from fastk.contest import contested
 from fastk.dispatch import choose
 
 
@@ -90,3 +91,12 @@ _rmsprop = define_step(
     + OPTIONS,
     _nested,
 )
+
+
+def _step(params, grads, velocities, momenta, averages, rate, rho, momentum, epsilon, options, implementation):
+    """The step with the arguments that its implementations have: `centered` follows from the averages."""
+    lists = params, grads, velocities, momenta, averages
+    rmsprop_(*lists, rate, rho, momentum, epsilon, averages is not None, options, implementation)
+
+
+contested("rmsprop_", "rmsprop", _step, in_place=True)

@@ -15,6 +15,7 @@ from fastk.autograd.steps import (
     split,
     take_step,
 )
+from fastk.contest import contested
 from fastk.dispatch import choose
 
 
@@ -77,3 +78,6 @@ _sgd = define_step(
     " bool nesterov, " + OPTIONS,
     _nested,
 )
+
+
+contested("sgd_", "sgd", sgd_, in_place=True)

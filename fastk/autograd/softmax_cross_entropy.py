@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fastk.autograd.library import Call, define, differentiate
+from fastk.contest import contested
 from fastk.dispatch import choose
 from fastk.kernels.softmax_cross_entropy import aten
 
@@ -138,3 +139,7 @@ _with_gradient = define(
     lambda logits, *others: (logits.new_empty(logits.shape[:-1]), logits.new_empty(logits.shape)),
 )
 _loss = differentiate(_forward, _gradients, aten.softmax_cross_entropy)
+
+
+contested("softmax_cross_entropy", "softmax_cross_entropy", softmax_cross_entropy)
+contested("softmax_cross_entropy_with_gradient", "softmax_cross_entropy", softmax_cross_entropy_with_gradient)

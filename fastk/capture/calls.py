@@ -24,7 +24,8 @@ below_autograd = torch._C._AutoDispatchBelowAutograd
 _C: Any = torch._C
 _BINDINGS = (_C._VariableFunctions, _C._nn, _C._special, torch.Tensor)
 _aten = torch.ops.aten
-_WITHOUT_PLACES = {_aten.mse_loss.default}  # its `out=` variant takes other memory for the result, and warns of it
+# Their `out=` variants take other memory for the result, and warn of it.
+_WITHOUT_PLACES = {_aten.mse_loss.default, _aten.binary_cross_entropy.default}
 _ALLOCATE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted"}
 _COPY = {_aten.clone.default, _aten._to_copy.default, _aten.contiguous.default}
 _FILL = {"full", "zeros", "ones", "arange", "scalar_tensor", "linspace", "eye",

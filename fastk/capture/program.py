@@ -151,12 +151,16 @@ class _Builder:
 
     def _apart(self, calls: list[Call]) -> tuple[list[Call], list[Call]]:
         """The calls whose results follow from state that the step does not write to, and the others."""
-        written = {ref.memory for call in calls for ref in (call.refs() if call.is_host_call else call.written())}
+        if any(call.is_host_call for call in calls):  # such as an optimizer's step: it may write to any weight
+            return [], calls
+        written = {ref.memory for call in calls for ref in call.written()}
         state = {number for number, memory in enumerate(self.recording.memories) if memory.state is not None}
         fixed = (state | self.bases.keys()) - self.recording.inputs - written
         apart: list[Call] = []
         others: list[Call] = []
         for call in calls:
+            if call.is_host_call:
+                fixed = set()  # it may write to what it is not given: an optimizer's variables
             taken = {ref.memory for ref in call.refs()}
             made = {ref.memory for ref in self._made(call)}
             is_fixed = taken - made <= fixed and not made & (written | self.returned)

@@ -158,7 +158,7 @@ def environment() -> dict[str, str]:
 
 
 def caches() -> list[dict[str, Any]]:
-    """Where compiled kernels are kept: path, size, and whether they can be written to."""
+    """Where what was compiled and tuned is kept: path, size, and whether they can be written to."""
     here, home = config.environment_with(), Path.home()
     user = here.get("USER", "") or here.get("LOGNAME", "") or "root"
     places = {
@@ -166,7 +166,8 @@ def caches() -> list[dict[str, Any]]:
         "CuPy": ("CUPY_CACHE_DIR", home / ".cupy" / "kernel_cache"),
         "torch.compile": ("TORCHINDUCTOR_CACHE_DIR", Path(tempfile.gettempdir()) / f"torchinductor_{user}"),
     }
-    return [_cache(name, variable, Path(here.get(variable) or place)) for name, (variable, place) in places.items()]
+    found = [_cache(name, variable, Path(here.get(variable) or place)) for name, (variable, place) in places.items()]
+    return [_cache("fastk", "FASTK_CACHE", config.cache_folder()), *found]
 
 
 def _cache(name: str, variable: str, path: Path) -> dict[str, Any]:

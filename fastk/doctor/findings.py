@@ -130,8 +130,8 @@ def _surroundings(facts: Facts) -> Iterator[Finding]:
         if not cache["writable"]:
             yield Finding(
                 "warning" if facts.cuda_available else "note",
-                f"The cache of {cache['name']} cannot be written to ({cache['path']}): kernels are compiled anew in "
-                "every process, or not at all.",
+                f"The cache of {cache['name']} cannot be written to ({cache['path']}): its work is done anew in every "
+                "process, or not at all.",
                 f"Make it writable, or name another folder: `export {cache['variable']}=…`.",
             )
 

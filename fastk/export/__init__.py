@@ -1,4 +1,4 @@
-"""`keras.export`: models for programs that do not define them. fastk writes torch's format; others say what to do instead.
+"""`keras.export`: models for programs that do not define them, in torch's format.
 
 >>> import fastk
 >>> model = fastk.Sequential([fastk.Input((4,)), fastk.layers.Dense(2)])
@@ -11,7 +11,7 @@ fastk exports models as 'torch' programs
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
@@ -73,8 +73,8 @@ def _signature(model: Any) -> Any:
     inputs = getattr(model, "_inputs_struct", None) or getattr(model, "inputs", None)
     if inputs is None:
         raise ValueError(
-            f"The inputs of model '{model.name}' are not known: pass input_signature=[keras.KerasTensor(shape, dtype)], "
-            "or make a functional model."
+            f"The inputs of model '{model.name}' are not known: make a functional model, or pass "
+            "input_signature=[keras.KerasTensor(shape, dtype)]."
         )
     return inputs
 

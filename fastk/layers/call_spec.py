@@ -74,7 +74,7 @@ class CallSpec:
                 flat = tree.flatten(value)
                 if all(x is None or is_tensor_like(x) for x in flat):
                     self.tensors[name] = value
-                elif any(map(is_tensor_like, flat)):
+                elif any(isinstance(x, (torch.Tensor, KerasTensor)) for x in flat):
                     raise ValueError(
                         "In a nested call() argument, you cannot mix tensors and non-tensors. "
                         f"Received invalid mixed argument: {name}={value}"

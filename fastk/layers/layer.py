@@ -20,7 +20,7 @@ from fastk.graph.operation import inferred
 from fastk.layers.call_spec import CallContext, CallSpec, current
 from fastk.layers.calls import LayerCalls
 from fastk.layers.graph_ops import LayerGraphOps
-from fastk.layers.quantization import NotQuantized
+from fastk.layers.quantization import NotQuantized, computable
 from fastk.layers.state import LayerState
 from fastk.layers.weight_options import WeightOptions
 from fastk.naming import current_path, name_scope
@@ -63,7 +63,7 @@ class Layer(LayerCalls, LayerGraphOps, WeightOptions, NotQuantized, LayerState, 
     ):
         self._init_state()
         Operation.__init__(self, name=name)
-        self._dtype_policy = dtype_policies.get(dtype)
+        self._dtype_policy = computable(dtype_policies.get(dtype))
         self.activity_regularizer = regularizers.get(activity_regularizer)
         input_dim = kwargs.pop("input_dim", None)
         input_shape = kwargs.pop("input_shape", None) if input_dim is None else (input_dim,)
@@ -240,7 +240,7 @@ class Layer(LayerCalls, LayerGraphOps, WeightOptions, NotQuantized, LayerState, 
 
     @dtype_policy.setter
     def dtype_policy(self, value: Any) -> None:
-        self._dtype_policy = dtype_policies.get(value)
+        self._dtype_policy = computable(dtype_policies.get(value))
 
     @property
     def dtype(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fastk import initializers
+from fastk.tensor import to_boundary
 from fastk.variable import Variable
 
 
@@ -63,8 +64,8 @@ class LowRankAdaptation:
         """
         if getattr(self, f"{self._lora_weight}_constraint") is not None:
             raise ValueError(
-                f"Lora is incompatible with {self._lora_weight.removesuffix('s')} constraints. In order to enable lora on this layer, "
-                f"remove the `{self._lora_weight}_constraint` argument."
+                f"Lora is incompatible with {self._lora_weight.removesuffix('s')} constraints. In order to enable lora "
+                f"on this layer, remove the `{self._lora_weight}_constraint` argument."
             )
         if not self.built:
             raise ValueError("Cannot enable lora on a layer that isn't yet built: call the layer or its `build` first.")
@@ -92,9 +93,21 @@ class LowRankAdaptation:
             )
             setattr(self, f"lora_{name}_{factor}", variable)
         weight.trainable = False
+        # As in Keras the weight's name now means it with its correction, and `_kernel` the frozen variable.
+        del self.__dict__[name]
+        object.__setattr__(self, f"_{name}", weight)
         self.lora_enabled = True
         self.lora_rank = rank
         self.lora_alpha = rank if alpha is None else alpha
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._lora_weight and self.__dict__.get("lora_enabled"):
+            return to_boundary(self._adapted())
+        return super().__getattr__(name)  # type: ignore[misc]
+
+    def _frozen(self) -> Variable:
+        """The weight's variable, without the correction."""
+        return getattr(self, f"_{self._lora_weight}" if self.lora_enabled else self._lora_weight)
 
     def _factors(self) -> tuple[Variable, Variable]:
         return getattr(self, f"lora_{self._lora_weight}_a"), getattr(self, f"lora_{self._lora_weight}_b")
@@ -105,7 +118,7 @@ class LowRankAdaptation:
 
     def _adapted(self) -> torch.Tensor:
         """The weight with its correction."""
-        weight = getattr(self, self._lora_weight).value
+        weight = self._frozen().value
         if not self.lora_enabled:
             return weight
         a, b = self._factors()
@@ -123,7 +136,7 @@ class LowRankAdaptation:
     def _without_lora(self) -> list[Variable]:
         factors = self._factors()
         own = [v for v in self._own_variables() if not any(v is factor for factor in factors)]
-        weight = getattr(self, self._lora_weight)  # frozen, it may have moved behind the others
+        weight = self._frozen()  # it may have moved behind the others
         return [weight, *(v for v in own if v is not weight)]
 
     def save_own_variables(self, store: Any) -> None:
@@ -131,7 +144,7 @@ class LowRankAdaptation:
         if not self.lora_enabled:
             super().save_own_variables(store)  # type: ignore[misc]
             return
-        weight = getattr(self, self._lora_weight)
+        weight = self._frozen()
         for i, variable in enumerate(self._without_lora()):
             store[f"{i}"] = self._adapted().detach() if variable is weight else variable
 

@@ -11,6 +11,13 @@ INSTEAD = (
 )
 
 
+def computable(policy: Any) -> Any:
+    """A dtype policy that layers compute by; one of a quantized layer raises `NotImplementedError`."""
+    if policy.quantization_mode is not None:
+        raise NotImplementedError(f"{INSTEAD} Received: dtype={policy}")
+    return policy
+
+
 class NotQuantized:
     """The part of `Layer` that says so."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastk import serialization
 from fastk.errors import missing_name
-from fastk.optimizers import schedules
+from fastk.optimizers import legacy, schedules
 from fastk.optimizers.adadelta import Adadelta
 from fastk.optimizers.adafactor import Adafactor
 from fastk.optimizers.adagrad import Adagrad
@@ -46,6 +46,7 @@ __all__ = [
     "ScheduleFreeAdamW",
     "deserialize",
     "get",
+    "legacy",
     "schedules",
     "serialize",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastk.errors import missing_name
+from fastk.quantizers.configurations import GPTQConfig
 from fastk.quantizers.functions import (
     abs_max_quantize,
     abs_max_quantize_grouped_with_zero_point,
@@ -41,6 +42,7 @@ def get(identifier: Any, **kwargs: Any) -> Any:
 
 __all__ = [
     "AbsMaxQuantizer",
+    "GPTQConfig",
     "Quantizer",
     "abs_max_quantize",
     "abs_max_quantize_grouped_with_zero_point",

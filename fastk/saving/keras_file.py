@@ -84,7 +84,7 @@ def _checked_options(filepath: Any, kwargs: dict[str, Any]) -> bool:
         )
     if save_format:
         message = f"The `save_format` argument is deprecated: the path says it. Received: save_format={save_format!r}."
-        if save_format != "keras" and not str(filepath).endswith(".keras"):
+        if not str(filepath).endswith((".keras", *LEGACY)):
             raise ValueError(f"{message} Pass a path that ends in `.keras`, and leave it out.")
         warn_user(message, DeprecationWarning)
     return include_optimizer

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from fastk.errors import FileFormatError, FileMissing, near_names
+from fastk.layers.lora import LowRankAdaptation
 from fastk.layers.state import LayerState
 from fastk.saving import legacy_h5
 from fastk.saving.archive import WEIGHTS, Archive, NewAssets
@@ -137,7 +138,7 @@ def check_exists(path: str) -> None:
 def _check_built(model: Any, doing: str) -> None:
     if not model.built:
         raise ValueError(
-            f"You are {doing} weights {'of' if doing == 'saving' else 'into'} a model that has not yet been built. "
+            f"You are {'saving' if doing == 'saving' else 'loading weights into'} a model that has not yet been built. "
             "Build it first: call it on some data, or `model.build(input_shape)`."
         )
 
@@ -253,7 +254,9 @@ def _largest(obj: Any) -> int:
 
 def _check_shapes(obj: Any, store: VariableReader) -> None:
     """Compares shapes before anything is read, so that a layer is loaded as a whole or not at all."""
-    if getattr(type(obj), "load_own_variables", None) is not LayerState.load_own_variables:
+    load = getattr(type(obj), "load_own_variables", None)
+    adaptable = load is LowRankAdaptation.load_own_variables and not obj.lora_enabled
+    if load is not LayerState.load_own_variables and not adaptable:
         return  # a layer that stores its variables in its own way
     own = obj._own_variables()
     if set(store) != {str(i) for i in range(len(own))}:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from fastk import dtypes, tree
 from fastk.graph import KerasTensor, compute_output_spec
 from fastk.scopes import internal
@@ -11,7 +13,7 @@ from fastk.tensor import is_text_array
 
 
 def build_for(model: Any, x: Any) -> None:
-    """Makes the variables of a model that has not seen data, without computing anything."""
+    """Makes the variables of a model that has not seen data, without computing anything (but for strings)."""
     unbuilt = [layer for layer in model._flatten_layers() if not layer.built]
     if not unbuilt:
         return
@@ -26,11 +28,17 @@ def build_for(model: Any, x: Any) -> None:
             "or call them on a batch."
         )
 
+    if any(is_text_array(leaf) for leaf in tree.flatten(x)):
+        # Strings are looked up on the host, where shapes alone say nothing: one sample goes through the model.
+        with torch.no_grad():
+            model(tree.map_structure(lambda leaf: None if leaf is None else leaf[:1], x), training=False)
+        return
+
     def symbolic(value: Any) -> Any:
         if value is None:
             return None
         shape = (None, *value.shape[1:]) if value.ndim else ()
-        return KerasTensor(shape, dtype="string" if is_text_array(value) else dtypes.standardize_dtype(value.dtype))
+        return KerasTensor(shape, dtype=dtypes.standardize_dtype(value.dtype))
 
     inputs = tree.map_structure(symbolic, x)
     try:

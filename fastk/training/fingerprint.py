@@ -2,8 +2,8 @@
 
 A recorded step has to be made anew when the model is no longer as it was. Running and recording it again tells, but
 takes longer than many replayed steps. Where nothing that a step calls is the user's own, it also follows from what can
-be reached from the model: the objects, their plain attributes, the places of their tensors, and the settings of fastk and
-torch.
+be reached from the model: the objects, their plain attributes, the places of their tensors, and the settings of fastk
+and torch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PASSING = frozenset({
     "_begun", "_build_shapes", "_call_context_args", "_compile_arguments", "_contained", "_has_fixed_losses",
     "_inbound_nodes", "_init_arguments", "_initial_epoch", "_kept_plan", "_layers", "_losses_context",
     "_non_persistent_buffers_set", "_outbound_nodes", "_parent_path", "_path", "_signature", "_steps",
-    "_trainable_when_compiled", "_trained", "_weight_options", "history", "stop_evaluating",
+    "_told_eager", "_trainable_when_compiled", "_trained", "_weight_options", "history", "stop_evaluating",
     "stop_predicting", "stop_training", "training",
     # Hooks around a call are looked for by `CapturedStep`; those around saving are nothing to a step.
     "_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_hooks_always_called",

@@ -30,6 +30,7 @@ class Trainer(Loops):
     name: str
     call: Callable[..., Any]
     losses: list[Any]
+    non_trainable_variables: list[Any]
     _dtype_policy: Any
     _call_has_training: bool
     _flatten_layers: Callable[..., list[Any]]

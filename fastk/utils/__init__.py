@@ -39,6 +39,7 @@ __all__ = [
     "Config",
     "CustomObjectScope",
     "Dataset",
+    "FeatureSpace",
     "Progbar",
     "PyDataset",
     "Sequence",
@@ -80,6 +81,10 @@ __all__ = [
 
 
 def __getattr__(name: str):
+    if name == "FeatureSpace":  # a layer: layers use what is here
+        import fastk.models.feature_space
+
+        return fastk.models.feature_space.FeatureSpace
     if name in ("model_to_dot", "plot_model"):
         import fastk.models.plot
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from fastk.autotune import Accuracy, Work, example_tensor
+from fastk.autotune.model import bursts
 from fastk.kernels.tuning import tunable
 
 MOST_ROWS_AT_ONCE = 512
@@ -95,10 +96,11 @@ def _work(tensors: int, passes: int):
         )
         repeated = 1 if whole or not problem.training else passes
         share = tile.BLOCK_R * tile.BLOCK_C // (32 * tile.num_warps)
+        waste = bursts(tile.BLOCK_C * size) if tile.BLOCK_C < problem.C else 1.0
         return Work(
             programs=columns * programs,
             warps=tile.num_warps,
-            memory_bytes=(tensors + (repeated - 1) * (tensors - 1)) * problem.R * problem.C * size,
+            memory_bytes=(tensors + (repeated - 1) * (tensors - 1)) * problem.R * problem.C * size * waste,
             steps=steps * repeated,
             operations=20.0 * tile.BLOCK_R * tile.BLOCK_C,
             copied=(tensors - 1) * tile.BLOCK_R * tile.BLOCK_C * size,

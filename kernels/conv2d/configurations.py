@@ -17,9 +17,9 @@ import torch
 
 from fastk.autotune import Accuracy, Work, example_tensor
 from fastk.kernels.gemm_configurations import (
-    ARCHITECTURES,
     GemmConfiguration,
     cheapest,
+    compiled_for,
     product_work,
     space,
     splits_of,
@@ -45,7 +45,18 @@ _CORRELATION = {
     "ieee": (T(128, 64, 16, 8, 2), T(64, 64, 16, 4, 2), T(64, 32, 16, 4, 2)),
 }
 _CORRELATION_INSTEAD: dict[tuple[int, str, GemmConfiguration], GemmConfiguration] = {
+    (80, "half", T(128, 256, 64, 8, 3)): T(128, 256, 32, 8, 4),  # 8 bytes at 255 registers
+    (100, "half", T(64, 64, 64, 4, 4)): T(64, 64, 64, 8, 4),  # 8 bytes at 78 registers
     (100, "tf32x3", T(128, 64, 32, 8, 3)): T(128, 64, 32, 4, 3),  # 16 bytes, and 48 in place of those on sm_90
+}
+# Registers that a thread may have in the gradient by the input. Left to itself ptxas aims at fewer, and spills 8 to 24
+# bytes.
+_CORRELATION_REGISTERS = {
+    (80, "half", T(128, 64, 32, 4, 4)): 168,
+    (100, "half", T(128, 64, 32, 4, 4)): 128,
+    (90, "ieee", T(128, 64, 16, 8, 2)): 128,
+    (90, "ieee", T(64, 64, 16, 4, 2)): 128,
+    (100, "tf32", T(128, 32, 32, 4, 3)): 104,
 }
 _GRADIENT = {
     "half": (
@@ -67,10 +78,19 @@ _GRADIENT_INSTEAD: dict[tuple[int, str, GemmConfiguration], GemmConfiguration] =
 
 @functools.cache
 def shipped(kind: str, architecture: int, by_kernel: bool = False) -> tuple[GemmConfiguration, ...]:
-    """The tiles of a kind of arithmetic, for the correlation or (by_kernel) the gradient by the kernel."""
+    """The tiles of a kind of arithmetic, for the correlation or (by_kernel) the gradient by the kernel.
+
+    On sm_86 and sm_89, which have 99 KiB of shared memory a program, the largest are left out.
+    """
     table, instead = (_GRADIENT, _GRADIENT_INSTEAD) if by_kernel else (_CORRELATION, _CORRELATION_INSTEAD)
-    nearest = max(a for a in ARCHITECTURES if a <= architecture or a == ARCHITECTURES[0])
-    return tuple(instead.get((nearest, kind, t)) or t for t in table[kind])
+    nearest = compiled_for(architecture)
+    known = (instead.get((nearest, kind, t)) or t for t in table[kind])
+    return tuple(t for t in known if t.why_invalid(2 if kind == "half" else 4, architecture) is None)
+
+
+def most_registers(tile: GemmConfiguration, kind: str, architecture: int) -> int | None:
+    """What a thread of the gradient by the input may have at most; None leaves it to ptxas."""
+    return _CORRELATION_REGISTERS.get((compiled_for(architecture), kind, tile))
 
 
 @functools.cache

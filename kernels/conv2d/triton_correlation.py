@@ -34,7 +34,7 @@ from torch import Tensor
 
 from fastk.autotune import configuration_for
 from fastk.kernels.activation.triton_kernels import activate
-from fastk.kernels.conv2d.configurations import TUNABLE, Correlation
+from fastk.kernels.conv2d.configurations import TUNABLE, Correlation, most_registers
 from fastk.kernels.gemm_configurations import GemmConfiguration, kind_of, tiles
 from fastk.kernels.triton_runtime import architecture, sm_count
 from fastk.kernels.window import Padding, Pair
@@ -237,8 +237,9 @@ def launch(
     """depth: K; columns: N; pixels: M of the largest phase."""
     phases = strides[0] * strides[1] if gradient else 1
     packable = not gradient and window != (1, 1)
+    kind = kind_of(x.dtype, precision)
     problem = Correlation(
-        pixels, columns, depth, groups, window, strides, dilation, x.dtype, kind_of(x.dtype, precision),
+        pixels, columns, depth, groups, window, strides, dilation, x.dtype, kind,
         bias is not None, activation, z is not None, gradient, architecture(), sm_count(),
     )  # fmt: skip
     arguments = (
@@ -259,4 +260,5 @@ def launch(
         packed_r, packed_s, packed_c, packed and k_unit * item < 8 and packed_r * packed_s * packed_c <= 512,
         bias is not None, z is not None, activation, precision,
         chosen.block_m, chosen.block_n, chosen.block_k, num_warps=chosen.num_warps, num_stages=chosen.num_stages,
+        maxnreg=most_registers(chosen, kind, architecture()) if gradient else None,
     )  # fmt: skip

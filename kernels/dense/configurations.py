@@ -18,6 +18,7 @@ from fastk.autotune import Accuracy, Work, example_tensor
 from fastk.kernels.gemm_configurations import (
     GemmConfiguration,
     cheapest,
+    compiled_for,
     product_work,
     space,
     splits_of,
@@ -35,13 +36,23 @@ _POINTERS = {
     "tf32x3": (G(64, 64, 32, 4, 3), G(64, 32, 32, 4, 3)),
     "ieee": (G(64, 64, 16, 4, 2), G(64, 32, 16, 4, 2)),
 }
-_WITHOUT_TMA = G(128, 128, 64, 8, 3)  # on sm_90 ptxas serialises its wgmma (C7515); on 4 warps dropout spills 64 bytes
+# On sm_90 ptxas serialises its wgmma (C7515). On 4 warps dropout spills 64 bytes, in one part erf and dropout spill 16.
+_WITHOUT_TMA = G(128, 128, 64, 8, 3, parts=2)
 _DESCRIPTORS = {
     "half": (G(128, 256, 64, 8, 3, True, 4), G(128, 128, 64, 8, 4, True, 2)),
     "tf32": (G(128, 256, 32, 8, 3, True, 4), G(128, 128, 32, 8, 4, True, 2)),
     "tf32x3": (G(128, 128, 32, 8, 3, True, 2),),  # 184 to 204 registers already: both operands are there in two parts
     "ieee": (),
 }
+
+
+# Registers a thread may have in a product without an epilogue. Left to itself ptxas aims at fewer, and spills 16 bytes.
+_REGISTERS = {(90, "ieee", G(64, 64, 16, 4, 2)): 104}
+
+
+def most_registers(tile: G, kind: str, architecture: int) -> int | None:
+    """What a thread of a product without an epilogue may have at most; None leaves it to ptxas."""
+    return _REGISTERS.get((compiled_for(architecture), kind, tile))
 
 
 @functools.cache

@@ -31,7 +31,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from fastk.autotune import configuration_for
 from fastk.kernels.activation import saves_input
 from fastk.kernels.activation.triton_kernels import activate
-from fastk.kernels.dense.configurations import GROUP_M, TUNABLE, Product
+from fastk.kernels.dense.configurations import GROUP_M, TUNABLE, Product, most_registers
 from fastk.kernels.dropout.philox import threshold
 from fastk.kernels.dropout.triton_kernels import keep_tile
 from fastk.kernels.gemm_configurations import GemmConfiguration, kind_of, splits_of, tiles
@@ -98,7 +98,7 @@ def gemm_kernel(
     c_ptr, saved_ptr, a_ptr, b_ptr, bias_ptr, seed_ptr, m_units, n_units, k_units, threshold, scale,
     UNIT_M: tl.constexpr, UNIT_N: tl.constexpr, UNIT_K: tl.constexpr, TRANS_A: tl.constexpr, TRANS_B: tl.constexpr,
     HAS_BIAS: tl.constexpr, ACTIVATION: tl.constexpr, SAVES: tl.constexpr, DROPS: tl.constexpr, SPLITS: tl.constexpr,
-    EVEN_K: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr,
+    EVEN_K: tl.constexpr, PRECISION: tl.constexpr, ACC: tl.constexpr, PARTS: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
 ):  # fmt: skip
     """One tile of C (or of one of SPLITS partial products in c [SPLITS, M, N]); axis 1 of the grid is the split."""
@@ -140,16 +140,20 @@ def gemm_kernel(
         a_ptrs += step_a
         b_ptrs += step_b
 
-    bias = tl.load(bias_ptr + offs_n, mask=offs_n < N, other=0.0) if HAS_BIAS else None  # [BLOCK_N]
-    y, z = epilogue(
-        acc, bias, pid_m * BLOCK_M, pid_n * BLOCK_N, N, seed_ptr, threshold, scale,
-        HAS_BIAS, ACTIVATION, SAVES, DROPS, BLOCK_M, BLOCK_N,
-    )  # fmt: skip
-    offs = (split.to(tl.int64) * M + rows_m)[:, None] * N + offs_n[None, :]
-    mask = (offs_m[:, None] < M) & (offs_n[None, :] < N)
-    tl.store(c_ptr + offs, y.to(c_ptr.dtype.element_ty), mask=mask)
-    if SAVES:
-        tl.store(saved_ptr + offs, z.to(saved_ptr.dtype.element_ty), mask=mask)
+    mask_m, row = offs_m[:, None] < M, (split.to(tl.int64) * M + rows_m)[:, None] * N
+    parts = columns(acc, PARTS)
+    for part in tl.static_range(PARTS):
+        column = pid_n * BLOCK_N + part * (BLOCK_N // PARTS)
+        offs_n = column + tl.arange(0, BLOCK_N // PARTS)
+        bias = tl.load(bias_ptr + offs_n, mask=offs_n < N, other=0.0) if HAS_BIAS else None  # [BLOCK_N // PARTS]
+        y, z = epilogue(
+            parts[part], bias, pid_m * BLOCK_M, column, N, seed_ptr, threshold, scale,
+            HAS_BIAS, ACTIVATION, SAVES, DROPS, BLOCK_M, BLOCK_N // PARTS,
+        )  # fmt: skip
+        offs, mask = row + offs_n[None, :], mask_m & (offs_n[None, :] < N)
+        tl.store(c_ptr + offs, y.to(c_ptr.dtype.element_ty), mask=mask)
+        if SAVES:
+            tl.store(saved_ptr + offs, z.to(saved_ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -228,11 +232,12 @@ def gemm(
     matrices = (a, b, c) if bias is None else (a, b, c, bias)
     wide = 16 // a.element_size()
     aligned = K > 0 and all(t.size(-1) % wide == 0 and t.data_ptr() % 16 == 0 for t in matrices)
+    kind = kind_of(a.dtype, precision)
     plain = bias is None and activation in (None, "linear") and seed is None
     chosen = configuration or configuration_for(
         TUNABLE,
         Product(
-            M, N, K, a.dtype, kind_of(a.dtype, precision), trans_a, trans_b, bias is not None, activation,
+            M, N, K, a.dtype, kind, trans_a, trans_b, bias is not None, activation,
             seed is not None, aligned, architecture(), sm_count(),
         ),
         (a, b, trans_a, trans_b, bias, activation, seed, rate),
@@ -249,6 +254,7 @@ def gemm(
         "DROPS": seed is not None,
         "SPLITS": splits,
         "PRECISION": precision,
+        "PARTS": chosen.parts,
         "BLOCK_M": chosen.block_m,
         "BLOCK_N": chosen.block_n,
         "BLOCK_K": chosen.block_k,
@@ -268,11 +274,12 @@ def gemm(
             _described(a, [chosen.block_k, chosen.block_m] if trans_a else [chosen.block_m, chosen.block_k]),
             _described(b, [chosen.block_n, chosen.block_k] if trans_b else [chosen.block_k, chosen.block_n]),
             None if bias is None else _described(bias, [width]),
-            *scalars, **flags, PARTS=chosen.parts,
+            *scalars, **flags,
         )  # fmt: skip
     else:
         gemm_kernel[(count, splits)](
             out, saved, a, b, bias, *scalars, **flags, EVEN_K=K % chosen.block_k == 0,
+            maxnreg=most_registers(chosen, kind, architecture()) if plain else None,
             ACC=tl.float64 if a.dtype == torch.float64 else tl.float32,
         )  # fmt: skip
     return (sum_partials(out, c.dtype) if splits > 1 else c), saved

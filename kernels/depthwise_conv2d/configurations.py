@@ -69,6 +69,8 @@ def choose_configuration(
     if gradient:
         columns = math.ceil(4 / strides[1]) * strides[1]
         rows = strides[0] if strides[0] > 1 else 2
+        if rows * columns > 16:  # 4 x 4 spill already
+            columns = strides[1]
         reached = _reached(rows, window[0], strides[0], dilation[0]) * _reached(
             columns, window[1], strides[1], dilation[1]
         )

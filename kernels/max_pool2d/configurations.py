@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 
 from fastk.autotune import Accuracy, Tunable, Work, example_tensor
+from fastk.autotune.model import bursts
 from fastk.kernels.tuning import tunable
 
 _THREADS = 128
@@ -106,12 +107,12 @@ def work(configuration: PoolConfiguration, problem: Pixels) -> Work:
     tile = configuration.BLOCK_P * configuration.BLOCK_C
     blocks = math.ceil(problem.channels / configuration.BLOCK_C)
     size, taps = problem.dtype.itemsize, math.prod(problem.window)
-    sector = max(1.0, 32 / (min(problem.channels, configuration.BLOCK_C) * size))  # bytes are moved 32 at a time
+    waste = bursts(configuration.BLOCK_C * size) if problem.channels > configuration.BLOCK_C else 1.0
     new = min(taps, math.prod(problem.strides))  # pixels of the image that no neighbour reads
     return Work(
         programs=math.ceil(problem.pixels / configuration.BLOCK_P) * blocks,
         warps=configuration.num_warps,
-        memory_bytes=problem.pixels * problem.channels * size * (1 + new) * sector,
+        memory_bytes=problem.pixels * problem.channels * size * (1 + new) * waste,
         operations=(40.0 * configuration.BLOCK_P + 4.0 * tile) * taps,
         copied=tile * size * taps,
         registers=32 + 4 * tile // (32 * configuration.num_warps),

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from fastk.autotune import Accuracy, Work, example_tensor
+from fastk.autotune.model import bursts
 from fastk.kernels.tuning import tunable
 
 
@@ -87,7 +88,7 @@ def _work(tensors: int, passes: int):
         tile = configuration.BLOCK_M * configuration.BLOCK_C
         blocks = math.ceil(problem.classes / configuration.BLOCK_C)
         repeated = passes if blocks > 1 else 1
-        read = tensors + (0 if problem.sparse else 1)
+        read = (tensors + (0 if problem.sparse else 1)) * bursts(configuration.BLOCK_C * problem.dtype.itemsize)
         return Work(
             programs=math.ceil(problem.rows / configuration.BLOCK_M),
             warps=configuration.num_warps,

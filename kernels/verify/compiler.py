@@ -23,6 +23,7 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 from triton.runtime import driver
 
+from fastk import config
 from fastk.kernels import triton_runtime
 from fastk.kernels.verify.machine_code import DEVICES, Binary, Device, resource_usage
 
@@ -142,7 +143,9 @@ def compiling_for(architecture: int) -> Iterator[list[Launch]]:
     if triton_runtime.INTERPRETED:
         raise RuntimeError("TRITON_INTERPRET is set, so kernels are interpreted and never compiled: unset it.")
     stand_in = _StandIn(architecture)
+    mode = config.autotune()  # of a GPU that may be there, and is not the one that is compiled for
     before = driver._active  # None as long as nothing was launched: reading `active` would look for a GPU
+    config.set_autotune("off")
     driver.set_active(stand_in)
     knobs.runtime.kernel_load_end_hook.add(stand_in.loaded)
     try:
@@ -150,3 +153,4 @@ def compiling_for(architecture: int) -> Iterator[list[Launch]]:
     finally:
         knobs.runtime.kernel_load_end_hook.remove(stand_in.loaded)
         driver._active = before
+        config.set_autotune(mode)

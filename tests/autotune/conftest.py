@@ -67,20 +67,10 @@ def gpu(monkeypatch, cache, toy):
     """A machine with a GPU, whose times are planted: gpu(cost) sets them, by default those of `1 / block`."""
     monkeypatch.setattr(tuner, "device_name", lambda: GPU)
     monkeypatch.setattr(tuner.torch.cuda, "is_current_stream_capturing", lambda: False)
-    monkeypatch.setattr(tuner, "_workers", NoWorkers)
+    monkeypatch.setattr(tuner, "new_compiler", lambda: None)  # candidates are compiled where they run
 
     def plant(cost=lambda toy: 1e4 / toy.block):
         monkeypatch.setattr(tuner, "new_timer", lambda: FakeTimer(toy, cost))
 
     plant()
     return plant
-
-
-class NoWorkers:
-    """Stands for the worker processes: everything is compiled where it runs."""
-
-    def __enter__(self):
-        return None
-
-    def __exit__(self, *error):
-        return None

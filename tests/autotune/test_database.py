@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from fastk.autotune import space
 from fastk.autotune.database import SCHEMA, Database, Key, Record, dumps, loads
 
 KEY = Key("toy", {"size": 1024, "flag": False}, "NVIDIA Test GPU", "3.9.0", "abc")
@@ -69,23 +70,36 @@ def test_the_key_names_no_tuned_value(toy):
     assert "block" not in one and "size=1024" in one
 
 
-def test_the_source_is_in_the_key(toy, tmp_path, monkeypatch):
-    from fastk.autotune import space
-
-    folder = tmp_path / "kernels_of_test"
-    folder.mkdir()
-    (folder / "__init__.py").touch()
-    (folder / "triton_kernels.py").write_text("x = 1")
-    (folder / "configurations.py").write_text("candidates = 1")
+def test_the_sources_of_the_kernels_are_in_the_key(tmp_path, monkeypatch):
+    package = "kernels_of_test"
+    files = {
+        "__init__.py": "",
+        "triton_shared.py": "x = 1",
+        "triton_other.py": "x = 1",
+        "one/__init__.py": "",
+        "one/triton_kernels.py": f"from {package} import triton_shared\nfrom {package}.two.triton_parts import x",
+        "one/configurations.py": "x = 1",
+        "two/__init__.py": "",
+        "two/triton_parts.py": f"from {package}.one.configurations import x",
+    }
+    for name, text in files.items():
+        (tmp_path / package / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / package / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    before = space.fingerprint("kernels_of_test.triton_kernels")
-    space.fingerprint.cache_clear()
-    (folder / "configurations.py").write_text("candidates = 2")
-    assert space.fingerprint("kernels_of_test.triton_kernels") == before
-    space.fingerprint.cache_clear()
-    (folder / "triton_kernels.py").write_text("x = 2")
-    assert space.fingerprint("kernels_of_test.triton_kernels") != before
-    space.fingerprint.cache_clear()
+
+    def after_a_change_of(name):
+        (tmp_path / package / name).write_text(files[name] + "\ny = 2")
+        space.fingerprint.cache_clear()
+        found = space.fingerprint(f"{package}.one.triton_kernels")
+        (tmp_path / package / name).write_text(files[name])
+        space.fingerprint.cache_clear()
+        return found
+
+    before = space.fingerprint(f"{package}.one.triton_kernels")
+    changing = {name for name in files if after_a_change_of(name) != before}
+    assert changing == {"one/triton_kernels.py", "two/triton_parts.py", "triton_shared.py"}
+    with pytest.raises(ModuleNotFoundError, match="in no module"):
+        space.fingerprint(f"{package}.absent")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import torch
 
 from fastk.autotune import Accuracy, Resources
 from fastk.autotune.accuracy import why_inaccurate
+from fastk.autotune.compilation import LATE
 from fastk.autotune.search import ranked, search
 from fastk.autotune.timing import race
 
@@ -78,6 +79,27 @@ def test_spills_and_failed_compilations_are_not_timed(toy):
     found, _ = run(toy, lambda c: c.block, compiler=Compiler())
     assert {c.block for c in found.timings} == {16, 128, 256, 512, 1024}
     assert found.failures == {"spills": 1, "does not compile": 1, "does not run": 1}
+
+
+def test_what_was_not_compiled_in_time_is_untried(toy):
+    class Compiler:
+        def compile(self, tunable, problem, arguments, candidates, seconds):
+            return [LATE if c.block == 32 else Resources(32, 0, 0) for c in candidates]
+
+    found, _ = run(toy, lambda c: c.block, compiler=Compiler())
+    assert found.untried == 1 and toy.Toy(32) not in found.timings
+    assert found.failures == {"does not run": 1}
+
+
+def test_without_a_compiler_for_the_architecture_candidates_are_compiled_where_they_run(toy):
+    problem = toy.Problem(1000, False, architecture=89)
+
+    class Compiler:
+        def compile(self, tunable, problem, arguments, candidates, seconds):
+            raise AssertionError("it cannot compile for sm_89")
+
+    found = search(toy.TOY, problem, (torch.ones(4),), FakeTimer(toy, lambda c: c.block), 1.0, compiler=Compiler())
+    assert len(found.timings) == 7
 
 
 def test_arguments_that_are_written_to_are_copies(toy):

@@ -4,9 +4,11 @@ Launches are interpreted, so problems are small; that every candidate compiles i
 """
 
 import importlib
+import importlib.util
 import json
 import math
 import pkgutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -57,6 +59,7 @@ PROBLEMS = {
     "depthwise_conv2d.stencil": [
         (2, 5, 6, 8, 1, f32, (3, 3), (1, 1), (1, 1), "relu", False, *DEVICE),
         (2, 4, 6, 8, 1, bf16, (3, 3), (2, 2), (1, 1), None, True, *DEVICE),
+        (1, 6, 6, 8, 1, bf16, (5, 5), (3, 3), (1, 1), None, True, *DEVICE),
     ],
     "dropout.mask": [(1003, f32, True, *DEVICE), (200, bf16, False, *DEVICE)],
     "gru.backward": [(*RECURRENT, 3, f32, "ieee", 0, *DEVICE)],
@@ -188,14 +191,14 @@ def test_a_split_product():
     """More programs a tile than the default, fewer, and one."""
     tunable, problem = case("dense.gemm", PROBLEMS["dense.gemm"][1])
     arguments = tunable.example(problem, "cpu")
-    tile = dict(block_m=64, block_n=32, block_k=32, num_warps=4, num_stages=2)
-    right = tunable.run(arguments, GemmConfiguration(**tile, splits=1))
+    tile = GemmConfiguration(64, 32, 32, 4, 2)
+    right = tunable.run(arguments, replace(tile, splits=1))
     for splits in (2, 3, 8):
-        found = tunable.run(arguments, GemmConfiguration(**tile, splits=splits))
+        found = tunable.run(arguments, replace(tile, splits=splits))
         assert why_inaccurate(found, right, tunable.accuracy(problem)) is None
-    assert "cannot be split" in tunable.why_invalid(GemmConfiguration(**tile, splits=16), problem)
+    assert "cannot be split" in str(tunable.why_invalid(replace(tile, splits=16), problem))
     biased = problem._replace(has_bias=True)
-    assert "cannot be split" in tunable.why_invalid(GemmConfiguration(**tile, splits=2), biased)
+    assert "cannot be split" in str(tunable.why_invalid(replace(tile, splits=2), biased))
 
 
 @pytest.mark.parametrize(
@@ -220,6 +223,26 @@ def test_a_split_product():
 def test_invalid_configurations_say_why(name, values, configuration, words):
     tunable, problem = case(name, PROBLEMS[name][values])
     assert words in tunable.why_invalid(GemmConfiguration(**configuration), problem)
+
+
+@pytest.mark.parametrize("device", [(80, 108), (86, 84), (89, 128), (90, 132), (100, 148)])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_default_is_valid_on_every_device(name, device):
+    """Also for problems that take the largest tiles."""
+    tunable = tunables()[name]
+    for values in PROBLEMS[name]:
+        small = tunable.problem(*values)._replace(architecture=device[0], sm_count=device[1])
+        growing = {"M", "N", "R", "batch", "pixels", "columns", "depth", "patch"} & set(small._fields)
+        for problem in (small, small._replace(**dict.fromkeys(growing, 4096))):
+            assert tunable.why_invalid(tunable.default(problem), problem) is None, problem
+
+
+def test_kernels_of_other_ops_are_part_of_the_source():
+    found = space._kernel_modules("fastk.kernels.dense.triton_gemm")
+    ends = ("activation.triton_kernels", "dropout.triton_kernels", "triton_reduction", "triton_runtime")
+    assert {f"fastk.kernels.{end}" for end in ends} < found
+    assert not any("configurations" in name for name in found)
+    assert "fastk.kernels.gru.triton_step" in space._kernel_modules("fastk.kernels.gru.triton_kernels")
 
 
 def test_predictions_of_products():

@@ -1,10 +1,10 @@
 """What a launcher is answered: by mode, from the database, shipped winners and a search, and what that costs."""
 
+import importlib
 import multiprocessing
-import subprocess
-import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import torch
 
 from fastk import autotune, config
 from fastk.autotune import shipped, space, tuner
-from fastk.autotune.database import Key, Record, default_database, dumps
+from fastk.autotune.database import Key, Record, default_database, dumps, loads
 from fastk.autotune.search import Result, Timing
 from fastk.autotune.space import to_data
 from fastk.errors import ConfigurationError
@@ -143,9 +143,34 @@ def test_shipped_winners_of_the_architecture_are_where_a_search_starts(toy, gpu,
     assert started == [toy.Toy(128)]
 
 
-def test_none_is_shipped_yet():
-    """Nothing was measured: whatever is in the folder would be invented."""
-    assert not list((ROOT / "autotune").glob("shipped/*.json"))
+def faults(record):
+    """What is wrong with a record that is to be shipped."""
+    tunable = space.TUNABLES.get(record.key.tunable)
+    if tunable is None:
+        return f"there is no {record.key.tunable}"
+    if record.key.source != space.fingerprint(tunable.module):
+        return "the kernels have changed since"
+    problem = space.problem_from_data(tunable, record.key.problem)
+    configuration = tunable.configuration_from(record.configuration)
+    if configuration is None or tunable.why_invalid(configuration, problem) is not None:
+        return f"{record.configuration} is no configuration of it"
+    return None if len(record.timings) > 1 else "nothing was measured beside it"
+
+
+def test_what_is_shipped_is_of_these_kernels(toy):
+    """Nothing was measured yet, so the folder may well be empty: what is in it has to be a measurement."""
+    importlib.import_module("fastk.tune")._load_all()
+    good = replace(measured(toy), timings=[{}, {}])
+    assert faults(good) is None
+    assert faults(measured(toy)) == "nothing was measured beside it"
+    assert faults(replace(good, configuration={"kind": "Toy", "block": 8192})) == (
+        "{'kind': 'Toy', 'block': 8192} is no configuration of it"
+    )
+    assert faults(replace(good, key=replace(good.key, source="0"))) == "the kernels have changed since"
+    for path in (ROOT / "autotune" / "shipped").glob("*.json"):
+        records = loads(path.read_text(encoding="utf-8")).values()
+        assert not {record.key.text: faults(record) for record in records if faults(record)}
+        assert {shipped.file_name(record.key.device) for record in records} == {path.name}
 
 
 def test_inside_a_capture_nothing_is_measured(toy, gpu, monkeypatch, caplog):
@@ -217,11 +242,22 @@ def test_a_hit_costs_less_than_two_microseconds(toy, gpu):
 
 
 def test_progress_is_told_when_it_takes_long(capsys):
-    seconds = iter([0.0, 0.5, 1.2, 1.2, 1.4, 2.5, 2.5])
-    say = tuner._Progress("fastk: tuning x", lambda: next(seconds))
-    for line in ("a", "b", "c", "d"):
-        say(line)
-    assert capsys.readouterr().err == "fastk: tuning x: b\nfastk: tuning x: d\n"
+    with tuner._Progress("fastk: tuning x", patience=0.2) as say:
+        say("too early")
+        time.sleep(0.3)
+        say("too soon after the first line")
+        time.sleep(0.25)
+        say("8 measured")
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["fastk: tuning x: compiling", "fastk: tuning x: 8 measured"]
+    with tuner._Progress("fastk: tuning x", patience=0.1):
+        pass
+    time.sleep(0.15)
+    assert not capsys.readouterr().err
+
+
+def test_progress_names_the_problem(toy):
+    assert tuner._words(toy.Problem(1000, True)) == "size=1000"
 
 
 def test_names_are_unique(toy):
@@ -234,11 +270,3 @@ def test_problems_are_written_down_and_read(toy):
     assert space.problem_from_data(toy.TOY, space.problem_to_data(problem)) == problem
     with pytest.raises(ValueError, match="A problem of toy has the fields size, flag, architecture, sm_count"):
         space.problem_from_data(toy.TOY, {"sizes": 3})
-
-
-def test_importing_reads_and_writes_nothing(tmp_path):
-    code = "import fastk.kernels.dense.configurations"
-    environment = config.environment_with(FASTK_CACHE=str(tmp_path / "none"), PYTHONPATH=str(ROOT))
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert not (tmp_path / "none").exists()

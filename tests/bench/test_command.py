@@ -75,6 +75,9 @@ def test_models_are_measured(tmp_path, capsys, monkeypatch):
     assert asked[0][1:] == (["fastk", "torch"], 3)
     assert "a test" in capsys.readouterr().out
     asked.clear()
+    assert bench("--providers", "keras-jax") == 0  # which has no ops
+    assert len(asked) == 10 and "The machine" not in capsys.readouterr().out
+    asked.clear()
     assert bench("--models") == 0
     assert "lstm_lm" in dict.fromkeys(name for name, *_ in asked) and "resnet50" not in [name for name, *_ in asked]
 
@@ -86,6 +89,8 @@ def test_models_are_measured(tmp_path, capsys, monkeypatch):
         (["--models", "mpl"], "No model is called mpl."),
         (["--providers", "tensorflow"], "No provider is called tensorflow. Did you mean `keras-tensorflow`?"),
         (["--threads", "0"], "--threads must be from 1 to"),
+        (["--ops", "--providers", "keras-jax"], "None of keras-jax is measured by --ops"),
+        (["--models", "--providers", "floor"], "None of floor is measured by --models"),
         (["--rounds", "0"], "--rounds must be 1 or more"),
         (["--resume"], "--resume continues the file of --json"),
         (["compare", "absent.json", "b.json"], "No such file"),
@@ -95,6 +100,21 @@ def test_models_are_measured(tmp_path, capsys, monkeypatch):
 def test_wrong_arguments(arguments, message, capsys):
     assert cli.main(["bench", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_a_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert bench("--ops", "sgd", "--providers", "fastk", "--json", str(tmp_path / "file" / "a.json")) == 2
+    assert "fastk bench: [Errno" in capsys.readouterr().err
+
+
+def test_it_can_be_stopped(monkeypatch, capsys):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.ops, "measure", stop)
+    assert bench("--ops") == 130
+    assert "stopped" in capsys.readouterr().err
 
 
 def test_compare_and_report(tmp_path, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import fastk
 from fastk.bench import gpu
 from fastk.bench.gpu import SHORTEST, Stage, State, command, go_on
 
@@ -93,22 +94,35 @@ def test_what_a_command_started_is_stopped_with_it():
     process.stdout.close()
 
 
-def test_the_stages_are_commands_that_exist(tmp_path, monkeypatch):
+@pytest.mark.parametrize("tuning", [False, True])
+def test_the_stages_are_commands_that_exist(tuning, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(gpu, "tunes", lambda: False)
+    monkeypatch.setattr(gpu, "tunes", lambda: tuning)
     monkeypatch.setattr(gpu, "logged", lambda words, seconds, log: asked.append(words[1:]) or log.touch() or 0)
-    work = gpu.stages(tmp_path)
+    work = gpu.stages(tmp_path, tmp_path / "shipped.json")
     assert go_on(work, tmp_path)
     assert [one.name for one in work][:3] == ["tests", "ops", "models"]
     assert sum(one.limit for one in work[:2]) <= gpu.SLICE
+    names = ["tune-mlp", "tune-cnn", "tune-resnet", "tune-lstm", "ops-tuned"]
+    assert [one.name for one in work if "tune" in one.name] == (names if tuning else [])
     from fastk import cli
 
     for words in asked:
-        if words[1] == "fastk":
+        if words[1:3] == ["fastk", "bench"]:
             monkeypatch.setattr("fastk.bench.command.run", lambda options: 0)
             with pytest.raises(SystemExit) as stopped:
                 cli.main([*words[2:], "--help"])  # parsed, and found well-formed up to the end
             assert stopped.value.code == 0
+
+
+def test_the_models_that_are_tuned_for_can_be_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "TUNED", ("mlp",))
+    gpu.save_models(tmp_path / "models")
+    model = fastk.saving.load_model(tmp_path / "models" / "mlp.keras")
+    assert model.count_params() == 101_770 and model.optimizer is not None
+    before = (tmp_path / "models" / "mlp.keras").stat().st_mtime_ns
+    gpu.save_models(tmp_path / "models")
+    assert (tmp_path / "models" / "mlp.keras").stat().st_mtime_ns == before
 
 
 def test_without_a_gpu_it_says_what_to_do(tmp_path, capsys, monkeypatch):

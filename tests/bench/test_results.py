@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ ABOUT = {
 }  # fmt: skip
 
 
-def row(provider, values, measure="forward", kind="op", case="dense", **others):
+def row(provider: str, values: list[float], measure="forward", kind="op", case="dense", **others):
     found = {"kind": kind, "case": case, "variant": "2x3 relu", "dtype": "float32"}
     return found | {"measure": measure, "provider": provider, "ms": results.percentiles(values)} | others
 
@@ -130,9 +131,16 @@ class Page(HTMLParser):
 
 
 def full():
-    facts: dict = {"flops": 2000, "bytes": 100, "best_rival": "torch", "best_rival_percent": 150.0, "ran": "aten"}
+    facts: dict[str, Any] = {
+        "flops": 2000,
+        "bytes": 100,
+        "best_rival": "torch",
+        "best_rival_percent": 150.0,
+        "ran": "aten",
+    }
     ours = row("fastk", STEADY, tflops=0.02, gbs=3.0, roofline_percent=40.0, times_fastk=1.0, **facts)
-    rival = row("torch", [1.5] * 5, **(facts | {"tflops": 0.01, "best_rival_percent": 100.0, "times_fastk": 1.47}))
+    slower: dict[str, Any] = facts | {"tflops": 0.01, "best_rival_percent": 100.0, "times_fastk": 1.47}
+    rival = row("torch", [1.5] * 5, **slower)
     failed = {k: v for k, v in row("jax", [1.0]).items() if k != "ms"} | {"failed": "not <installed> & gone"}
     models = [
         row("fastk", STEADY, "fit", "model", "mlp", best_rival="torch", best_rival_percent=80.0, times_fastk=1.0),

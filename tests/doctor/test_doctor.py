@@ -202,7 +202,9 @@ def test_sizes_of_caches(tmp_path, monkeypatch):
     (tmp_path / "inner" / "kernel").write_bytes(bytes(2_000_000))
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "none"))
-    triton, cupy, _ = seen.caches()
+    monkeypatch.setenv("FASTK_CACHE", str(tmp_path / "inner"))
+    own, triton, cupy, _ = seen.caches()
+    assert (own["name"], own["megabytes"], own["variable"]) == ("fastk", 2.0, "FASTK_CACHE")
     assert (triton["megabytes"], triton["exists"], triton["writable"]) == (2.0, True, True)
     assert (cupy["megabytes"], cupy["exists"], cupy["writable"]) == (0.0, False, True)
 

@@ -9,8 +9,8 @@ from fastk import layers
 
 
 def models():
-    image = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(3, 3, activation="relu"), layers.BatchNormalization(),
-                              layers.Flatten(), layers.Dense(3, activation="softmax")])  # fmt: skip
+    stack = [layers.Conv2D(3, 3, activation="relu"), layers.BatchNormalization(), layers.Flatten()]
+    image = keras.Sequential([keras.Input((6, 6, 2)), *stack, layers.Dense(3, activation="softmax")])
     yield "sequential", image, lambda n: torch.randn(n, 6, 6, 2)
     a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
     two = keras.Model([a, b], [layers.Add()([layers.Dense(4)(a), b]), b])

@@ -134,3 +134,11 @@ def test_what_is_refused(monkeypatch):
     for module, op, groups in ((conv2d, "conv2d", (1,)), (depthwise, "depthwise_conv2d", ())):
         monkeypatch.setattr(module, "INTERPRETED", False)
         assert "float" in refusal(module, op, double, empty(3, 3, 3, 1), groups=groups)
+
+
+@pytest.mark.parametrize("architecture", [80, 86, 89, 90, 100, 120])
+@pytest.mark.parametrize("kind", ["half", "tf32", "tf32x3", "ieee"])
+@pytest.mark.parametrize("by_kernel", [False, True])
+def test_tiles_fit_the_shared_memory_of_the_device(architecture, kind, by_kernel):
+    known = tiles.shipped(kind, architecture, by_kernel)
+    assert known and all(t.why_invalid(2 if kind == "half" else 4, architecture) is None for t in known)

@@ -131,7 +131,7 @@ def test_launches_of_a_step(rows, sums):
 def test_what_is_chosen():
     assert choose_configuration(8192, 8192, "half", True, 90, 132) == HALF[0]
     assert choose_configuration(8192, 8192, "half", False, 90, 132) == GemmConfiguration(128, 64, 64, 8, 4)
-    assert choose_configuration(8192, 8192, "half", True, 80, 108) == GemmConfiguration(128, 128, 64, 8, 3)
+    assert choose_configuration(8192, 8192, "half", True, 80, 108) == GemmConfiguration(128, 128, 64, 8, 3, parts=2)
     assert choose_configuration(100352, 64, "half", True, 90, 132).block_n == 64
     assert choose_configuration(32, 10, "half", True, 90, 132).block_m == 64
     # 784 columns are 4 tiles of 256 or 7 of 128, which is less; 13 of 64 would be less still, and cost more.

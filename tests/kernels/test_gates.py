@@ -264,6 +264,7 @@ def test_the_driver_is_put_back():
     script = """
 import sys
 from triton.runtime import driver
+from fastk import config
 from fastk.kernels import triton_runtime
 from fastk.kernels.verify.compiler import compiling_for
 sys.path.insert(0, "tests/kernels")
@@ -275,10 +276,11 @@ def launch(kernel=faulty_kernels.scale):
 with compiling_for(90) as outer:
     launch()
     with compiling_for(80) as inner:
+        assert config.autotune() == "off"
         assert triton_runtime.architecture() == 80 and triton_runtime.sm_count() == 108
     launch()
     launch(faulty_kernels.gather)
-assert driver._active is None and inner == []
+assert driver._active is None and inner == [] and config.autotune() == "cached"
 assert [launch.binary.name for launch in outer] == ["scale", "scale", "gather"]
 assert outer[0].grid == (1, 1, 1) and outer[0].arguments[2:] == (1024, 1024)
 assert all(".target sm_90a" in launch.binary.ptx for launch in outer)

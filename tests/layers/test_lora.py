@@ -49,8 +49,9 @@ def test_outputs_gradients_and_files(make, shape, oracle, tmp_path):
 
     b.assign(rng.normal(size=b.shape))
     corrected = weight.numpy().astype("float64") + 1.5 * (a.numpy().astype("float64") @ b.numpy())
-    eps = np.finfo("float32").eps
+    eps = float(np.finfo("float32").eps)
     np.testing.assert_allclose(layer(x).numpy(), oracle(x, corrected), rtol=64 * eps, atol=64 * eps)
+    np.testing.assert_allclose(getattr(layer, weight.name).detach(), corrected, rtol=4 * eps, atol=4 * eps)
     layer(x).sum().backward()
     assert weight.value.grad is None
     assert all(float(v.value.grad.abs().sum()) > 0 for v in (a, b))
@@ -90,14 +91,25 @@ def test_training_changes_the_factors_alone_in_a_fused_model():
     for layer in model.layers:
         layer.enable_lora(2)
         layer.bias.trainable = False
-    kept = [layer.kernel.numpy() for layer in model.layers]
+    kept = [layer._kernel.numpy() for layer in model.layers]
     model.compile(keras.optimizers.Adam(0.01), "mse")
     losses = model.fit(x, y, epochs=10, verbose=0).history["loss"]
     assert losses[-1] < 0.9 * losses[0]
     for layer, kernel in zip(model.layers, kept, strict=True):
-        np.testing.assert_array_equal(layer.kernel.numpy(), kernel)
+        np.testing.assert_array_equal(layer._kernel.numpy(), kernel)
+        assert not np.array_equal(layer.kernel.numpy(), kernel)  # the name means the corrected weight
         assert layer.lora_kernel_b.numpy().any()
     assert "dense" in str(model.explain(8))
+
+
+def test_the_reverse_of_an_embedding_is_corrected_too():
+    layer = layers.ReversibleEmbedding(6, 4)
+    layer.build()
+    layer.enable_lora(2)
+    factors(layer)[1].assign(rng.normal(size=(2, 4)))
+    x = rng.normal(size=(3, 4)).astype("float32")
+    table = layer(np.arange(6)).numpy().astype("float64")
+    np.testing.assert_allclose(layer(x, reverse=True).numpy(), x @ table.T, rtol=1e-5, atol=1e-6)
 
 
 def test_mixed_precision():

@@ -52,8 +52,8 @@ def test_quantizer_objects():
         quantizers.AbsMaxQuantizer(value_range=(-200, 127))
     with pytest.raises(ValueError, match="abs_max_quantizer"):
         quantizers.get("abs_max")
-    with pytest.raises(AttributeError, match=r"keras\.quantizers\.GPTQConfig"):
-        quantizers.GPTQConfig  # noqa: B018
+    with pytest.raises(AttributeError, match=r"keras\.quantizers\.AWQConfig"):
+        quantizers.AWQConfig  # noqa: B018
 
 
 @pytest.mark.parametrize("axis", [None, 0, -1])

@@ -39,11 +39,13 @@ def pictures(case: Case, samples: int, rng: np.random.Generator) -> Data:
 
 
 def texts(case: Case, samples: int, rng: np.random.Generator) -> Data:
-    """Token numbers, some of which are the class's own."""
+    """Token numbers, some of which are the class's own. A few are used alone: else they are learnt by heart at once."""
     labels = rng.integers(0, CLASSES, samples)
-    tokens = rng.integers(0, TOKENS, (samples, LENGTH))
-    own = rng.random(tokens.shape) < 0.2
-    tokens = np.where(own, labels[:, None] * 20 + rng.integers(0, 20, tokens.shape), tokens)
+    used = TOKENS // 10
+    tokens = rng.integers(0, used, (samples, LENGTH))
+    own = rng.random(tokens.shape) < 0.4
+    each = used // CLASSES
+    tokens = np.where(own, labels[:, None] * each + rng.integers(0, each, tokens.shape), tokens)
     wrong = rng.random(samples) < MISLABELLED
     return [tokens.astype("int32")], np.where(wrong, rng.integers(0, CLASSES, samples), labels)
 

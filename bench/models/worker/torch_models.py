@@ -196,6 +196,9 @@ def initialize(model: nn.Module) -> nn.Module:
                     parameter.data = parameter.data.to(memory_format=torch.channels_last)
             elif "bias" in name:
                 nn.init.zeros_(parameter.data)
+    for block in (module for module in model.modules() if isinstance(module, EncoderBlock)):
+        for part in block.inputs.weight.data.chunk(3):  # queries, keys and values are three layers in Keras
+            nn.init.xavier_uniform_(part)
     return model
 
 

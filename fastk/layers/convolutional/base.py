@@ -71,6 +71,9 @@ class Convolution(Layer):
         """The kernel; with its correction, in layers that may have one (`fastk/layers/lora.py`)."""
         return self.kernel.value
 
+    def _frozen(self) -> Any:
+        return self.kernel
+
     def _lora_weights(self) -> dict[str, Any]:
         return {}
 
@@ -111,7 +114,7 @@ class Convolution(Layer):
         if self.folds:
             options["batch_norm"] = None
         shown = {"strides": self.strides, "padding": self.padding, "channels": 1 if self._channels_first else -1}
-        weights = {"kernel": self.kernel, "bias": self.bias, **self._lora_weights()}
+        weights = {"kernel": self._frozen(), "bias": self.bias, **self._lora_weights()}
         convolution = OpSpec(self.fuses, self._convolution, options, shown, weights)
         return [convolution, *left_activation(self.activation)]
 

@@ -100,7 +100,7 @@ class Dense(LowRankAdaptation, Layer):
 
     def _graph_ops(self) -> list[OpSpec]:
         options = {"activation": kernel_activation(self.activation), "batch_norm": None, "dropout": None}
-        weights = {"kernel": self.kernel, "bias": self.bias, **self._lora_weights()}
+        weights = {"kernel": self._frozen(), "bias": self.bias, **self._lora_weights()}
         return [OpSpec("dense", self._product, options, weights=weights), *left_activation(self.activation)]
 
     def compute_output_shape(self, input_shape: Any) -> tuple:

@@ -87,7 +87,7 @@ class Embedding(LowRankAdaptation, Layer):
         """The vectors of `inputs`."""
         if inputs.dtype is not torch.int32 and inputs.dtype is not torch.int64:
             inputs = inputs.to(torch.int32)
-        outputs = functional.embedding(inputs, self.embeddings.value)
+        outputs = functional.embedding(inputs, self._frozen().value)
         if self.lora_enabled:
             a, b = self._factors()
             correction = torch.matmul(functional.embedding(inputs, a.value), b.value)

@@ -72,7 +72,7 @@ class ReversibleEmbedding(Embedding):
             if self.mask_zero:
                 tensor.set_keras_mask(outputs, inputs != 0)
             return outputs
-        kernel = self.embeddings.value.T if self.tie_weights else self.reverse_embeddings.value
+        kernel = self._adapted().T if self.tie_weights else self.reverse_embeddings.value
         dtype = dtypes.to_torch_dtype(self.reverse_dtype or self.compute_dtype)
         logits = torch.matmul(inputs.to(dtype), kernel.to(dtype))
         cap = self.logit_soft_cap

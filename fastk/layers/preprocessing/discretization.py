@@ -13,7 +13,7 @@ from fastk.graph import KerasTensor
 from fastk.layers.layer import Layer
 from fastk.layers.preprocessing.encoding import check_dense, encoded
 from fastk.layers.preprocessing.index_lookup import batches_of
-from fastk.tensor import convert_to_numpy, convert_to_tensor
+from fastk.tensor import convert_to_numpy, convert_to_tensor, get_device
 
 _OUTPUT_MODES = ("int", "one_hot", "multi_hot", "count")
 
@@ -73,6 +73,7 @@ class Discretization(Layer):
         self.sparse = sparse
         self.summary: Any = None if bin_boundaries else _EMPTY.copy()
         self._allow_non_tensor_positional_args = True
+        self._kept: Any = None
 
     @property
     def input_dtype(self) -> str:
@@ -125,8 +126,18 @@ class Discretization(Layer):
                 "You need to either pass the `bin_boundaries` argument at construction time or call `adapt(dataset)` "
                 "before you can start using the `Discretization` layer."
             )
-        indices = ops.digitize(convert_to_tensor(inputs), list(self.bin_boundaries))
+        indices = ops.digitize(convert_to_tensor(inputs), self._boundaries())
         return encoded(indices, self.output_mode, len(self.bin_boundaries) + 1, self.output_dtype)
+
+    def _boundaries(self) -> torch.Tensor:
+        """The boundaries where they are compared, put there once."""
+        boundaries: Any = self.bin_boundaries
+        kept: Any = self._kept
+        place = tuple(boundaries), get_device()
+        if kept is None or kept[0] != place:
+            kept = place, convert_to_tensor(list(boundaries), dtype=settings.floatx())
+            object.__setattr__(self, "_kept", kept)
+        return kept[1]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """`input_shape`, or that with an axis of bins."""

@@ -43,7 +43,7 @@ class IntegerTable:
             return torch.full_like(values, default)
         keys, indices = self._keys.to(values.device), self._indices.to(values.device)
         place = torch.searchsorted(keys, values).clamp(max=len(self.tokens) - 1)
-        return torch.where(keys[place] == values, indices[place], default)
+        return torch.where(keys.take(place) == values, indices.take(place), default)
 
 
 class InverseTable:
@@ -52,6 +52,7 @@ class InverseTable:
     def __init__(self, tokens: Tokens, start: int):
         self.tokens = tokens
         self._start = start
+        self._integers: torch.Tensor | None = None
 
     def strings(self, indices: np.ndarray, default: str) -> np.ndarray:
         """The string of each index, `default` where there is none: an array of objects."""
@@ -61,6 +62,8 @@ class InverseTable:
 
     def integers(self, indices: torch.Tensor, default: int) -> torch.Tensor:
         """The integer of each index, `default` where there is none."""
-        tokens = torch.tensor([*self.tokens, default], dtype=torch.int64, device=indices.device)
+        if self._integers is None or self._integers.device != indices.device:
+            self._integers = torch.tensor([*self.tokens, default], dtype=torch.int64, device=indices.device)
+        tokens = self._integers
         place = indices - self._start
-        return tokens[torch.where((place >= 0) & (place < len(self.tokens)), place, len(self.tokens))]
+        return tokens.take(torch.where((place >= 0) & (place < len(self.tokens)), place, len(self.tokens)))

@@ -12,7 +12,6 @@ from fastk import dtypes, ops
 from fastk.layers.layer import Layer
 from fastk.tensor import convert_to_tensor, get_device
 
-
 # Source: Young et al., "The HTK book".
 _BREAK_HERTZ, _SCALE = 700.0, 1127.0
 

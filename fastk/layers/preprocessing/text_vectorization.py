@@ -167,7 +167,8 @@ class TextVectorization(Layer):
         return rows if text.ndim else text_array(rows[0])
 
     def _with_ngrams(self, row: list[str]) -> list[str]:
-        widths = range(1, self._ngrams_arg + 1) if isinstance(self._ngrams_arg, int) else self._ngrams_arg
+        given: Any = self._ngrams_arg
+        widths = range(1, given + 1) if isinstance(given, int) else given
         return [" ".join(row[i : i + n]) for n in widths for i in range(len(row) - n + 1)]
 
     # ------------------------------------------------------------ the vocabulary

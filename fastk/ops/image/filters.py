@@ -104,7 +104,8 @@ def sobel_edges(images: Any, data_format: str | None = None) -> torch.Tensor:
     _check_batch(images.shape)
     batch = to_batch(images, data_format)
     channels = batch.shape[1]
-    across = torch.tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=batch.dtype, device=batch.device)
+    places = torch.arange(-1, 2, dtype=batch.dtype, device=batch.device)
+    across = torch.outer(2 - places.abs(), places)  # smoothed down, differences across
     kernel = torch.stack((across.T, across)).unsqueeze(1).repeat(channels, 1, 1, 1)  # [2 channels, 1, 3, 3]
     edges = F.conv2d(batch, kernel, padding=1, groups=channels).unflatten(1, (channels, 2))
     last = config.standardize_data_format(data_format) == "channels_last"

@@ -46,6 +46,11 @@ def from_batch(batch: torch.Tensor, like: torch.Tensor, data_format: str | None)
     return (images if like.is_floating_point() else torch.round(images)).to(like.dtype)
 
 
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float32, or float64 where that is given. (`torch.promote_types` would count as a value that is read.)"""
+    return dtype if dtype is torch.float64 else torch.float32
+
+
 def computable(images: torch.Tensor) -> torch.Tensor:
     """In float32, unless already in it or float64."""
     return images if images.dtype in (torch.float32, torch.float64) else images.float()

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from fastk import dtypes
 from fastk.graph.keras_tensor import KerasTensor
 from fastk.ops.registration import operation
 from fastk.tensor import convert_to_tensor
@@ -92,13 +93,15 @@ def scale_and_translate(
         )
     images = convert_to_tensor(images)
     scale, translation = convert_to_tensor(scale), convert_to_tensor(translation)
-    dtype = torch.promote_types(torch.promote_types(scale.dtype, translation.dtype), torch.float16)
+    dtype = dtypes.to_torch_dtype(
+        dtypes.result_type(*map(dtypes.standardize_dtype, (scale.dtype, translation.dtype)), float)
+    )
     scale, translation = scale.to(dtype), translation.to(dtype)
     result = images if images.is_floating_point() else images.float()
     for i, axis in enumerate(spatial_dims):
         size, target = images.shape[axis], output_shape[axis]
         weights = _weights(size, target, scale[i], translation[i], _KERNELS[method], antialias).to(result.dtype)
-        result = torch.movedim(torch.tensordot(result, weights, dims=([axis], [0])), -1, axis)
+        result = torch.movedim(torch.matmul(torch.movedim(result, axis, -1), weights), -1, axis)
     if images.is_floating_point() or len(spatial_dims) == 0:
         return result.to(images.dtype)
     return result.round().clamp(images.min(), images.max()).to(images.dtype)

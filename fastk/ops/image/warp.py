@@ -16,7 +16,7 @@ import torch
 from fastk import config, dtypes
 from fastk.graph.keras_tensor import KerasTensor
 from fastk.ops.image.filters import blurred
-from fastk.ops.image.layout import check_rank
+from fastk.ops.image.layout import check_rank, working_dtype
 from fastk.ops.registration import operation
 from fastk.ops.shapes import shape_of
 from fastk.random import counter
@@ -118,7 +118,8 @@ def sampled(
             place = place * size + index
             inside = valid if inside is None else inside & valid
             weight = share if weight is None else weight * share
-        term = values[place + start]
+        place = place + start
+        term = values.index_select(0, place.flatten()).view(*place.shape, values.shape[-1])
         if inside is not None:
             term = torch.where(inside[..., None], term, fill_value)
         if weight is not None:
@@ -301,7 +302,7 @@ def homography(start_points: torch.Tensor, end_points: torch.Tensor) -> torch.Te
         bent = torch.stack((-start[i] * end[0], -start[i] * end[1]), dim=-1)
         rows.append(torch.cat((*sides, bent), dim=-1))
     system = torch.stack(rows, dim=2).flatten(1, 2)  # [batch, 8, 8], a row for x and one for y of each point
-    working = torch.promote_types(system.dtype, torch.float32)
+    working = working_dtype(system.dtype)
     target = start_points.flatten(1).to(working)
     # `solve_ex` leaves it to the caller to look for singular systems: it does not wait for the device.
     return torch.linalg.solve_ex(system.to(working), target).result.to(start_points.dtype)
@@ -426,13 +427,13 @@ def distorted(
     if images.is_meta:
         field = torch.empty(shape, device="meta", dtype=dtype)
     else:
-        working = torch.promote_types(dtype, torch.float32)
+        working = working_dtype(dtype)
         start = seed if isinstance(seed, torch.Tensor) else draw_seed(seed)
         field = counter.normal(shape, start.to(images.device), working).to(dtype) * sigma
     radius = (int(6 * greatest_sigma) | 1) // 2
     # The kernel has `int(6 sigma) | 1` elements: of those that the bound asks for, the outer ones do not count.
-    own = ((6 * torch.as_tensor(sigma, device=images.device)).to(torch.int64) | 1) // 2
+    own = ((6 * sigma).to(torch.int64) | 1) // 2 if isinstance(sigma, torch.Tensor) else None
     field = blurred(field.flatten(0, 1).unsqueeze(1), (radius, radius), (sigma, sigma), own)
     dx, dy = field.squeeze(1).unflatten(0, (2, frames.size)).unbind(0)
-    rows, columns = frames.grid(torch.promote_types(dtype, torch.float32) if dtype.itemsize < 4 else dtype)
+    rows, columns = frames.grid(working_dtype(dtype))
     return frames.at(rows + alpha * dy, columns + alpha * dx, interpolation, fill_mode, fill_value)

@@ -9,6 +9,6 @@ SERVED_BY_FASTK = True
 if importlib.util.find_spec("fastk") is None:  # a checkout that was on the path by the current folder alone
     sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-from fastk.as_keras import install_as_keras
+from fastk.as_keras import install_as_keras  # noqa: E402 - found by what stands above
 
 install_as_keras()

@@ -128,9 +128,9 @@ def affine_transform(
         (batch, number, 4).
     """
     _require_xyxy("affine_transform", bounding_box_format)
-    values = [convert_to_tensor(v) for v in (angle, translate_x, translate_y, scale, shear_x, shear_y)]
+    values: Any = [convert_to_tensor(v) for v in (angle, translate_x, translate_y, scale, shear_x, shear_y)]
     center = (0.5 if center_x is None else center_x, 0.5 if center_y is None else center_y)
-    (a0, a1, a2), (b0, b1, b2) = _inverse_affine(*values, height, width, *center)
+    (a0, a1, a2), (b0, b1, b2) = _inverse_affine(*values, height=height, width=width, center=center)
     left, top, right, bottom = convert_to_tensor(boxes).to(a0.dtype).unbind(-1)
     x = torch.stack((left, right, right, left), dim=-1)  # [batch, number, corners]
     y = torch.stack((top, top, bottom, bottom), dim=-1)
@@ -147,12 +147,11 @@ def _inverse_affine(
     shear_y: torch.Tensor,
     height: Any,
     width: Any,
-    center_x: Any,
-    center_y: Any,
+    center: tuple[Any, Any],
 ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
     """The two rows of the matrix, each element (batch, 1, 1)."""
     radians = 1.0 / 180.0 * math.pi
-    cx, cy = center_x * (width - 1), center_y * (height - 1)
+    cx, cy = center[0] * (width - 1), center[1] * (height - 1)
     rotation, skew_x, skew_y = -angle * radians, -shear_x * radians, -shear_y * radians
     moved_x, moved_y = cx - translate_x * (width - 1), cy - translate_y * (height - 1)
     a = torch.cos(rotation - skew_y) / torch.cos(skew_y)

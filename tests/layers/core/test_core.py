@@ -202,3 +202,24 @@ def test_lambda_shapes_and_masks():
     outputs = layers.Lambda(look, mask=lambda inputs, mask: mask)(x, training=True)
     assert seen["mask"].tolist() == [[True, False]] and seen["training"] is True
     assert outputs._keras_mask.tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize(
+    ("equation", "output_shape", "input_shape", "inputs", "outputs"),
+    [
+        ("abc,cde->abde", (None, 4, 16), (2, 5, 64), 64, 64),  # a projection to heads
+        ("abcd,cde->abe", (None, 64), (2, 5, 4, 16), 64, 64),  # and from them
+        ("...b,bc->...c", (8,), (2, 5, 3), 3, 8),
+    ],
+)
+def test_einsum_dense_scales_its_kernel_by_the_axes_of_the_equation(
+    equation, output_shape, input_shape, inputs, outputs
+):
+    limit = (6 / (inputs + outputs)) ** 0.5  # Glorot and Bengio 2010, equation 16
+    layer = layers.EinsumDense(equation, output_shape)
+    layer.build(input_shape)
+    assert 0.85 * limit < layer.kernel.value.abs().max() <= limit
+    own = keras.initializers.VarianceScaling(input_axes=[0], output_axes=[1], seed=1)
+    layer = layers.EinsumDense(equation, output_shape, kernel_initializer=own)
+    layer.build(input_shape)
+    assert torch.equal(layer.kernel.value, own(layer.kernel.shape))  # axes that are given stay

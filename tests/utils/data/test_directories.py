@@ -203,3 +203,22 @@ def test_a_model_trains_on_a_folder(images):
     model.compile("sgd", fastk.losses.BinaryCrossentropy(from_logits=True))
     history = model.fit(train, validation_data=held_out, epochs=2, verbose=0)
     assert len(history.history["val_loss"]) == 2
+
+
+def test_a_model_that_looks_words_up_takes_the_texts_themselves(tmp_path):
+    for number in range(4):
+        folder = tmp_path / ("good", "bad")[number % 2]
+        folder.mkdir(exist_ok=True)
+        (folder / f"{number}.txt").write_text(f"a {folder.name} film")
+    texts = text_dataset_from_directory(tmp_path, batch_size=2, verbose=False)
+    words = fastk.layers.TextVectorization(max_tokens=10, output_sequence_length=3)
+    words.adapt(texts.map(lambda x, y: x))
+    assert set(words.get_vocabulary()[2:]) == {"a", "film", "good", "bad"}
+    inner = fastk.Sequential([fastk.layers.Embedding(10, 2), fastk.layers.Flatten(), fastk.layers.Dense(1)])
+    numbers = texts.map(lambda x, y: (words(x), y), num_parallel_calls=2).cache().prefetch(-1)
+    inner.compile("sgd", "mse")
+    inner.fit(numbers, epochs=2, verbose=0)
+    whole = fastk.Sequential([words, inner])  # without an input: it is built by the first batch
+    whole.compile("sgd", "mse")
+    np.testing.assert_allclose(whole.evaluate(texts, verbose=0), inner.evaluate(numbers, verbose=0), rtol=1e-5)
+    assert whole.predict(texts.map(lambda x, y: x), verbose=0).shape == (4, 1)

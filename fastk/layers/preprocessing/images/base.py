@@ -174,12 +174,13 @@ class BaseImagePreprocessingLayer(Layer):
         return (self._batch_size(images), 1, 1, 1) if len(images.shape) == 4 else (1, 1, 1)
 
     def _size_of(self, images: Any) -> tuple[int, int]:
+        self._batch_size(images)
         return images.shape[self.height_axis], images.shape[self.width_axis]
 
     def _happens(self, images: Any, seed: Any) -> torch.Tensor:
         """(batch,) bool: with a probability that is drawn from `factor` for each image."""
         shape = (self._batch_size(images),)
-        probability = draws.uniform(shape, *self.factor, seed)
+        probability = draws.within(shape, self.factor, seed)
         return draws.uniform(shape, 0.0, 1.0, seed) < probability
 
     def _images(self, images: Any) -> torch.Tensor:
@@ -229,8 +230,7 @@ class BaseImagePreprocessingLayer(Layer):
         boxes = geometry.crop(result["boxes"], top, left, window_height, window_width)
         size: tuple[int, int] = (self.height, self.width)  # type: ignore[attr-defined]
         if (window_height, window_width) != size:
-            scale = [size[1] / window_width, size[0] / window_height] * 2
-            boxes = boxes * torch.tensor(scale, dtype=boxes.dtype, device=boxes.device)
+            boxes = placed(boxes, size[1] / window_width, size[0] / window_height)
         result = geometry.clip_to_image_size({**result, "boxes": boxes}, height=size[0], width=size[1])
         return self._in_own_format(result, *size)
 
@@ -304,3 +304,9 @@ class BaseImagePreprocessingLayer(Layer):
             return images
         images = images.to(dtypes.to_torch_dtype(self.compute_dtype if dtype is None else dtype))
         return (images - source[0]) / (source[1] - source[0]) * (target[1] - target[0]) + target[0]
+
+
+def placed(boxes: torch.Tensor, scale_x: float, scale_y: float, left: float = 0.0, top: float = 0.0) -> torch.Tensor:
+    """Boxes (left, top, right, bottom) scaled, then moved."""
+    parts = zip(boxes.split(1, dim=-1), (scale_x, scale_y) * 2, (left, top) * 2, strict=True)
+    return torch.cat([part * scale + shift for part, scale, shift in parts], dim=-1)

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from fastk import config as settings
-from fastk import ops
+from fastk import ops, tree
+from fastk.graph import KerasTensor
 from fastk.layers.preprocessing.images import draws
 from fastk.layers.preprocessing.images.arguments import checked_value_range, factor_range
 from fastk.layers.preprocessing.images.base import BaseImagePreprocessingLayer
-from fastk.tensor import convert_to_tensor
+from fastk.tensor import convert_to_tensor, get_device
 
 
 class ColorLayer(BaseImagePreprocessingLayer):
@@ -35,7 +36,7 @@ class ColorLayer(BaseImagePreprocessingLayer):
         self._seeded(seed)
 
     def _draw(self, images: Any, seed: Any) -> dict[str, Any]:
-        return {"factor": draws.uniform((self._batch_size(images),), *self.factor, seed)}
+        return {"factor": draws.within((self._batch_size(images),), self.factor, seed)}
 
     def _clipped(self, images: torch.Tensor) -> torch.Tensor:
         return images.clamp(self.value_range[0], self.value_range[1])
@@ -102,7 +103,7 @@ class RandomBrightness(ColorLayer):
 
     def _draw(self, images: Any, seed: Any) -> dict[str, Any]:
         self._batch_size(images)
-        delta = draws.uniform(self._per_image(images), *self.factor, seed)
+        delta = draws.within(self._per_image(images), self.factor, seed)
         return {"rgb_delta": delta * (self.value_range[1] - self.value_range[0])}
 
     def _transform_images(self, images: torch.Tensor, transformation: Any, interpolation: str) -> torch.Tensor:
@@ -130,7 +131,7 @@ class RandomHue(ColorLayer):
     def _draw(self, images: Any, seed: Any) -> dict[str, Any]:
         size = (self._batch_size(images),)
         sign = torch.where(draws.uniform(size, 0.0, 1.0, seed) > 0.5, -1.0, 1.0)
-        return {"factor": sign * draws.uniform(size, *self.factor, seed) * 0.5}
+        return {"factor": sign * draws.within(size, self.factor, seed) * 0.5}
 
     def _transform_images(self, images: torch.Tensor, transformation: Any, interpolation: str) -> torch.Tensor:
         images = self._scaled(images, self.value_range, (0, 1), "float32")
@@ -163,7 +164,7 @@ class RandomSaturation(ColorLayer):
     """
 
     def _draw(self, images: Any, seed: Any) -> dict[str, Any]:
-        factor = draws.uniform((self._batch_size(images),), *self.factor, seed)
+        factor = draws.within((self._batch_size(images),), self.factor, seed)
         return {"factor": factor / (1 - factor + settings.epsilon())}
 
     def _transform_images(self, images: torch.Tensor, transformation: Any, interpolation: str) -> torch.Tensor:
@@ -192,8 +193,8 @@ class RandomSharpness(ColorLayer):
     def _transform_images(self, images: torch.Tensor, transformation: Any, interpolation: str) -> torch.Tensor:
         last = self.channel_axis == -1
         batch = images.movedim(-1, -3) if last else images
-        a, b = 1.0 / 13.0, 5.0 / 13.0
-        kernel = torch.tensor([[a, a, a], [a, b, a], [a, a, a]], dtype=batch.dtype, device=batch.device)
+        kernel = torch.full((3, 3), 1.0 / 13.0, dtype=batch.dtype, device=batch.device)
+        kernel[1, 1].fill_(5.0 / 13.0)
         channels = batch.shape[-3]
         smooth = F.conv2d(batch, kernel.expand(channels, 1, 3, 3), padding=1, groups=channels)
         smooth = smooth.movedim(-3, -1) if last else smooth
@@ -217,7 +218,7 @@ class RandomColorDegeneration(ColorLayer):
     """
 
     def _draw(self, images: Any, seed: Any) -> dict[str, Any]:
-        return {"factor": draws.uniform((self._batch_size(images), 1, 1, 1), *self.factor, seed)}
+        return {"factor": draws.within((self._batch_size(images), 1, 1, 1), self.factor, seed)}
 
     def _transform_images(self, images: torch.Tensor, transformation: Any, interpolation: str) -> torch.Tensor:
         factor = convert_to_tensor(transformation["factor"]).to(images.dtype)
@@ -226,7 +227,7 @@ class RandomColorDegeneration(ColorLayer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """`input_shape`, which must be that of colour images."""
-        shape = input_shape.get("images") if isinstance(input_shape, dict) else input_shape
+        shape: Any = input_shape.get("images") if isinstance(input_shape, dict) else input_shape
         if len(shape) not in (3, 4):
             raise ValueError(
                 "Invalid images rank: expected rank 3 (single image) or rank 4 (batch of images). Received: "
@@ -261,7 +262,7 @@ class RandomPosterization(ColorLayer):
         if low != high:
             bits = draws.integers(shape, low, high, seed)
         else:
-            bits = torch.full(shape, int(low), dtype=torch.int64, device=convert_to_tensor(0).device)
+            bits = torch.full(shape, int(low), dtype=torch.int64, device=get_device())
         return {"shift_factor": (8 - bits).to(torch.uint8)}
 
     def _transform_images(self, images: torch.Tensor, transformation: Any, interpolation: str) -> torch.Tensor:
@@ -340,9 +341,9 @@ class RandomGrayscale(BaseImagePreprocessingLayer):
         grey = ops.image.rgb_to_grayscale(images, data_format=self.data_format)
         return torch.where(convert_to_tensor(happens).bool(), grey, images)
 
-    def compute_output_spec(self, data: Any, training: bool = True) -> Any:
-        """Like `data`: the dtype stays."""
-        return data
+    def compute_output_spec(self, inputs: Any, training: bool = True) -> Any:
+        """KerasTensors like `inputs`: the dtype stays."""
+        return tree.map_structure(lambda x: KerasTensor(x.shape, dtype=x.dtype), inputs)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -390,7 +391,7 @@ class RandomGaussianBlur(ColorLayer):
 
     def _draw(self, images: Any, seed: Any) -> dict[str, Any]:
         happens = self._happens(images, seed)
-        sigma = draws.uniform((2,), *self.sigma, seed, self._torch_input_dtype()) + 1e-6
+        sigma = draws.within((2,), self.sigma, seed, self._torch_input_dtype()) + 1e-6
         return {"should_apply_blur": happens, "blur_factor": sigma}
 
     def _transform_images(self, images: torch.Tensor, transformation: Any, interpolation: str) -> torch.Tensor:

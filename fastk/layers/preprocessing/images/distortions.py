@@ -58,8 +58,8 @@ class RandomPerspective(BaseImagePreprocessingLayer):
         height, width = self._size_of(images)
         happens = self._happens(images, seed)
         moves = draws.uniform((size, 4, 2), -0.5 * self.scale, 0.5 * self.scale, seed, dtype)
-        corners = [[0.0, 0.0], [width - 1, 0.0], [0.0, height - 1], [width - 1, height - 1]]
-        start = torch.tensor(corners, dtype=dtype, device=moves.device).expand(size, 4, 2)
+        number = torch.arange(4, device=moves.device)
+        start = torch.stack((number % 2 * (width - 1), number // 2 * (height - 1)), dim=-1).to(dtype).expand(size, 4, 2)
         return {
             "apply_perspective": happens,
             "start_points": start,
@@ -158,18 +158,23 @@ class RandomElasticTransform(BaseImagePreprocessingLayer):
         if self.scale[1] == 0 or self.factor[1] == 0:
             return None
         happens = self._happens(images, seed)
-        strength = draws.uniform((), *self.scale, seed, self._torch_input_dtype())
+        strength = draws.within((), self.scale, seed, self._torch_input_dtype())
         # Images and masks are displaced alike: from the same state of the generator.
         return {"apply_transform": happens, "distortion_factor": strength, "seed": draw_seed(seed)}
+
+    def get_elastic_transform_params(self, height: int, width: int, factor: Any) -> tuple[Any, Any]:
+        """How far pixels move, and how smoothly, in images of a size: `alpha` and `sigma` of `elastic_transform`."""
+        return max(height, width) * 0.1 * factor, min(height, width) * 0.05 * factor
 
     def _transform_images(self, images: torch.Tensor, transformation: Any, interpolation: str) -> torch.Tensor:
         height, width = self._size_of(images)
         strength = convert_to_tensor(transformation["distortion_factor"])
+        alpha, sigma = self.get_elastic_transform_params(height, width, strength)
         changed = distorted(
             images,
-            max(height, width) * 0.1 * strength,
-            (min(height, width) * 0.05 * strength).clamp(min=1e-6),
-            min(height, width) * 0.05 * self.scale[1],
+            alpha,
+            sigma.clamp(min=1e-6),
+            self.get_elastic_transform_params(height, width, self.scale[1])[1],
             interpolation,
             self.fill_mode,
             self.fill_value,

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from fastk.ops.image.layout import working_dtype
 from fastk.random import counter
 from fastk.random.seed_generator import SeedGenerator, draw_seed
 from fastk.scopes import state
@@ -30,15 +31,21 @@ def uniform(
     """Uniform on `[low, high)`."""
     if state.symbolic:
         return torch.empty(shape, dtype=dtype, device="meta")
-    working = torch.promote_types(dtype, torch.float32)
+    working = working_dtype(dtype)
     return (counter.uniform(shape, _start(seed), working) * (high - low) + low).to(dtype)
+
+
+def within(shape: tuple[int, ...], limits: Any, seed: Seed, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Uniform between two limits."""
+    low, high = limits
+    return uniform(shape, low, high, seed, dtype)
 
 
 def normal(shape: tuple[int, ...], seed: Seed, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Standard normal."""
     if state.symbolic:
         return torch.empty(shape, dtype=dtype, device="meta")
-    return counter.normal(shape, _start(seed), torch.promote_types(dtype, torch.float32)).to(dtype)
+    return counter.normal(shape, _start(seed), working_dtype(dtype)).to(dtype)
 
 
 def integers(shape: tuple[int, ...], low: int, high: int, seed: Seed) -> torch.Tensor:
@@ -61,7 +68,7 @@ def log_gamma(shape: tuple[int, ...], alpha: Any, seed: Seed) -> torch.Tensor:
     x = normal(many, seed, torch.float64)
     u = uniform(many, 0.0, 1.0, seed, torch.float64)
     power = uniform(shape, 0.0, 1.0, seed, torch.float64)
-    alpha = torch.as_tensor(alpha, dtype=torch.float64, device=x.device)
+    alpha = alpha.double() if isinstance(alpha, torch.Tensor) else torch.full_like(power, alpha)
     d = alpha + 1.0 - 1.0 / 3.0
     v = (1.0 + x / torch.sqrt(9.0 * d)[..., None]) ** 3
     log_v = v.clamp(min=torch.finfo(torch.float64).tiny).log()

@@ -9,7 +9,7 @@ import torch
 from fastk.layers.preprocessing.images import draws
 from fastk.layers.preprocessing.images.arguments import factor_range
 from fastk.layers.preprocessing.images.base import BaseImagePreprocessingLayer
-from fastk.tensor import convert_to_tensor
+from fastk.tensor import convert_to_tensor, get_device
 
 
 def _taken(x: torch.Tensor, order: Any) -> torch.Tensor:
@@ -124,7 +124,7 @@ class CutMix(_Windows):
             return None
         size, dtype = self._batch_size(images), self._torch_input_dtype()
         height, width = self._size_of(images)
-        alpha = draws.uniform((), *self.factor, seed) + 1e-6
+        alpha = draws.within((), self.factor, seed) + 1e-6
         ratio = torch.sqrt(1.0 - draws.beta((size,), alpha, dtype, seed))
         left, right = self._interval(size, width, ratio, seed)
         top, bottom = self._interval(size, height, ratio, seed)
@@ -205,7 +205,7 @@ class RandomErasing(_Windows):
     def _draw(self, images: Any, seed: Any) -> dict[str, Any]:
         size, dtype = self._batch_size(images), self._torch_input_dtype()
         height, width = self._size_of(images)
-        ratio = torch.sqrt(draws.uniform((size, 2), *self.scale, seed, dtype))
+        ratio = torch.sqrt(draws.within((size, 2), self.scale, seed, dtype))
         corners = (
             *self._interval(size, width, ratio[:, 0], seed),
             *self._interval(size, height, ratio[:, 1], seed),
@@ -220,12 +220,12 @@ class RandomErasing(_Windows):
         dtype = self._torch_input_dtype()
         if self.fill_value is None:
             return draws.normal(tuple(images.shape), seed, dtype) * self.value_range[1]
-        filling = convert_to_tensor(self.fill_value, dtype=self.compute_dtype)
-        if filling.ndim:
-            shape = [1] * 4
-            shape[self.channel_axis] = 3
-            filling = filling.reshape(shape)
-        return filling
+        options: dict[str, Any] = {"dtype": dtype, "device": get_device()}
+        if isinstance(self.fill_value, (int, float)):
+            return torch.full((), self.fill_value, **options)
+        shape = [1] * 4
+        shape[self.channel_axis] = 3
+        return torch.stack([torch.full((), value, **options) for value in self.fill_value]).reshape(shape)
 
     def _transform_images(self, images: torch.Tensor, transformation: Any, interpolation: str) -> torch.Tensor:
         masks, happens, filling = (

@@ -8,7 +8,7 @@ import torch
 
 from fastk import ops
 from fastk.layers.preprocessing.images import draws
-from fastk.layers.preprocessing.images.base import BaseImagePreprocessingLayer
+from fastk.layers.preprocessing.images.base import BaseImagePreprocessingLayer, placed
 from fastk.random.seed_generator import make_default_seed
 from fastk.tensor import convert_to_tensor
 from fastk.utils import bounding_boxes as geometry
@@ -97,10 +97,7 @@ class Resizing(BaseImagePreprocessingLayer):
         given = bounding_boxes["boxes"]
         padding = ((given == -1).all(-1) | (given == 0).all(-1)).unsqueeze(-1)
         boxes = self._in_xyxy(bounding_boxes, height, width)["boxes"]
-        scale_x, scale_y, left, top = self._placement(height, width)
-        scale = torch.tensor([scale_x, scale_y] * 2, dtype=boxes.dtype, device=boxes.device)
-        shift = torch.tensor([left, top] * 2, dtype=boxes.dtype, device=boxes.device)
-        result = {**bounding_boxes, "boxes": boxes * scale + shift}
+        result = {**bounding_boxes, "boxes": placed(boxes, *self._placement(height, width))}
         result = geometry.clip_to_image_size(result, height=self.height, width=self.width)
         result["boxes"] = torch.where(padding, 0.0, result["boxes"])
         return self._in_own_format(result, self.height, self.width)

@@ -89,10 +89,6 @@ class Equalization(BaseImagePreprocessingLayer):
         images = flat.view(shape).movedim(0, self.channel_axis)
         return self._scaled(images, (0, 255), self.value_range).to(self._torch_input_dtype())
 
-    def compute_output_spec(self, data: Any, training: bool = True) -> Any:
-        """Like `data`."""
-        return data
-
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "bins": self.bins, "value_range": self.value_range}

@@ -291,8 +291,8 @@ class RandomShear(Warp):
     def _draw(self, images: Any, seed: Any) -> dict[str, Any]:
         shape, dtype = (self._batch_size(images), 1), self._torch_input_dtype()
         sign = torch.where(draws.uniform(shape, 0.0, 1.0, seed) > 0.5, -1.0, 1.0).to(dtype)
-        y = draws.uniform(shape, *self.y_factor, seed, dtype)
-        x = draws.uniform(shape, *self.x_factor, seed, dtype)
+        y = draws.within(shape, self.y_factor, seed, dtype)
+        x = draws.within(shape, self.x_factor, seed, dtype)
         return {"shear_factor": torch.cat((x, y), dim=1) * sign, "input_shape": tuple(images.shape)}
 
     def _matrix(self, transformation: Any, height: int, width: int) -> torch.Tensor:

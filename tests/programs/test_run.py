@@ -12,7 +12,7 @@ import pytest
 import fastk
 from fastk import as_keras, run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def python(*arguments, cwd, **environment):
@@ -163,6 +163,8 @@ IMPORTS = """
         ("import keras.src.layers.layer", ImportError, "keras.src.layers.layer", "public name"),
         ("from keras.src import layers", ImportError, "keras.src", "public name"),
         ("keras.src", AttributeError, "`keras.src`"),
+        ("keras.visualization", AttributeError, "`keras.visualization`"),  # public, and not there
+        ("import keras.visualization", ImportError, "`keras.visualization`"),
     ]:
         try:
             exec(code)
