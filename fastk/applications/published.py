@@ -9,7 +9,6 @@ from fastk.errors import FileMissing
 
 ORIGIN = "https://storage.googleapis.com"
 APPLICATIONS = f"{ORIGIN}/tensorflow/keras-applications"
-PLACE = "~/.keras/models"  # where `KERAS_HOME` names no other folder than `~/.keras`
 TF_KERNELS = "_weights_tf_dim_ordering_tf_kernels"
 
 
@@ -53,6 +52,6 @@ def download(name: str, url: str, file_hash: str | None) -> str:
         return utils.get_file(name, url, cache_subdir="models", file_hash=file_hash)
     except OSError as error:
         raise FileMissing(
-            f"{name} is not on this machine: {error}. Its place is {PLACE}/{name}. For a model without published "
-            "weights pass `weights=None`, or the path of a file of your own."
+            f"{name} is not on this machine: {error}. For a model without published weights pass `weights=None`, or "
+            "the path of a file of your own."
         ) from error

@@ -5,6 +5,8 @@ import inspect
 import json
 import pathlib
 import re
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
@@ -232,12 +234,14 @@ def test_published_weights(name, options, url, cached, file_hash, monkeypatch, u
     assert kwargs == {"cache_subdir": "models", "file_hash": file_hash}
 
 
-def test_without_a_connection_the_file_and_its_place_are_named(monkeypatch):
+def test_without_a_connection_the_file_and_its_place_are_named(monkeypatch, tmp_path):
     def unreachable(*args, **kwargs):
-        raise OSError("URL fetch failure on https://storage.googleapis.com")
+        raise urllib.error.URLError("no network")
 
-    monkeypatch.setattr(keras.utils, "get_file", unreachable, raising=False)
-    with pytest.raises(FileMissing, match=re.escape("~/.keras/models/mobilenet_2_5_224_tf.h5")):
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    place = tmp_path / "models" / "mobilenet_2_5_224_tf.h5"
+    with pytest.raises(FileMissing, match=f"{re.escape(str(place))}.*weights=None"):
         keras.applications.MobileNet(alpha=0.25)
 
 

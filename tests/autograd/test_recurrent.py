@@ -359,6 +359,7 @@ def test_grus_own_derivative_is_that_of_the_loop(wanted):
         generator.manual_seed(0)
         given = [torch.randn(s, dtype=torch.float64, generator=generator).requires_grad_() for s in shapes]
         sequence, last, _ = autograd.gru(*given, activation=activation, implementation="aten")
+        assert sequence is not None
         loss = torch.zeros((), dtype=torch.float64)
         if wanted != "last":
             loss = loss + (sequence * torch.linspace(-1, 1, sequence.numel()).view(sequence.shape)).sum()

@@ -68,7 +68,7 @@ def test_torch_gru_and_scan_are_the_loop(mask, zero, with_bias):
 
 
 def test_the_derivative_of_scan():
-    inputs = [normal(T, B, 2 * H), normal(T, B, H), normal(B, H), normal(H, 3 * H), normal(H)]
+    inputs = [normal(T, B, 3 * H), normal(B, H), normal(H, 3 * H), normal(H)]
     assert torch.autograd.gradcheck(Scan.apply, [tensor.requires_grad_() for tensor in inputs])
 
 

@@ -7,9 +7,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pytest
-
-import fastk
 from fastk import as_keras, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,8 +180,22 @@ def test_imports_under_keras(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_real_keras_is_not_mixed_in(monkeypatch):
-    monkeypatch.setitem(sys.modules, "keras", type(sys)("keras"))
-    with pytest.raises(RuntimeError, match="before the first import of keras"):
-        fastk.install_as_keras()
-    assert not any(isinstance(finder, as_keras.KerasFinder) for finder in sys.meta_path)
+MIXED = """
+import sys
+import fastk
+from fastk import as_keras
+
+sys.modules["keras"] = type(sys)("keras")
+try:
+    fastk.install_as_keras()
+except RuntimeError as error:
+    assert "before the first import of keras" in str(error), error
+else:
+    raise SystemExit("installed beside the real one")
+assert not any(isinstance(finder, as_keras.KerasFinder) for finder in sys.meta_path)
+"""
+
+
+def test_the_real_keras_is_not_mixed_in(tmp_path):
+    done = python("-c", MIXED, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

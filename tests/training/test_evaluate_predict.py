@@ -218,7 +218,7 @@ def test_each_prediction_is_by_the_weights_of_its_time():
         return model.predict(x, batch_size=10, verbose=0, **options)
 
     # Folded, the normalisation is other arithmetic: sums of 18 products below 8, then means and sums of 4.
-    close = functools.partial(np.testing.assert_allclose, rtol=0, atol=np.finfo("float32").eps * 18**0.5 * 32)
+    close = functools.partial(np.testing.assert_allclose, rtol=0, atol=float(np.finfo("float32").eps) * 18**0.5 * 32)
     for _ in range(3):
         close(predicted(), expected())
         model.layers[1].moving_mean.assign(model.layers[1].moving_mean - 0.5)
@@ -240,6 +240,6 @@ def test_one_batch_of_several_inputs(kind):
     for _ in range(4):
         np.testing.assert_array_equal(model.predict(kind([a, b]), verbose=0), together)
     apart = [model.predict(kind([a[i : i + 1], b[i : i + 1]]), verbose=0) for i in range(5)]
-    np.testing.assert_allclose(np.concatenate(apart), together, rtol=0, atol=np.finfo("float32").eps * 5**0.5 * 10)
+    np.testing.assert_allclose(np.concatenate(apart), together, rtol=0, atol=float(np.finfo("float32").eps) * 5**0.5 * 10)
     with pytest.raises(ValueError, match="same number of samples"):
         model.predict(kind([a, b[:3]]), verbose=0)
