@@ -48,7 +48,13 @@ def default_device() -> torch.device:
     asked = str(config.read_environment("FASTK_DEVICE"))
     if asked == "auto":
         return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    device = parse_device(asked)
+    try:
+        device = parse_device(asked)
+    except ValueError:
+        raise ConfigurationError(
+            f"The environment variable FASTK_DEVICE is {asked!r}: expected 'auto', 'cpu', 'cuda', or a name like "
+            "'cuda:1'. Unset it, or set it to such a value."
+        ) from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError(
             f"FASTK_DEVICE is {asked!r}, but torch {torch.__version__} sees no CUDA device. "

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fastk import cli, config, dispatch, doctor
+from fastk.device import default_device
 from fastk.doctor import facts as seen
 from fastk.doctor.facts import Facts
 from fastk.doctor.findings import diagnose
@@ -161,6 +162,13 @@ def test_a_device_that_cannot_be_had(monkeypatch, capsys):
     monkeypatch.setattr(seen, "get_device", refuse)
     assert cli.main(["doctor"]) == 1
     assert "✗ FASTK_DEVICE is 'cuda'" in capsys.readouterr().out
+
+
+def test_a_device_whose_name_is_none(monkeypatch, capsys):
+    monkeypatch.setenv("FASTK_DEVICE", "gpuu")
+    monkeypatch.setattr(seen, "get_device", default_device.__wrapped__)
+    assert cli.main(["doctor"]) == 1
+    assert "✗ The environment variable FASTK_DEVICE is 'gpuu': expected 'auto'" in capsys.readouterr().out
 
 
 def test_kernels_asked_for_by_name_that_are_not_here(monkeypatch, capsys):

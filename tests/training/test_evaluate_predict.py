@@ -240,6 +240,8 @@ def test_one_batch_of_several_inputs(kind):
     for _ in range(4):
         np.testing.assert_array_equal(model.predict(kind([a, b]), verbose=0), together)
     apart = [model.predict(kind([a[i : i + 1], b[i : i + 1]]), verbose=0) for i in range(5)]
-    np.testing.assert_allclose(np.concatenate(apart), together, rtol=0, atol=float(np.finfo("float32").eps) * 5**0.5 * 10)
+    np.testing.assert_allclose(
+        np.concatenate(apart), together, rtol=0, atol=float(np.finfo("float32").eps) * 5**0.5 * 10
+    )
     with pytest.raises(ValueError, match="same number of samples"):
         model.predict(kind([a, b[:3]]), verbose=0)
