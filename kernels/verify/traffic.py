@@ -287,8 +287,9 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m fastk.kernels traffic",
         description="The bytes and products that each op asks for, beside the least possible.",
     )
-    parser.add_argument("--op", action="append", help="only the cases of this op; may be given more than once")
-    parser.add_argument("--steps", nargs="*", help="only training steps, of the models named or of all")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--op", action="append", help="only the cases of this op; may be given more than once")
+    only.add_argument("--steps", nargs="*", help="only training steps, of the models named or of all")
     parser.add_argument("--json", type=Path, help="write the rows to this file too")
     options = parser.parse_args(argv)
     if not config.triton_interpreted():
@@ -297,6 +298,10 @@ def main(argv: list[str] | None = None) -> int:
     if unknown := set(options.op or ()) - set(ops()):
         parser.error(f"no op is called {', '.join(sorted(unknown))}; there are {', '.join(ops())}")
     importlib.import_module("fastk.kernels.verify.interpreter").install()
+    training_steps = importlib.import_module("fastk.kernels.verify.training_steps")
+    if unknown := set(options.steps or ()) - set(training_steps.MODELS):
+        models = ", ".join(training_steps.MODELS)
+        parser.error(f"no reference model is called {', '.join(sorted(unknown))}; there are {models}")
     rows: list[Row] = []
     for op in [] if options.steps is not None else options.op or ops():
         module = cases_module(op)
@@ -305,7 +310,6 @@ def main(argv: list[str] | None = None) -> int:
             print(rows[-1], flush=True)
     steps: dict[str, list[Row]] = {}
     if not options.op:
-        training_steps = importlib.import_module("fastk.kernels.verify.training_steps")
         for model in options.steps or training_steps.MODELS:
             steps[model] = training_steps.step(model)
             print(f"\nOne training step of {training_steps.MODELS[model].title}\n{summary(steps[model])}", flush=True)

@@ -121,6 +121,19 @@ def test_the_command(monkeypatch, capsys, tmp_path):
     assert "no op is called novelty" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--steps", "novelty"], "no reference model is called novelty; there are mlp, cnn, lstm"),
+        (["--op", "dropout", "--steps", "mlp"], "argument --steps: not allowed with argument --op"),
+    ],
+)
+def test_steps_that_cannot_be_counted(arguments, words, capsys):
+    with pytest.raises(SystemExit):
+        traffic.main(arguments)
+    assert words in capsys.readouterr().err
+
+
 def test_the_command_sets_the_environment_for_itself(monkeypatch):
     seen = {}
 
