@@ -273,6 +273,8 @@ class _Builder:
         if type(value) in (list, tuple):
             inner = "".join(f"{self._returned(x)}, " for x in value)
             return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+        if isinstance(value, tuple) and hasattr(value, "_fields"):  # a named one
+            return f"{self._named('c', type(value))}({''.join(f'{self._returned(x)}, ' for x in value)})"
         return self._expression(value)
 
     def _place(self, ref: Ref) -> str:

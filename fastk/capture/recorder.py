@@ -160,7 +160,8 @@ class Recorder(TorchDispatchMode):
         if isinstance(structure, torch.Tensor):
             return self._ref(structure)
         if isinstance(structure, (list, tuple)):
-            return type(structure)([self._noted(x) for x in structure])
+            parts = [self._noted(x) for x in structure]
+            return type(structure)(*parts) if hasattr(structure, "_fields") else type(structure)(parts)
         if isinstance(structure, dict):
             return {key: self._noted(x) for key, x in structure.items()}
         return structure
@@ -202,8 +203,9 @@ def record(step: Callable[..., Any], *inputs: Any) -> Recording:
     A replay reads its inputs where they lay: they have to be buffers that are filled anew for each step.
     """
     assert active.recorder is None, "a step is being recorded already"
-    recorder = active.recorder = Recorder()
+    recorder = Recorder()
     recorder.recording.inputs = frozenset(ref.memory for ref in _refs(recorder._noted(inputs)))
+    active.recorder = recorder
     try:
         with _HostReads(recorder), recorder:
             result = step(*inputs)

@@ -1,5 +1,7 @@
 """A replay does what the step did: bit for bit, on new inputs, and in fewer calls."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
@@ -231,3 +233,32 @@ def test_an_error_in_a_step_ends_the_recording():
     with pytest.raises(RuntimeError, match="shape"):
         capture.record(lambda x: x @ x.view(2, 2), torch.ones(4))
     assert active.recorder is None
+
+
+class Pair(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+def test_named_tuples_are_taken_and_returned():
+    def step(pair: Pair) -> Pair:
+        return Pair(pair.first + pair.second, pair.second * 2)
+
+    given = Pair(torch.ones(3), torch.ones(3))
+    first, second = capture.record(step, given), capture.record(step, given)
+    assert first.difference(second) is None
+    program = capture.build(second)
+    given.second.fill_(4.0)
+    result = program.run()
+    assert type(result) is Pair
+    assert result.first.tolist() == [5.0] * 3 and result.second.tolist() == [8.0] * 3
+
+
+def test_a_recording_that_fails_leaves_none_under_way():
+    class Odd(list):
+        def __init__(self):
+            super().__init__([1])
+
+    with pytest.raises(TypeError):
+        capture.record(lambda x: None, Odd())
+    assert capture.record(lambda x: x + 1, torch.ones(2)).refusal is None
