@@ -16,7 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastk import tree
-from fastk.capture.recorder import Call, Ref
+from fastk.capture.recorder import Call, Recorder, Ref
 
 below_autograd = torch._C._AutoDispatchBelowAutograd
 """A context in which calls go past autograd, to the backend."""
@@ -138,6 +138,8 @@ class _Seen(Exception):
 
 
 class _Trial(TorchDispatchMode):
+    _should_skip_dynamo = Recorder._should_skip_dynamo
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         self.seen = (func, args, kwargs or {})
         raise _Seen

@@ -115,6 +115,11 @@ class Recorder(TorchDispatchMode):
         self._numbers: dict[int, int] = {}
         self._kept: list[StorageWeakRef] = []  # as long as they are, an address is not used for other memory
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not for torch to wrap the next method, which imports its compiler: 1.3 s of a program's first `fit`."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         noted = self._noted(args), self._noted(kwargs)

@@ -235,6 +235,11 @@ def _values_with_gradients(graph: Graph) -> set[Any]:
 class _Launches(TorchDispatchMode):
     """Counts the operators of torch that compute."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """As for `capture.recorder.Recorder`."""
+        return False
+
     def __init__(self) -> None:
         super().__init__()
         self.count = 0

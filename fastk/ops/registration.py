@@ -126,8 +126,6 @@ def _dtype_of_one(function: Callable, names: list[str], arguments: dict[str, Any
     call imports torch's compiler, which takes a second.
     """
     specs = {name: with_shape(arguments[name], ()) for name in names}
-    if any(isinstance(x, KerasTensor) and x.dtype.startswith("float8") for x in specs.values()):
-        return dtype_for(function, names, arguments)  # the host does not compute in these types
     host = torch.device("cpu")
 
     def one(name: str) -> Any:
@@ -137,8 +135,11 @@ def _dtype_of_one(function: Callable, names: list[str], arguments: dict[str, Any
         rank = len(shape_of(arguments[name]))
         return torch.ones((1,) * rank, dtype=dtypes.TORCH_DTYPES[x.dtype], device=host)
 
-    with internal(), torch.no_grad(), device_scope(host):
-        return dtypes.standardize_dtype(function(**{**arguments, **{name: one(name) for name in names}}).dtype)
+    try:
+        with internal(), torch.no_grad(), device_scope(host):
+            return dtypes.standardize_dtype(function(**{**arguments, **{name: one(name) for name in names}}).dtype)
+    except NotImplementedError:  # of a dtype without a kernel on the host, such as bitwise operations on floats
+        return dtype_for(function, names, arguments)
 
 
 def dtype_for(function: Callable, names: list[str], arguments: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from fastk import device as devices
 from fastk.random.seed_generator import draw_seed, host_generator
 from fastk.scopes import internal
 from fastk.tensor import convert_to_numpy, is_text_array
-from fastk.training import fingerprint
+from fastk.training import denormals, fingerprint
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
 from fastk.training.data.arrays import DEFAULT_BATCH_SIZE, ArraySource
@@ -32,6 +32,8 @@ from fastk.training.logs import as_numbers, results_of, to_numbers
 from fastk.training.step import DEMANDED, CapturedStep, Steps
 from fastk.user_warning import warn_user
 from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
+
+Flush = Callable[[bool], Any]  # of `denormals.as_zeros`
 
 
 class Loops:
@@ -147,16 +149,19 @@ class Loops:
             if self._initial_epoch is not None:  # training that was interrupted goes on
                 source.skip_orders(self._initial_epoch - initial_epoch)
                 initial_epoch = self._initial_epoch
-            for epoch in range(initial_epoch, epochs):
-                self.reset_metrics()
-                callbacks.on_epoch_begin(epoch)
-                # Anew for each epoch: a callback may have changed what is trained.
-                logs = self._run_epoch(source, callbacks, "train", self._start("train", anew=epoch == initial_epoch))
-                if validation is not None and _is_due(epoch, validation_freq):
-                    logs |= {f"val_{name}": value for name, value in self._evaluate(validation, callbacks).items()}
-                callbacks.on_epoch_end(epoch, logs)
-                if self.stop_training or source.exhausted:
-                    break
+            with denormals.as_zeros(device) as flush:
+                for epoch in range(initial_epoch, epochs):
+                    self.reset_metrics()
+                    callbacks.on_epoch_begin(epoch)
+                    # Anew for each epoch: a callback may have changed what is trained.
+                    step = self._start("train", anew=epoch == initial_epoch)
+                    logs = self._run_epoch(source, callbacks, "train", step, flush)
+                    if validation is not None and _is_due(epoch, validation_freq):
+                        found = self._evaluate(validation, callbacks, flush)
+                        logs |= {f"val_{name}": value for name, value in found.items()}
+                    callbacks.on_epoch_end(epoch, logs)
+                    if self.stop_training or source.exhausted:
+                        break
             if self.optimizer is not None and epochs > 0:
                 self.optimizer.finalize_variable_values(self.trainable_weights)
             callbacks.on_train_end(logs)
@@ -197,12 +202,12 @@ class Loops:
             source.close()
         return logs if return_dict else self._in_order(logs)
 
-    def _evaluate(self, source: Any, callbacks: Any) -> dict[str, Any]:
+    def _evaluate(self, source: Any, callbacks: Any, flush: Flush = denormals.nothing) -> dict[str, Any]:
         self.stop_evaluating = False
         callbacks.on_test_begin()
         self.reset_metrics()
         with torch.no_grad():
-            logs = self._run_epoch(source, callbacks, "test", self._start("test", anew=True))
+            logs = self._run_epoch(source, callbacks, "test", self._start("test", anew=True), flush)
         callbacks.on_test_end(logs)
         return logs
 
@@ -419,7 +424,7 @@ class Loops:
 
         return getattr(type(self), step) is getattr(Trainer, step) and step not in self.__dict__
 
-    def _run_epoch(self, source: Any, callbacks: Any, mode: str, step: Callable) -> dict[str, Any]:
+    def _run_epoch(self, source: Any, callbacks: Any, mode: str, step: Callable, flush: Flush) -> dict[str, Any]:
         """One pass over the data; returns the logs after it, as numbers."""
         begin, end = getattr(callbacks, f"on_{mode}_batch_begin"), getattr(callbacks, f"on_{mode}_batch_end")
         stop = "stop_training" if mode == "train" else "stop_evaluating"
@@ -428,8 +433,10 @@ class Loops:
         with internal():
             for first, last, calls in executions(self, source, callbacks, mode, step):
                 begin(first)
+                flush(True)
                 for call, batch in calls:
                     logs = call(*batch)
+                flush(False)
                 end(last, results if logs is None else partial(as_numbers, logs))
                 if getattr(self, stop):
                     break

@@ -169,3 +169,11 @@ def test_public_names_are_documented_and_their_examples_run(module):
         scope = vars(inspect.getmodule(inspect.unwrap(function)))
         for example in doctest.DocTestFinder(recurse=False).find(function, name, module=False, globs=dict(scope)):
             assert runner.run(example).failed == 0, name
+
+
+def test_what_the_host_has_no_kernel_for_has_a_symbolic_dtype_all_the_same():
+    x = KerasTensor((None, 3))
+    assert ops.bitwise_and(x, x).dtype == "float32"
+    assert ops.gcd(x, KerasTensor((3,))).shape == (None, 3)
+    half = KerasTensor((2,), "float8_e4m3fn")
+    assert ops.add(half, half).shape == (2,)
