@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastk import tree
-from fastk.capture.recorder import Call, Recorder, Ref
+from fastk.capture.recorder import Call, DispatchMode, Ref
 
 below_autograd = torch._C._AutoDispatchBelowAutograd
 """A context in which calls go past autograd, to the backend."""
@@ -137,9 +136,7 @@ class _Seen(Exception):
     """Ends a trial call at the moment of dispatch, before anything is computed."""
 
 
-class _Trial(TorchDispatchMode):
-    _should_skip_dynamo = Recorder._should_skip_dynamo
-
+class _Trial(DispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         self.seen = (func, args, kwargs or {})
         raise _Seen

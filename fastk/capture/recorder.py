@@ -106,7 +106,15 @@ class Recording:
         return None
 
 
-class Recorder(TorchDispatchMode):
+class DispatchMode(TorchDispatchMode):
+    """A mode whose methods torch does not wrap, which would import its compiler: 1.3 s of a program's first `fit`."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class Recorder(DispatchMode):
     """Notes every call that reaches a backend, in forward and backward."""
 
     def __init__(self) -> None:
@@ -114,11 +122,6 @@ class Recorder(TorchDispatchMode):
         self.recording = Recording()
         self._numbers: dict[int, int] = {}
         self._kept: list[StorageWeakRef] = []  # as long as they are, an address is not used for other memory
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Not for torch to wrap the next method, which imports its compiler: 1.3 s of a program's first `fit`."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastk import dispatch, dtypes, losses, tree
+from fastk.capture.recorder import DispatchMode
 from fastk.device import get_device
 from fastk.graph import Graph, OpNode, Untraceable, trace
 from fastk.graph.cost import Cost, backward_cost, forward_cost
@@ -232,13 +232,8 @@ def _values_with_gradients(graph: Graph) -> set[Any]:
 # ---------------------------------------------------------------- launches
 
 
-class _Launches(TorchDispatchMode):
+class _Launches(DispatchMode):
     """Counts the operators of torch that compute."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """As for `capture.recorder.Recorder`."""
-        return False
 
     def __init__(self) -> None:
         super().__init__()
