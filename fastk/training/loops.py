@@ -424,7 +424,9 @@ class Loops:
 
         return getattr(type(self), step) is getattr(Trainer, step) and step not in self.__dict__
 
-    def _run_epoch(self, source: Any, callbacks: Any, mode: str, step: Callable, flush: Flush) -> dict[str, Any]:
+    def _run_epoch(
+        self, source: Any, callbacks: Any, mode: str, step: Callable, flush: Flush = denormals.nothing
+    ) -> dict[str, Any]:
         """One pass over the data; returns the logs after it, as numbers."""
         begin, end = getattr(callbacks, f"on_{mode}_batch_begin"), getattr(callbacks, f"on_{mode}_batch_end")
         stop = "stop_training" if mode == "train" else "stop_evaluating"
