@@ -94,3 +94,48 @@ def pretend_multiprocessors(count: int) -> Iterator[None]:
 def float32_precision() -> str:
     """How `tl.dot` multiplies float32: `"ieee"`, `"tf32"` or `"tf32x3"`, see `fastk.config.set_float32_precision`."""
     return config.float32_precision()
+
+
+# None: what ptxas takes by itself. It stops at 80 or 128 registers so that more programs share a multiprocessor, even
+# where it then spills; with a limit it takes what it needs up to there, and does well under some, badly under others.
+REGISTER_LIMITS = (None, 168, 200, 240, 224, 152)
+_limits: dict[tuple, int | None] = {}
+
+
+def launch_without_spills(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
+    """Launches a kernel under the first of `REGISTER_LIMITS` with which nothing of it is spilt, or else the least.
+
+    Which one that is depends on the release of ptxas, so it is found out when the kernel is compiled: the limits are
+    tried in turn. Nearly always the first one will do.
+
+    Args:
+        kernel: a `@triton.jit` function.
+        grid: how many programs there are, along up to three axes.
+        arguments: the kernel's tensors and sizes.
+        options: its constants and options, all hashable.
+    """
+    if INTERPRETED:
+        kernel[grid](*arguments, **options)
+        return
+    key = (kernel, architecture(), *map(_specialized, arguments), *options.items())
+    if key not in _limits:
+        _limits[key] = _find_limit(kernel, grid, arguments, options)
+    kernel[grid](*arguments, **options, maxnreg=_limits[key])
+
+
+def _specialized(argument: Any) -> Any:
+    """What Triton compiles for: the dtype and alignment of tensors, divisibility of sizes."""
+    if isinstance(argument, torch.Tensor):
+        return argument.dtype, argument.data_ptr() % 16 == 0
+    return (argument == 1, argument % 16 == 0) if isinstance(argument, int) else argument
+
+
+def _find_limit(kernel: Any, grid: tuple[int, ...], arguments: tuple, options: dict[str, Any]) -> int | None:
+    spilt = {}
+    for limit in REGISTER_LIMITS:
+        compiled = kernel.warmup(*arguments, grid=grid, **options, maxnreg=limit)
+        _ = compiled.run  # loads it, which tells what it takes
+        spilt[limit] = compiled.n_spills
+        if not spilt[limit]:
+            break
+    return min(spilt, key=lambda limit: spilt[limit])

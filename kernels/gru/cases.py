@@ -11,10 +11,12 @@ from fastk.kernels.gru.configurations import (
     COOPERATIVE,
     SEQUENCE,
     STEP,
+    STEP_EACH_GATE,
     Configuration,
     CooperativeConfiguration,
     Problem,
     SequenceConfiguration,
+    StepConfiguration,
 )
 from fastk.kernels.gru.triton_kernels import gru_backward, gru_forward
 from fastk.kernels.verify.case import Case
@@ -71,7 +73,7 @@ def _configurations(dtype: str) -> Iterator[tuple[str, Configuration, int, tuple
                 left = tuple(a for a in left if a not in fitting)
             if fitting:
                 yield "cooperative", configuration, units, fitting
-    for configuration in STEP[_size(dtype)]:
+    for configuration in dict.fromkeys((*STEP[_size(dtype)], *STEP_EACH_GATE[_size(dtype)])):
         yield "step", configuration, 1000, everywhere
 
 
@@ -82,9 +84,11 @@ def _fits(configuration: CooperativeConfiguration, units: int, dtype: str, archi
 
 
 def _flags(dtype: str, configuration: Configuration) -> Iterator[tuple[str, ...]]:
+    is_step = isinstance(configuration, StepConfiguration)
     for place in ((), ("before",)):
-        yield place
-        if dtype in ("bf16", "tf32x3"):
+        if not is_step or configuration in STEP[_size(dtype)]:
+            yield place
+        if dtype in ("bf16", "tf32x3") and (not is_step or configuration in STEP_EACH_GATE[_size(dtype)]):
             yield (*place, "mask", "state", "reverse", "dropout", "biases")
             if isinstance(configuration, CooperativeConfiguration):
                 yield (*place, "mask", "state", "reverse", "factor", "biases")

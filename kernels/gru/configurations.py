@@ -44,12 +44,17 @@ STEP = {
     ),
     4: (StepConfiguration(16, 32, 32, 4, 3), StepConfiguration(32, 32, 16, 4, 3)),
 }  # likewise
+STEP_EACH_GATE = {
+    2: (STEP[2][0], StepConfiguration(32, 32, 64, 8, 3), StepConfiguration(64, 32, 32, 8, 3)),
+    4: STEP[4],
+}  # with dropout factors of its own for each gate, which take registers
 
 
 def choose_configuration(problem: Problem) -> Configuration:
     """See `recurrence_configurations.choose`."""
     size = min(4, problem.dtype.itemsize)
-    return shared.choose(problem, SEQUENCE, COOPERATIVE[size], STEP[size])
+    step = STEP_EACH_GATE if problem.factors == 3 else STEP
+    return shared.choose(problem, SEQUENCE, COOPERATIVE[size], step[size])
 
 
 def _forward_example(problem: Problem, device: str) -> tuple:

@@ -36,18 +36,17 @@ from fastk.kernels.recurrence_triton import (
     add_parts,
     arrive,
     first_unmasked,
-    gate_factors,
     is_shown,
     load_keep,
     load_parts,
     load_state,
-    precision,
     saved,
     slot_of,
     squash,
     step_at,
     wait,
 )
+from fastk.kernels.triton_runtime import launch_without_spills
 
 
 @triton.jit(do_not_specialize=["B", "T", "slots"])
@@ -361,7 +360,9 @@ def cooperative_forward(
     exchange = gates.new_empty(batch, 2, units) if previous is None else previous
     inner = gates[..., units : 2 * units] if inner is None else inner
     grid = triton.cdiv(batch, chosen.block_b), triton.cdiv(units, chosen.block_n)
-    gru_cooperative_forward_kernel[grid](
+    launch_without_spills(
+        gru_cooperative_forward_kernel,
+        grid,
         outputs,
         h,
         gates,
@@ -381,7 +382,6 @@ def cooperative_forward(
         RESET_AFTER=reset_after,
         **scan.flags(gates.dtype),
         **_tiles(chosen, units),
-        maxnreg=_most_registers(scan, gates.dtype, chosen, forward=True),
     )
     return h
 
@@ -403,7 +403,9 @@ def cooperative_backward(
     batch, steps, units = previous.shape
     dh_0 = gates.new_empty(batch, units)
     grid = triton.cdiv(batch, chosen.block_b), triton.cdiv(units, chosen.block_n)
-    gru_cooperative_backward_kernel[grid](
+    launch_without_spills(
+        gru_cooperative_backward_kernel,
+        grid,
         dz,
         du,
         dh_0 if state_needed else None,
@@ -421,7 +423,6 @@ def cooperative_backward(
         RESET_AFTER=reset_after,
         **scan.flags(gates.dtype),
         **_tiles(chosen, units),
-        maxnreg=_most_registers(scan, gates.dtype, chosen, forward=False),
     )
     return dh_0
 
@@ -434,11 +435,3 @@ def _tiles(chosen: CooperativeConfiguration, units: int) -> dict:
         "enable_fp_fusion": True,
         "launch_cooperative_grid": True,
     }
-
-
-def _most_registers(scan: Scan, dtype: torch.dtype, chosen: CooperativeConfiguration, forward: bool) -> int | None:
-    """Where ptxas else stops at 80 or 128, which let more programs share a multiprocessor, and spills for it."""
-    factors = gate_factors(scan.factors)
-    if dtype.itemsize == 2 and chosen.block_b == 16:
-        return None if factors == 1 else 168
-    return 240 if forward and (factors == 3 or precision(dtype) == "tf32") else None

@@ -26,6 +26,7 @@ from fastk.kernels.recurrence_triton import (
     squash,
     step_at,
 )
+from fastk.kernels.triton_runtime import launch_without_spills
 
 
 @triton.jit(do_not_specialize=["B", "T"])
@@ -259,7 +260,9 @@ def sequence_forward(
     """h after the last step; fills outputs, gates, inner and previous where they are given."""
     batch, steps, units = *gates.shape[:2], scan.recurrent_kernel.size(0)
     h = gates.new_empty(batch, units)
-    gru_sequence_forward_kernel[(triton.cdiv(batch, chosen.block_b),)](
+    launch_without_spills(
+        gru_sequence_forward_kernel,
+        (triton.cdiv(batch, chosen.block_b),),
         outputs,
         h,
         gates,
@@ -298,7 +301,9 @@ def sequence_backward(
     """dh of the initial state, of use where `state_needed`; fills dz, and du with reset_after."""
     batch, steps, units = previous.shape
     dh_0 = gates.new_empty(batch, units)
-    gru_sequence_backward_kernel[(triton.cdiv(batch, chosen.block_b),)](
+    launch_without_spills(
+        gru_sequence_backward_kernel,
+        (triton.cdiv(batch, chosen.block_b),),
         dz,
         du,
         dh_0 if state_needed else None,

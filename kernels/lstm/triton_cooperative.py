@@ -42,6 +42,7 @@ from fastk.kernels.recurrence_triton import (
     step_at,
     wait,
 )
+from fastk.kernels.triton_runtime import launch_without_spills
 
 
 @triton.jit(do_not_specialize=["B", "T", "slots"])
@@ -306,7 +307,9 @@ def cooperative_forward(
     h, c = gates.new_empty(batch, units), gates.new_empty(batch, units)
     exchange = gates.new_empty(batch, 2, units) if previous is None else previous
     grid = triton.cdiv(batch, chosen.block_b), triton.cdiv(units, chosen.block_n)
-    lstm_cooperative_forward_kernel[grid](
+    launch_without_spills(
+        lstm_cooperative_forward_kernel,
+        grid,
         outputs,
         h,
         c,
@@ -351,7 +354,9 @@ def cooperative_backward(
     batch, steps, units = cells.shape
     dh_0, dc_0 = gates.new_empty(batch, units), gates.new_empty(batch, units)
     grid = triton.cdiv(batch, chosen.block_b), triton.cdiv(units, chosen.block_n)
-    lstm_cooperative_backward_kernel[grid](
+    launch_without_spills(
+        lstm_cooperative_backward_kernel,
+        grid,
         dz,
         dh_0 if state_needed else None,
         dc_0 if state_needed else None,

@@ -27,7 +27,7 @@ from fastk.kernels.lstm.triton_cell import (
 )
 from fastk.kernels.recurrence_configurations import padded
 from fastk.kernels.recurrence_triton import ALL, SEEN, Scan, first_unmasked, is_shown, load_keep, load_state, step_at
-from fastk.kernels.triton_runtime import architecture
+from fastk.kernels.triton_runtime import launch_without_spills
 
 
 @triton.jit(do_not_specialize=["B", "T"])
@@ -254,7 +254,9 @@ def sequence_forward(
     """(h, c) after the last step; fills outputs, gates, cells and previous where they are given."""
     batch, steps, units = *gates.shape[:2], scan.recurrent_kernel.size(0)
     h, c = gates.new_empty(batch, units), gates.new_empty(batch, units)
-    lstm_sequence_forward_kernel[(triton.cdiv(batch, chosen.block_b),)](
+    launch_without_spills(
+        lstm_sequence_forward_kernel,
+        (triton.cdiv(batch, chosen.block_b),),
         outputs,
         h,
         c,
@@ -292,7 +294,9 @@ def sequence_backward(
     """(dh, dc) of the initial state, of use where `state_needed`; fills dz."""
     batch, steps, units = cells.shape
     dh_0, dc_0 = gates.new_empty(batch, units), gates.new_empty(batch, units)
-    lstm_sequence_backward_kernel[(triton.cdiv(batch, chosen.block_b),)](
+    launch_without_spills(
+        lstm_sequence_backward_kernel,
+        (triton.cdiv(batch, chosen.block_b),),
         dz,
         dh_0 if state_needed else None,
         dc_0 if state_needed else None,
@@ -312,15 +316,5 @@ def sequence_backward(
         BLOCK_H=padded(units),
         num_warps=chosen.num_warps,
         enable_fp_fusion=True,
-        maxnreg=_registers(plain=scan.mask is None and scan.factors is None),
     )
     return dh_0, dc_0
-
-
-def _registers(plain: bool) -> int:
-    """For a thread of backward; without a cap ptxas may spill for a second program, for which there is no memory.
-
-    By trial: tf32x3 takes all that it may, and without masks and factors and with Triton 3.9 spills 8 bytes on sm_90
-    at 224, 232 and more, none at 200 to 212; 8 to 16 bytes on sm_100 at 224 and less, none at 240.
-    """
-    return {90: 208, 100: 240}.get(architecture(), 224) if plain else 224
