@@ -36,7 +36,7 @@ COOPERATIVE = {
     2: (
         CooperativeConfiguration(16, 16, 32, 8),
         CooperativeConfiguration(32, 16, 32, 8),
-        CooperativeConfiguration(64, 16, 32, 8),
+        CooperativeConfiguration(64, 16, 16, 8),
     ),
     4: (CooperativeConfiguration(16, 16, 16, 8), CooperativeConfiguration(32, 16, 16, 8)),
 }  # by the bytes of an element

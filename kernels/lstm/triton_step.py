@@ -7,6 +7,8 @@ program to program through `previous`, dz through dz.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -25,6 +27,7 @@ from fastk.kernels.recurrence_triton import (
     step_at,
     sum_of_rows,
 )
+from fastk.kernels.triton_runtime import launch_without_spills
 
 
 @triton.jit(do_not_specialize=["B", "T", "t", "slot", "next_slot", "slots"])
@@ -271,31 +274,11 @@ def step_forward(
     shared = h if scan.factors is None or scan.factors.dim() == 3 else h * scan.factors
     exchange[:, slots[0]] = shared
     grid = triton.cdiv(batch, chosen.block_b), triton.cdiv(units, chosen.block_n)
+    state = outputs, h, c, gates, cells, exchange, scan.recurrent_kernel, scan.mask, scan.factors, batch, steps
+    flags = scan.flags(gates.dtype) | _tiles(chosen)
     for t in range(steps):
-        lstm_step_forward_kernel[grid](
-            outputs,
-            h,
-            c,
-            gates,
-            cells,
-            exchange,
-            scan.recurrent_kernel,
-            scan.mask,
-            scan.factors,
-            batch,
-            steps,
-            t,
-            slots[t],
-            slots[min(t + 1, steps - 1)],
-            exchange.size(1),
-            **scan.flags(gates.dtype),
-            BLOCK_B=chosen.block_b,
-            BLOCK_N=chosen.block_n,
-            BLOCK_K=chosen.block_k,
-            num_warps=chosen.num_warps,
-            enable_fp_fusion=True,
-            num_stages=chosen.num_stages,
-        )
+        place = t, slots[t], slots[min(t + 1, steps - 1)], exchange.size(1)
+        lstm_step_forward_kernel[grid](*state, *place, **flags)
     return h, c.to(gates.dtype)
 
 
@@ -318,27 +301,14 @@ def step_backward(
     dh = zeros if g_h is None else g_h.to(wide, copy=True)
     dc = zeros.clone() if g_c is None else g_c.to(wide, copy=True)
     grid = triton.cdiv(batch, chosen.block_b), triton.cdiv(units, chosen.block_n)
+    c_0 = None if c_0 is None else c_0.contiguous()
+    shared = scan.recurrent_kernel, c_0, scan.mask, scan.factors, batch, steps
+    flags = scan.flags(gates.dtype) | _tiles(chosen)
     for t in range(steps - 1, -2 if state_needed else -1, -1):
-        lstm_step_backward_kernel[grid](
-            dz,
-            dh,
-            dc,
-            g_outputs,
-            gates,
-            cells,
-            scan.recurrent_kernel,
-            None if c_0 is None else c_0.contiguous(),
-            scan.mask,
-            scan.factors,
-            batch,
-            steps,
-            t,
-            **scan.flags(gates.dtype),
-            BLOCK_B=chosen.block_b,
-            BLOCK_N=chosen.block_n,
-            BLOCK_K=chosen.block_k,
-            num_warps=chosen.num_warps,
-            enable_fp_fusion=True,
-            num_stages=chosen.num_stages,
-        )
+        launch_without_spills(lstm_step_backward_kernel, grid, dz, dh, dc, g_outputs, gates, cells, *shared, t, **flags)
     return dh.to(gates.dtype), dc.to(gates.dtype)
+
+
+def _tiles(chosen: StepConfiguration) -> dict[str, Any]:
+    blocks = {"BLOCK_B": chosen.block_b, "BLOCK_N": chosen.block_n, "BLOCK_K": chosen.block_k}
+    return blocks | {"num_warps": chosen.num_warps, "enable_fp_fusion": True, "num_stages": chosen.num_stages}
