@@ -120,8 +120,9 @@ class LSTM(GatedLayer):
 
     Args:
         units to seed: as of `LSTMCell`, but for `activity_regularizer`, a penalty of the output.
-        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as of `RNN`.
+        return_sequences, return_state, go_backwards, stateful, unroll: as of `RNN`.
         use_cudnn: as of `GatedLayer`.
+        **kwargs: `zero_output_for_mask`, as of `RNN`, and what all layers take.
 
     Input `(batch, steps, K)`, output `(batch, units)` or `(batch, steps, units)`; the states are `h` and `c`.
 

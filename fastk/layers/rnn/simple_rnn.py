@@ -54,7 +54,8 @@ class SimpleRNN(CellLayer):
 
     Args:
         units to seed: as of `SimpleRNNCell`, but for `activity_regularizer`, a penalty of the output.
-        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as of `RNN`.
+        return_sequences, return_state, go_backwards, stateful, unroll: as of `RNN`.
+        **kwargs: `zero_output_for_mask`, as of `RNN`, and what all layers take.
 
     Input `(batch, steps, K)`, output `(batch, units)` or `(batch, steps, units)`; the state is the last output.
 
