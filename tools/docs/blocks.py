@@ -30,16 +30,14 @@ LENIENT = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def pages() -> list[Path]:
-    """Every page of `docs/`, and the README."""
-    return sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+    """Every page of `docs/`."""
+    return sorted((ROOT / "docs").rglob("*.md"))
 
 
-def printed(page: Path, names: dict | None = None) -> Iterator[tuple[re.Match[str], str]]:
-    """Each block of a page that is run, with what it printed; `names` are the program's variables."""
+def printed(page: Path) -> Iterator[tuple[re.Match[str], str]]:
+    """Each block of a page that is run, with what it printed."""
     text = page.read_text(encoding="utf-8")
-    names = {"__name__": "__main__"} if names is None else names
-    for piece in PIECE.finditer(text):
-        ast.parse(f"def piece():\n{textwrap.indent(piece['code'], '    ')}")  # `return` may stand alone
+    names = {"__name__": "__main__"}
     for block in BLOCK.finditer(text):
         line = text.count("\n", 0, block.start("code"))
         with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -47,11 +45,17 @@ def printed(page: Path, names: dict | None = None) -> Iterator[tuple[re.Match[st
         yield block, out.getvalue()
 
 
-def differences(page: Path, names: dict | None = None) -> list[str]:
-    """A sentence for each block that prints something else than the page shows."""
+def differences(page: Path) -> list[str]:
+    """A sentence for each block that prints something else than the page shows.
+
+    Raises:
+        SyntaxError: a piece is not Python.
+    """
+    for piece in PIECE.finditer(page.read_text(encoding="utf-8")):
+        ast.parse(f"def piece():\n{textwrap.indent(piece['code'], '    ')}")  # `return` may stand alone
     return [
         f"{page}: the block\n\n{block['code']}\nprints\n\n{out}\nand the page has\n\n{block['shown'] or 'nothing'}"
-        for block, out in printed(page, names)
+        for block, out in printed(page)
         if not agrees(out, block["shown"])
     ]
 
@@ -66,8 +70,18 @@ def write(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for block, out in reversed(list(printed(page))):
         if not agrees(out, block["shown"]):
-            text = text[: block.start("shown")] + "\n".join(map(str.rstrip, out.splitlines())) + "\n" + text[block.end("shown") :]
+            lines = "".join(f"{line.rstrip()}\n" for line in out.splitlines())
+            text = text[: block.start("shown")] + lines + text[block.end("shown") :]
     page.write_text(text, encoding="utf-8")
+
+
+def forget() -> None:
+    """Names of layers are counted up anew for the next page, and `import keras` is what it was."""
+    import fastk
+    from fastk.as_keras import uninstall_as_keras
+
+    fastk.utils.clear_session()
+    uninstall_as_keras()
 
 
 def main() -> None:
@@ -82,6 +96,8 @@ def main() -> None:
                 write(page)
             else:
                 wrong += differences(page)
+        if BLOCK.search(page.read_text(encoding="utf-8")):
+            forget()
     sys.exit("\n".join(wrong) or None)
 
 

@@ -23,7 +23,7 @@ log = logging.getLogger("mkdocs.plugins.links")
 ROOT = Path(__file__).resolve().parents[2]
 # Files outside of docs/ that are pages of the site: path in the repository, page.
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-LINK = re.compile(r"(?P<code>^```.*?^```|`[^`\n]+`)|(?P<open>\]\()(?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)", re.M | re.S)
+LINK = re.compile(r"(?P<code>^```.*?^```|`[^`\n]+`)|\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)", re.M | re.S)
 LANGUAGES = {".py": "python", ".toml": "toml", ".sh": "sh", ".md": "markdown", ".cu": "cuda", ".json": "json"}
 
 

@@ -182,3 +182,8 @@ def is_documented(member: Any) -> bool:
     """Whether a member of a class is a method or a property with a docstring."""
     is_function = inspect.isfunction(member) or isinstance(member, (classmethod, staticmethod, property))
     return is_function and bool(inspect.getdoc(member))
+
+
+def all_paths() -> list[str]:
+    """Every public name that can be written as a path: where a module has the same name, it is what the path means."""
+    return [name.path for page in pages() for name in page.names if name.path not in sys.modules]
