@@ -21,7 +21,7 @@ test:
 
 docs:
 	@sh tools/install.sh docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The documentation is in site: open $(CURDIR)/site/index.html"
 
 # Compiles every shipped configuration of every kernel for sm_80, sm_90 and sm_100; no GPU is needed.

@@ -108,12 +108,10 @@ def links(monkeypatch):
 
 
 def test_links_that_leave_the_docs_become_links_to_pages(links):
-    text = (
-        "[a](../CHANGELOG.md#added) [b](../fastk/graph/fuse.py) [c](../examples) [d](cupy.md) `[e](../x)` [f](https:a)"
-    )
+    text = "[a](../CHANGELOG.md#added) [b](../fastk/graph/fuse.py) [c](../tests) [d](cupy.md) `[e](../x)` [f](http:a)"
     assert links.rewritten(text, "docs/page.md", links.page_of) == (
-        "[a](changelog.md#added) [b](source/fastk/graph/fuse.py.md) [c](source/examples/index.md) [d](cupy.md) "
-        "`[e](../x)` [f](https://x.y)"
+        "[a](changelog.md#added) [b](source/fastk/graph/fuse.py.md) [c](source/tests/index.md) [d](cupy.md) "
+        "`[e](../x)` [f](http:a)"
     )
     assert links.rewritten("[a](docs/ops) [b](docs/cupy.md)", "CHANGELOG.md", links.page_of) == (
         "[a](ops/README.md) [b](cupy.md)"

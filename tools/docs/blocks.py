@@ -103,5 +103,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("FASTK_DEVICE", "cpu")  # which the pages show
+    os.environ.setdefault("KERAS_BACKEND", "torch")  # of pages about Keras itself
     sys.path.insert(0, str(ROOT))
     main()
