@@ -102,9 +102,7 @@ def everything(item: griffe.Object) -> Iterator[griffe.Object]:
 
 def parameters_of(item: griffe.Object) -> list[str]:
     """The names of a function's parameters, or of those of a class's `__init__`."""
-    if isinstance(item, griffe.Function):
-        return [parameter.name for parameter in item.parameters]
-    if isinstance(item, griffe.Class):
+    if isinstance(item, griffe.Function | griffe.Class):
         return [parameter.name for parameter in item.parameters]
     return []
 
@@ -117,11 +115,13 @@ def rewritten(docstring: str, parameters: list[str]) -> str:
 
 
 def one_a_line(line: re.Match[str], parameters: list[str]) -> Iterator[str]:
-    """`a, b: text` and `a to c: text` as an entry for each of the parameters."""
-    names = line["names"].split(", ")
+    """`a, b: text` and `a to c: text` as an entry for each; of names that are no parameters Griffe is left to warn."""
     first, _, last = line["names"].partition(" to ")
-    if last:
-        names = parameters[parameters.index(first) : parameters.index(last) + 1] if last in parameters else [first]
+    names = line["names"].split(", ")
+    if first in parameters and last in parameters:
+        names = parameters[parameters.index(first) : parameters.index(last) + 1]
+    if not {name.lstrip("*") for name in names} <= set(parameters):
+        names = [line["names"]]
     for name in names:
         yield f"{line['indent']}{name}: {line['text']}"
 

@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -48,6 +49,7 @@ PAGES = (
 )
 SPLIT = ("layers", "ops")  # hundreds of names: a page for each package inside
 FEWEST = 4  # names that are worth a page of their own
+MOST_REPEATED = 9  # classes with which the members of a base are described
 
 
 @dataclass(frozen=True)
@@ -159,18 +161,30 @@ def described_classes() -> frozenset[type]:
     return frozenset(name.value for page in pages() for name in page.described if inspect.isclass(name.value))
 
 
+def own_bases(cls: type) -> list[type]:
+    """The class and those of its bases that no other described class brings it."""
+    ancestors = [base for base in cls.__mro__[1:] if base in described_classes()]
+    elsewhere = {base for ancestor in ancestors for base in ancestor.__mro__}
+    return [base for base in cls.__mro__ if base not in elsewhere and base.__module__.startswith("fastk")]
+
+
+@functools.cache
+def common_bases() -> frozenset[type]:
+    """Bases without a place of their own that many classes have: their members are not repeated with each."""
+    users = Counter(base for cls in described_classes() for base in own_bases(cls))
+    return frozenset(base for base, count in users.items() if count > MOST_REPEATED)
+
+
 def members_of(cls: type) -> tuple[list[str], list[str]]:
     """The methods and properties to describe with a class: its own, and those of bases that have no place themselves.
 
-    What overrides a member of a class that has a place is described there.
+    What overrides a member of another class that has a place is described there.
     """
-    ancestors = [base for base in cls.__mro__[1:] if base in described_classes()]
-    elsewhere = {base for ancestor in ancestors for base in ancestor.__mro__ if base.__module__.startswith("fastk")}
-    known = {member for base in elsewhere for member in vars(base)} | set(inspect.signature(cls.__init__).parameters)
+    bases = [base for base in own_bases(cls) if base not in common_bases()]
+    others = [base for base in cls.__mro__ if base not in bases and base.__module__.startswith("fastk")]
+    known = {member for base in others for member in vars(base)} | set(inspect.signature(cls.__init__).parameters)
     own, inherited = [], []
-    for base in cls.__mro__:
-        if base in elsewhere or not base.__module__.startswith("fastk"):
-            continue
+    for base in bases:
         for name, value in vars(base).items():
             if not name.startswith("_") and name not in known and is_documented(value):
                 (own if base is cls else inherited).append(name)

@@ -110,7 +110,9 @@ class GRU(GatedLayer):
     """A layer of gated recurrent units; the equations stand in `fastk.kernels.gru`.
 
     Args:
-        units to seed: as of `GRUCell`, but for `activity_regularizer`, a penalty of the output.
+        units to bias_regularizer: as of `GRUCell`.
+        activity_regularizer: a penalty of the output.
+        kernel_constraint to seed: as of `GRUCell`.
         return_sequences, return_state, go_backwards, stateful, unroll: as of `RNN`.
         reset_after: as of `GRUCell`.
         use_cudnn: as of `GatedLayer`.

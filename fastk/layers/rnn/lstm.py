@@ -119,7 +119,9 @@ class LSTM(GatedLayer):
     """A long short-term memory layer; the equations stand in `fastk.kernels.lstm`.
 
     Args:
-        units to seed: as of `LSTMCell`, but for `activity_regularizer`, a penalty of the output.
+        units to bias_regularizer: as of `LSTMCell`.
+        activity_regularizer: a penalty of the output.
+        kernel_constraint to seed: as of `LSTMCell`.
         return_sequences, return_state, go_backwards, stateful, unroll: as of `RNN`.
         use_cudnn: as of `GatedLayer`.
         **kwargs: `zero_output_for_mask`, as of `RNN`, and what all layers take.
