@@ -125,3 +125,46 @@ def test_a_link_to_nothing_is_a_warning(links, caplog):
 
     assert links.on_page_markdown("[a](../nothing.py)", Made, None, None) == "[a](../nothing.py)"
     assert "docs/page.md links to nothing.py, which does not exist" in caplog.text
+
+
+@pytest.fixture
+def griffe_fastk(monkeypatch):
+    monkeypatch.syspath_prepend(TOOLS)
+    import griffe_fastk
+
+    return griffe_fastk
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (
+            "    a, b: sizes,\n        of two axes.",
+            "    a: sizes,\n        of two axes.\n    b: sizes,\n        of two axes.",
+        ),
+        (
+            "    a to c: as of `X`.\n    d: other.",
+            "    a: as of `X`.\n    b: as of `X`.\n    c: as of `X`.\n    d: other.",
+        ),
+        ("    a, wrong: sizes.", "    a, wrong: sizes."),  # Griffe warns of it
+        ("    a to wrong: sizes.", "    a to wrong: sizes."),
+        ("    *args, **kwargs: more.", "    *args: more.\n    **kwargs: more."),
+    ],
+)
+def test_a_line_for_several_parameters_is_one_for_each(griffe_fastk, written, read):
+    parameters = ["a", "b", "c", "d", "args", "kwargs"]
+    head = "Does it.\n\nArgs:\n"
+    assert griffe_fastk.rewritten(head + written, parameters) == head + read
+
+
+def test_a_doctest_is_a_block_of_code(griffe_fastk):
+    docstring = "One line.\n\n>>> f(\n...     1)\n2\n\nMore."
+    assert griffe_fastk.rewritten(docstring, []) == "One line.\n\n```pycon\n>>> f(\n...     1)\n2\n```\n\nMore."
+
+
+def test_a_public_package_without_a_page_is_found(griffe_fastk, monkeypatch):
+    import public_names
+
+    assert public_names.unlisted() == []
+    monkeypatch.setattr(public_names, "PAGES", [page for page in public_names.PAGES if page[0] != "losses"])
+    assert public_names.unlisted() == ["fastk.losses"]

@@ -8,7 +8,7 @@ source text can know.
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import inspect
 import sys
 from collections import Counter
@@ -99,6 +99,13 @@ def packages_of(patterns: tuple[str, ...]) -> list[str]:
         inside = [name for name in known if name.rpartition(".")[0] == pattern.removesuffix(".*")]
         found += inside if pattern.endswith(".*") else [pattern]
     return found
+
+
+def unlisted() -> list[str]:
+    """Public packages with names that stand on no page."""
+    listed = {package for _, _, patterns in PAGES for package in packages_of(patterns)}
+    packages = sorted({f"fastk.{package}" for package in PACKAGES} - listed)
+    return [package for package in packages if importlib.util.find_spec(package) and names_of(package)]
 
 
 def names_of(package: str) -> list[PublicName]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools" / "docs")]  # this checkout's fastk, also for the extension of Griffe
 
-from public_names import Page, PublicName, members_of, pages  # noqa: E402
+from public_names import Page, PublicName, members_of, pages, unlisted  # noqa: E402
+
+log = logging.getLogger("mkdocs.plugins.reference")
 
 FOLDER = "reference"
 CONTRACTS = "kernels.md"
@@ -32,6 +35,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages."""
+    for package in unlisted():
+        log.warning("%s has public names and no page: give it one in PAGES of tools/docs/public_names.py.", package)
     made = {page.file: described(page) for page in pages()}
     made |= {"index.md": contents(), CONTRACTS: contracts()}
     for file, lines in made.items():
