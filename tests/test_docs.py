@@ -113,9 +113,21 @@ def test_links_that_leave_the_docs_become_links_to_pages(links):
         "[a](changelog.md#added) [b](source/fastk/graph/fuse.py.md) [c](source/tests/index.md) [d](cupy.md) "
         "`[e](../x)` [f](http:a)"
     )
+    assert links.rewritten("[a](../../kernels)", "docs/ops/dense.md", links.page_of) == "[a](reference/kernels.md)"
     assert links.rewritten("[a](docs/ops) [b](docs/cupy.md)", "CHANGELOG.md", links.page_of) == (
         "[a](ops/README.md) [b](cupy.md)"
     )
+
+
+def test_links_lead_somewhere_in_the_repository_too(links):
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    broken = [
+        f"{page.relative_to(ROOT)}: {link['target']}"
+        for page in pages
+        for link in links.LINK.finditer(page.read_text(encoding="utf-8"))
+        if link["target"] and not (page.parent / link["target"]).exists()
+    ]
+    assert len(pages) > 30 and broken == []
 
 
 def test_a_link_to_nothing_is_a_warning(links, caplog):

@@ -21,15 +21,16 @@ from mkdocs.structure.pages import Page
 log = logging.getLogger("mkdocs.plugins.links")
 
 ROOT = Path(__file__).resolve().parents[2]
-# Files outside of docs/ that are pages of the site: path in the repository, page.
-PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+# Files outside of docs/ that are pages of the site, and folders that the reference is about.
+FILES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+FOLDERS = {"fastk": "reference/index.md", "fastk/autograd": "reference/autograd.md", "kernels": "reference/kernels.md"}
 LINK = re.compile(r"(?P<code>^```.*?^```|`[^`\n]+`)|\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)", re.M | re.S)
 LANGUAGES = {".py": "python", ".toml": "toml", ".sh": "sh", ".md": "markdown", ".cu": "cuda", ".json": "json"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages of CONTRIBUTING and CHANGELOG, and one for each file or folder that a page links to."""
-    for source, page in PAGES.items():
+    for source, page in FILES.items():
         if page not in files.src_uris:
             files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
     waiting = [file for file in files.documentation_pages() if (ROOT / source_of(file.src_uri)).exists()]
@@ -37,7 +38,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         file = waiting.pop()
         for target in targets(file.content_string, source_of(file.src_uri)):
             page = page_of(target)
-            if page not in files.src_uris and (ROOT / target).exists():
+            if page.startswith("source/") and page not in files.src_uris and (ROOT / target).exists():
                 made = File.generated(config, page, content=shown(target), inclusion=InclusionLevel.NOT_IN_NAV)
                 files.append(made)
                 waiting += [made] if (ROOT / target).is_dir() else []
@@ -62,7 +63,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def source_of(page: str) -> str:
     """The path in the repository of what a page is made of."""
-    generated = {made: source for source, made in PAGES.items() if made != "index.md"}
+    generated = {made: source for source, made in FILES.items() if made != "index.md"}
     if page.startswith("source/"):
         return page.removeprefix("source/").removesuffix("index.md").removesuffix(".md")
     return generated.get(page, f"docs/{page}")
@@ -70,8 +71,9 @@ def source_of(page: str) -> str:
 
 def page_of(source: str) -> str:
     """The page for a path in the repository."""
-    if source in PAGES:
-        return PAGES[source]
+    known = FILES | FOLDERS
+    if source in known:
+        return known[source]
     if (ROOT / source).is_dir():
         return posixpath.join("source", source, "index.md")
     return f"source/{source}.md"
