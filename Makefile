@@ -1,7 +1,8 @@
 # make train   installs what is missing into .venv, trains a network on handwritten digits
 # make test    installs what is missing into .venv, runs every check
+# make docs    builds the documentation, and says where its first page is
 # make kernel-report    compiles every kernel without a GPU and shows what became of it
-.PHONY: train test kernel-report
+.PHONY: train test docs kernel-report
 
 BIN := .venv/bin
 
@@ -17,6 +18,11 @@ test:
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --benchmark-disable --timeout 120
+
+docs:
+	@sh tools/install.sh docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "The documentation is in site: open $(CURDIR)/site/index.html"
 
 # Compiles every shipped configuration of every kernel for sm_80, sm_90 and sm_100; no GPU is needed.
 kernel-report:

@@ -19,6 +19,40 @@ from pathlib import Path
 from fastk.errors import ConfigurationError
 from fastk.user_warning import warn_user
 
+# And what modules above this one add by `public`.
+__all__ = [
+    "autotune",
+    "autotune_seconds",
+    "backend",
+    "cache_folder",
+    "disable_flash_attention",
+    "disable_traceback_filtering",
+    "enable_flash_attention",
+    "enable_traceback_filtering",
+    "epsilon",
+    "float32_precision",
+    "floatx",
+    "image_data_format",
+    "is_flash_attention_enabled",
+    "is_nnx_enabled",
+    "is_traceback_filtering_enabled",
+    "kernels",
+    "max_epochs",
+    "max_steps_per_epoch",
+    "set_autotune",
+    "set_autotune_seconds",
+    "set_backend",
+    "set_epsilon",
+    "set_float32_precision",
+    "set_floatx",
+    "set_image_data_format",
+    "set_kernels",
+    "set_max_epochs",
+    "set_max_steps_per_epoch",
+    "standardize_data_format",
+    "triton_interpreted",
+]
+
 IMPLEMENTATIONS = ("auto", "triton", "cupy", "aten")
 FLOAT_TYPES = ("bfloat16", "float16", "float32", "float64")
 DATA_FORMATS = ("channels_last", "channels_first")
@@ -334,4 +368,5 @@ def triton_interpreted() -> bool:
 def public(function: Callable) -> Callable:
     """A decorator for modules above this one: their setting is reached here too, as `keras.config.<name>`."""
     globals()[function.__name__] = function
+    __all__.append(function.__name__)
     return function

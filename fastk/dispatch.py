@@ -37,6 +37,8 @@ import torch
 from fastk import config, contest
 from fastk.errors import ImplementationUnavailable
 
+__all__ = ["Candidate", "Choice", "availability", "choose", "last_choices", "recorded_choices", "why_aten"]
+
 logger = logging.getLogger("fastk")
 
 _FILES = {"triton": "triton_kernels", "cupy": "cupy_kernels", "aten": "aten"}

@@ -11,6 +11,17 @@ from typing import Any
 
 from fastk import config, dtypes, serialization
 
+__all__ = [
+    "DTypePolicy",
+    "FloatDTypePolicy",
+    "deserialize",
+    "dtype_policy",
+    "get",
+    "reset_dtype_policy",
+    "serialize",
+    "set_dtype_policy",
+]
+
 _MIXED = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 
 

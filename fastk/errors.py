@@ -7,6 +7,15 @@ Each message says what was passed, what was expected, and how to mend it.
 import difflib
 from collections.abc import Iterable
 
+__all__ = [
+    "ConfigurationError",
+    "DeserializationError",
+    "FastkError",
+    "FileFormatError",
+    "FileMissing",
+    "ImplementationUnavailable",
+]
+
 
 def near_names(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """The names among `known` that are like `name`, the nearest first.

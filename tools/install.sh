@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes .venv and installs fastk into it, editable, with one extra:
 #
-#     sh tools/install.sh examples|dev
+#     sh tools/install.sh examples|docs|dev
 #
 # Without an NVIDIA GPU, torch is pinned to TORCH_CPU; with one, torch's default CUDA build is taken together with
 # the CuPy of the driver's CUDA version. PYTHON names the interpreter to use. pip's own settings are honoured.
@@ -10,7 +10,7 @@ set -euf
 
 TORCH_CPU=2.13.0
 
-extra=${1:?usage: sh tools/install.sh examples|dev}
+extra=${1:?usage: sh tools/install.sh examples|docs|dev}
 cd "$(dirname "$0")/.."
 
 # A candidate counts when it runs and is new enough: a version manager's shim may exist for a version that does not.

@@ -15,6 +15,8 @@ from fastk.graph import KerasTensor
 from fastk.tensor import convert_to_tensor
 from fastk.user_warning import warn_user
 
+__all__ = ["decode_predictions", "preprocess_input"]
+
 CLASS_INDEX = f"{ORIGIN}/download.tensorflow.org/data/imagenet_class_index.json"
 CLASS_INDEX_HASH = "c2c37ea517e94d9795004a39431a14cb"
 

@@ -7,6 +7,8 @@ import numpy as np
 from fastk.datasets.sources import fetch
 from fastk.datasets.splits import Split, shuffled_split
 
+__all__ = ["load_data"]
+
 
 def load_data(path: str = "boston_housing.npz", test_split: float = 0.2, seed: int = 113) -> Split:
     """506 districts with 13 features each; prefer `california_housing`: a feature here is of race.

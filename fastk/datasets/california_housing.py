@@ -7,6 +7,8 @@ import numpy as np
 from fastk.datasets.sources import fetch
 from fastk.datasets.splits import Split, shuffled_split
 
+__all__ = ["load_data"]
+
 
 def load_data(
     version: str = "large", path: str = "california_housing.npz", test_split: float = 0.2, seed: int = 113

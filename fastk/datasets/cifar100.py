@@ -8,6 +8,8 @@ from fastk.datasets.cifar import in_data_format, load_batch
 from fastk.datasets.sources import fetch
 from fastk.datasets.splits import Split
 
+__all__ = ["load_data"]
+
 
 def load_data(label_mode: str = "fine") -> Split:
     """50000 photographs to train on and 10000 to test on.

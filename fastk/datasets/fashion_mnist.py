@@ -10,6 +10,8 @@ from fastk.datasets.sources import fetch
 from fastk.datasets.splits import Split
 from fastk.errors import FileFormatError
 
+__all__ = ["load_data"]
+
 
 def load_data() -> Split:
     """60000 images of clothes to train on and 10000 to test on.

@@ -12,6 +12,8 @@ from fastk.datasets.sources import fetch
 from fastk.datasets.splits import Split
 from fastk.datasets.unpickling import load_npz
 
+__all__ = ["get_word_index", "load_data"]
+
 
 def load_data(
     path: str = "imdb.npz",

@@ -7,6 +7,8 @@ import numpy as np
 from fastk.datasets.sources import fetch
 from fastk.datasets.splits import Split
 
+__all__ = ["load_data"]
+
 
 def load_data(path: str = "mnist.npz") -> Split:
     """60000 images of digits to train on and 10000 to test on.

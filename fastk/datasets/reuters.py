@@ -12,6 +12,8 @@ from fastk.datasets.sources import fetch
 from fastk.datasets.splits import Split
 from fastk.datasets.unpickling import load_npz
 
+__all__ = ["get_label_names", "get_word_index", "load_data"]
+
 _TOPICS = (
     "cocoa grain veg-oil earn acq wheat copper housing money-supply coffee sugar trade reserves ship cotton carcass "
     "crude nat-gas cpi money-fx interest gnp meal-feed alum oilseed gold tin strategic-metal livestock retail ipi "

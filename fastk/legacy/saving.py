@@ -7,6 +7,8 @@ from typing import Any
 
 from fastk.serialization import custom_object_scope, get_registered_name, get_registered_object
 
+__all__ = ["deserialize_keras_object", "serialize_keras_object"]
+
 
 def serialize_keras_object(instance: Any) -> Any:
     """An object as `{"class_name", "config"}`, and a function or class as its name.

@@ -30,7 +30,7 @@ class Functional(Function, Model):
     Args:
         inputs, outputs: KerasTensors or structures of them. Intermediate tensors are allowed as inputs.
         name: the model's name.
-        trainable: sets all layers trainable or not; None leaves them as they are.
+        **kwargs: `trainable` sets all layers trainable or not, None leaves them as they are; and what `Layer` takes.
     """
 
     _keras_location = ("keras.src.models.functional", "Functional", "Functional")

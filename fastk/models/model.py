@@ -19,8 +19,8 @@ class Model(Planned, Trainer, Layer):
     Three ways to make one: `Model(inputs, outputs)` from symbolic tensors, a subclass with a `call`, or `Sequential`.
 
     Args:
-        inputs, outputs: KerasTensors, or structures of them (the functional way).
-        name: the model's name.
+        *args: for a functional model its `inputs` and `outputs`, KerasTensors or structures of them.
+        **kwargs: the same by name; the model's `name`, and what else `Layer` takes.
 
     >>> import fastk
     >>> x = fastk.Input((4,))

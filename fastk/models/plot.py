@@ -96,9 +96,9 @@ def model_to_dot(
     """A model's graph in the language of Graphviz.
 
     Args:
+        model to dpi: as for `plot_model`.
         subgraph: a `pydot.Cluster`, to be put into another graph, instead of a `pydot.Dot`.
-        model, show_shapes, show_dtype, show_layer_names, rankdir, expand_nested, dpi, show_layer_activations,
-            show_trainable, splines: as for `plot_model`.
+        show_layer_activations, show_trainable, splines: as for `plot_model`.
 
     Returns:
         A `pydot.Dot`, or `pydot.Cluster`.

@@ -220,7 +220,9 @@ class ConvLSTM1D(_ConvLSTM):
         kernel_size: the size of a window.
         strides, padding, dilation_rate: of the windows over the inputs, as of `Conv1D`.
         data_format: `"channels_last"` or `"channels_first"`.
-        activation to seed: as of `LSTMCell`, but for `activity_regularizer`, a penalty of the output.
+        activation to bias_regularizer: as of `LSTMCell`.
+        activity_regularizer: a penalty of the output.
+        kernel_constraint to seed: as of `LSTMCell`.
         return_sequences, return_state, go_backwards, stateful: as of `RNN`.
 
     Input `(batch, steps, rows, channels)`, output `(batch, new_rows, filters)` or, for sequences, `(batch, steps,

@@ -110,9 +110,13 @@ class GRU(GatedLayer):
     """A layer of gated recurrent units; the equations stand in `fastk.kernels.gru`.
 
     Args:
-        units to reset_after: as of `GRUCell`, but for `activity_regularizer`, a penalty of the output.
-        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as of `RNN`.
+        units to bias_regularizer: as of `GRUCell`.
+        activity_regularizer: a penalty of the output.
+        kernel_constraint to seed: as of `GRUCell`.
+        return_sequences, return_state, go_backwards, stateful, unroll: as of `RNN`.
+        reset_after: as of `GRUCell`.
         use_cudnn: as of `GatedLayer`.
+        **kwargs: `zero_output_for_mask`, as of `RNN`, and what all layers take.
 
     Input `(batch, steps, K)`, output `(batch, units)` or `(batch, steps, units)`; the state is the last output.
 

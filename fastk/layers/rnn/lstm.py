@@ -119,9 +119,12 @@ class LSTM(GatedLayer):
     """A long short-term memory layer; the equations stand in `fastk.kernels.lstm`.
 
     Args:
-        units to seed: as of `LSTMCell`, but for `activity_regularizer`, a penalty of the output.
-        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as of `RNN`.
+        units to bias_regularizer: as of `LSTMCell`.
+        activity_regularizer: a penalty of the output.
+        kernel_constraint to seed: as of `LSTMCell`.
+        return_sequences, return_state, go_backwards, stateful, unroll: as of `RNN`.
         use_cudnn: as of `GatedLayer`.
+        **kwargs: `zero_output_for_mask`, as of `RNN`, and what all layers take.
 
     Input `(batch, steps, K)`, output `(batch, units)` or `(batch, steps, units)`; the states are `h` and `c`.
 

@@ -53,8 +53,12 @@ class SimpleRNN(CellLayer):
     """A fully connected recurrent layer: the output of a step is fed back into the next.
 
     Args:
-        units to seed: as of `SimpleRNNCell`, but for `activity_regularizer`, a penalty of the output.
-        return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask: as of `RNN`.
+        units to bias_regularizer: as of `SimpleRNNCell`.
+        activity_regularizer: a penalty of the output.
+        kernel_constraint to recurrent_dropout: as of `SimpleRNNCell`.
+        return_sequences, return_state, go_backwards, stateful, unroll: as of `RNN`.
+        seed: as of `SimpleRNNCell`.
+        **kwargs: `zero_output_for_mask`, as of `RNN`, and what all layers take.
 
     Input `(batch, steps, K)`, output `(batch, units)` or `(batch, steps, units)`; the state is the last output.
 
