@@ -102,8 +102,14 @@ REGISTER_LIMITS = (None, 168, 200, 240, 224, 152)
 _limits: dict[tuple, int | None] = {}
 
 
-def launch_without_spills(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
-    """Launches a kernel under the first of `REGISTER_LIMITS` with which nothing of it is spilt, or else the least.
+def launch_without_spills(
+    kernel: Any,
+    grid: tuple[int, ...],
+    *arguments: Any,
+    limits: tuple[int | None, ...] = REGISTER_LIMITS,
+    **options: Any,
+) -> None:
+    """Launches a kernel under the first limit on registers with which nothing of it is spilt, or else the least.
 
     Which one that is depends on the release of ptxas, so it is found out when the kernel is compiled: the limits are
     tried in turn. Nearly always the first one will do.
@@ -112,6 +118,7 @@ def launch_without_spills(kernel: Any, grid: tuple[int, ...], *arguments: Any, *
         kernel: a `@triton.jit` function.
         grid: how many programs there are, along up to three axes.
         arguments: the kernel's tensors and sizes.
+        limits: on the registers of a thread, in the order in which they are tried.
         options: its constants and options, all hashable.
     """
     if INTERPRETED:
@@ -119,7 +126,7 @@ def launch_without_spills(kernel: Any, grid: tuple[int, ...], *arguments: Any, *
         return
     key = (kernel, architecture(), *map(_specialized, arguments), *options.items())
     if key not in _limits:
-        _limits[key] = _find_limit(kernel, grid, arguments, options)
+        _limits[key] = _find_limit(kernel, grid, arguments, options, limits)
     kernel[grid](*arguments, **options, maxnreg=_limits[key])
 
 
@@ -130,9 +137,11 @@ def _specialized(argument: Any) -> Any:
     return (argument == 1, argument % 16 == 0) if isinstance(argument, int) else argument
 
 
-def _find_limit(kernel: Any, grid: tuple[int, ...], arguments: tuple, options: dict[str, Any]) -> int | None:
+def _find_limit(
+    kernel: Any, grid: tuple[int, ...], arguments: tuple, options: dict[str, Any], limits: tuple[int | None, ...]
+) -> int | None:
     spilt = {}
-    for limit in REGISTER_LIMITS:
+    for limit in limits:
         compiled = kernel.warmup(*arguments, grid=grid, **options, maxnreg=limit)
         _ = compiled.run  # loads it, which tells what it takes
         spilt[limit] = compiled.n_spills

@@ -44,7 +44,7 @@ STEP = {
     2: (
         StepConfiguration(16, 32, 64, 4, 3),
         StepConfiguration(32, 32, 64, 4, 3),
-        StepConfiguration(64, 32, 64, 4, 3),
+        StepConfiguration(64, 32, 64, 8, 3),
     ),
     4: (StepConfiguration(16, 32, 32, 4, 3), StepConfiguration(32, 32, 32, 4, 3)),
 }  # likewise; the last one has no registers for dropout factors of its own for each gate

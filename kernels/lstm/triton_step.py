@@ -27,7 +27,6 @@ from fastk.kernels.recurrence_triton import (
     step_at,
     sum_of_rows,
 )
-from fastk.kernels.triton_runtime import launch_without_spills
 
 
 @triton.jit(do_not_specialize=["B", "T", "t", "slot", "next_slot", "slots"])
@@ -305,7 +304,7 @@ def step_backward(
     shared = scan.recurrent_kernel, c_0, scan.mask, scan.factors, batch, steps
     flags = scan.flags(gates.dtype) | _tiles(chosen)
     for t in range(steps - 1, -2 if state_needed else -1, -1):
-        launch_without_spills(lstm_step_backward_kernel, grid, dz, dh, dc, g_outputs, gates, cells, *shared, t, **flags)
+        lstm_step_backward_kernel[grid](dz, dh, dc, g_outputs, gates, cells, *shared, t, **flags)
     return dh.to(gates.dtype), dc.to(gates.dtype)
 
 

@@ -28,9 +28,10 @@ from torch import Tensor
 from fastk.autotune import configuration_for
 from fastk.kernels.max_pool2d.configurations import vector
 from fastk.kernels.softmax_cross_entropy.configurations import BACKWARD, BOTH, FORWARD, Logits, RowConfiguration
-from fastk.kernels.triton_runtime import architecture, sm_count
+from fastk.kernels.triton_runtime import architecture, launch_without_spills, sm_count
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_REGISTER_LIMITS = (None, 64, 80, 96)  # ptxas may stop 8 bytes short, at 48 or 64
 _LOWEST = tl.constexpr(-3.0e38)  # below all maxima; -inf would make 0 * (m - m') NaN
 
 
@@ -303,10 +304,11 @@ def _forward(
         return
     blocks = _blocks(classes, sparse, label_smoothing, ignore_class, chosen)
     g = None if g is None else g.reshape(-1)
-    softmax_cross_entropy_forward_kernel[(triton.cdiv(rows, chosen.BLOCK_M),)](
+    launch_without_spills(
+        softmax_cross_entropy_forward_kernel, (triton.cdiv(rows, chosen.BLOCK_M),),
         loss, statistics, dlogits, logits.contiguous(), _addressable(labels), g,
         rows, classes // blocks["VEC"], ignore_class or 0, 0 if g is None else g.stride(0),
-        ONE_BLOCK=classes <= chosen.BLOCK_C, **blocks,
+        limits=_REGISTER_LIMITS, ONE_BLOCK=classes <= chosen.BLOCK_C, **blocks,
     )  # fmt: skip
 
 

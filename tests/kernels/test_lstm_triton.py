@@ -272,12 +272,12 @@ def problem(units, batch=64, dtype=torch.bfloat16, precision=None, architecture=
         (problem(512), CooperativeConfiguration(16, 16, 32, 8)),
         (problem(1024), CooperativeConfiguration(32, 16, 32, 8)),
         (problem(512, batch=256), CooperativeConfiguration(64, 16, 16, 8)),
-        (problem(1024, batch=65), StepConfiguration(64, 32, 64, 4, 3)),
+        (problem(1024, batch=65), StepConfiguration(64, 32, 64, 8, 3)),
         (problem(1024, batch=65, factors=4), StepConfiguration(32, 32, 64, 4, 3)),
-        (problem(1025), StepConfiguration(64, 32, 64, 4, 3)),
+        (problem(1025), StepConfiguration(64, 32, 64, 8, 3)),
         (problem(2048, batch=16), StepConfiguration(16, 32, 64, 4, 3)),
         (problem(256, dtype=torch.float32, precision="ieee"), StepConfiguration(32, 32, 32, 4, 3)),
-        (problem(64, steps=1), StepConfiguration(64, 32, 64, 4, 3)),
+        (problem(64, steps=1), StepConfiguration(64, 32, 64, 8, 3)),
     ],
 )
 def test_choice(asked, expected):
