@@ -68,6 +68,9 @@ class SequenceConfiguration:
         needed = (problem.padded + 2 * self.block_b) * wide  # R; a step's gates
         if needed > problem.shared_memory:
             return f"R of {problem.units} units and a step take {needed} bytes of shared memory"
+        # The LLVM of Triton 3.9 aborts on longer products of four gates; without tensor cores they are unrolled.
+        if problem.precision == "ieee" and problem.gates == 4 and self.block_b * problem.padded > 64 * self.num_warps:
+            return f"{self.num_warps} warps are too few for products without tensor cores"
         return None
 
 
@@ -162,7 +165,7 @@ CELL = 200.0  # and a program by itself, between the product of a step and the n
 def candidates(problem: Problem, cooperative: type[CooperativeConfiguration]) -> Iterator[Configuration]:
     """All forms, with tiles of 16 to 64 sequences."""
     if problem.steps > 1:
-        yield from itertools.starmap(SequenceConfiguration, itertools.product((16, 32), (4, 8)))
+        yield from itertools.starmap(SequenceConfiguration, itertools.product((16, 32), (4, 8, 16)))
         for tile in itertools.product((16, 32, 64), (16, 32), (16, 32, 64), (4, 8)):
             yield cooperative(*tile)
     for tile in itertools.product((16, 32, 64), (32, 64), (16, 32, 64), (4, 8), (2, 3, 4)):

@@ -141,7 +141,8 @@ def _find_limit(
     kernel: Any, grid: tuple[int, ...], arguments: tuple, options: dict[str, Any], limits: tuple[int | None, ...]
 ) -> int | None:
     spilt = {}
-    for limit in limits:
+    most = 65536 // (32 * options["num_warps"])  # of which a multiprocessor has so many, whatever the architecture
+    for limit in (limit for limit in limits if limit is None or limit <= most):
         compiled = kernel.warmup(*arguments, grid=grid, **options, maxnreg=limit)
         _ = compiled.run  # loads it, which tells what it takes
         spilt[limit] = compiled.n_spills

@@ -10,6 +10,7 @@ from fastk import config
 from fastk.kernels.lstm.configurations import (
     COOPERATIVE,
     SEQUENCE,
+    SEQUENCE_IEEE,
     STEP,
     Configuration,
     CooperativeConfiguration,
@@ -61,7 +62,7 @@ def _size(dtype: str) -> int:
 
 def _configurations(dtype: str) -> Iterator[tuple[str, Configuration, int]]:
     narrow = dtype in _TYPES
-    for limit, configuration in SEQUENCE.items():
+    for limit, configuration in (SEQUENCE_IEEE if dtype == "ieee" else SEQUENCE).items():
         yield "sequence", configuration, limit - 8 if narrow or limit < 64 else 56
     for configuration in COOPERATIVE[_size(dtype)]:
         for units in (1000, 504, 248):  # the most that fit

@@ -32,6 +32,7 @@ class CooperativeConfiguration(shared.CooperativeConfiguration):
 
 
 SEQUENCE = {32: SequenceConfiguration(16, 4), 128: SequenceConfiguration(16, 8)}  # up to so many units
+SEQUENCE_IEEE = {32: SequenceConfiguration(16, 8), 64: SequenceConfiguration(16, 16)}  # likewise, without tensor cores
 COOPERATIVE = {
     2: (
         CooperativeConfiguration(16, 16, 32, 8),
@@ -53,8 +54,9 @@ STEP = {
 def choose_configuration(problem: Problem) -> Configuration:
     """See `recurrence_configurations.choose`."""
     size = min(4, problem.dtype.itemsize)
+    sequence = SEQUENCE_IEEE if problem.precision == "ieee" else SEQUENCE
     step = STEP[size][:-1] if problem.factors == 4 else STEP[size]
-    return shared.choose(problem, SEQUENCE, COOPERATIVE[size], step)
+    return shared.choose(problem, sequence, COOPERATIVE[size], step)
 
 
 def _forward_example(problem: Problem, device: str) -> tuple:

@@ -41,33 +41,39 @@ def compiled_for_sm_90(monkeypatch):
 )
 def test_the_first_limit_without_spills_is_launched_with(spilt, limit, compiled):
     kernel = Kernel(spilt)
-    triton_runtime.launch_without_spills(kernel, (2,), OUT, None, 100, BLOCK=16)
-    assert kernel.launched == [((2,), (OUT, None, 100), limit, {"BLOCK": 16})]
+    triton_runtime.launch_without_spills(kernel, (2,), OUT, None, 100, num_warps=8)
+    assert kernel.launched == [((2,), (OUT, None, 100), limit, {"num_warps": 8})]
     assert kernel.compiled == list(triton_runtime.REGISTER_LIMITS[:compiled])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "block", "again"),
+    ("arguments", "warps", "again"),
     [
-        ((OUT, None, 100), 16, 0),
-        ((OUT, None, 200), 16, 0),
-        ((OUT, None, 1), 16, 1),
-        ((OUT, None, 96), 16, 1),
-        ((OUT, BIASES, 100), 16, 1),
-        ((OUT[1:], None, 100), 16, 1),
-        ((OUT.half(), None, 100), 16, 1),
-        ((OUT, None, 100), 32, 1),
+        ((OUT, None, 100), 8, 0),
+        ((OUT, None, 200), 8, 0),
+        ((OUT, None, 1), 8, 1),
+        ((OUT, None, 96), 8, 1),
+        ((OUT, BIASES, 100), 8, 1),
+        ((OUT[1:], None, 100), 8, 1),
+        ((OUT.half(), None, 100), 8, 1),
+        ((OUT, None, 100), 16, 1),
     ],
 )
-def test_limits_are_tried_for_what_triton_compiles_anew(arguments, block, again):
+def test_limits_are_tried_for_what_triton_compiles_anew(arguments, warps, again):
     kernel = Kernel({None: 0})
-    triton_runtime.launch_without_spills(kernel, (2,), OUT, None, 100, BLOCK=16)
-    triton_runtime.launch_without_spills(kernel, (2,), *arguments, BLOCK=block)
+    triton_runtime.launch_without_spills(kernel, (2,), OUT, None, 100, num_warps=8)
+    triton_runtime.launch_without_spills(kernel, (2,), *arguments, num_warps=warps)
     assert len(kernel.compiled) == 1 + again and len(kernel.launched) == 2
 
 
 def test_the_interpreter_has_no_registers(monkeypatch):
     monkeypatch.setattr(triton_runtime, "INTERPRETED", True)
     launched = []
-    triton_runtime.launch_without_spills({(2,): lambda *a, **o: launched.append((a, o))}, (2,), OUT, BLOCK=16)
-    assert launched == [((OUT,), {"BLOCK": 16})]
+    triton_runtime.launch_without_spills({(2,): lambda *a, **o: launched.append((a, o))}, (2,), OUT, num_warps=8)
+    assert launched == [((OUT,), {"num_warps": 8})]
+
+
+def test_a_limit_that_no_block_could_have_is_not_tried():
+    kernel = Kernel({168: 0})
+    triton_runtime.launch_without_spills(kernel, (2,), OUT, limits=(None, 168, 120), num_warps=16)
+    assert kernel.compiled == [None, 120]
