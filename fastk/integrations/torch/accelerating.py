@@ -8,7 +8,6 @@ reason. Parameters, buffers, hooks, names and state dicts are not touched.
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from torch import Tensor, fx, nn
 from fastk.integrations.torch import recurrent, single
 from fastk.integrations.torch.report import Fused, Kept, Report
 from fastk.integrations.torch.rewriting import Rewriting
-from fastk.integrations.torch.tracing import GLOBAL_HOOKS, PLAIN, Guards, Trace, has_hooks, is_leaf, reason_of
+from fastk.integrations.torch.tracing import GLOBAL_HOOKS, PLAIN, Forward, Guards, Trace, has_hooks, has_own_forward, is_leaf, reason_of
 
 MOST_PROGRAMS = 8
 """So many states of a module are traced for calls of one kind; in further ones it runs as it is."""
@@ -77,14 +76,14 @@ def accelerate(module: nn.Module) -> nn.Module:
 def restore(module: nn.Module) -> nn.Module:
     """Undoes `accelerate` in a module and all that are in it; returns it."""
     for each in module.modules():
-        if isinstance(each.__dict__.get("forward"), _Forward):
+        if isinstance(each.__dict__.get("forward"), Forward):
             del each.forward
     return module
 
 
 def is_accelerated(module: nn.Module) -> bool:
     """Whether `accelerate` has been called on the module, or on one around it, and not undone."""
-    return any(isinstance(each.__dict__.get("forward"), _Forward) for each in module.modules())
+    return any(isinstance(each.__dict__.get("forward"), Forward) for each in module.modules())
 
 
 def explain(module: nn.Module) -> Report:
@@ -108,28 +107,7 @@ def _is_replaced(module: nn.Module) -> bool:
     return "forward" in module.__dict__
 
 
-class _Forward:
-    """The forward of an accelerated module."""
-
-    def __init__(self, module: nn.Module):
-        self.module = module
-
-    def original(self, *args: Any, **kwargs: Any) -> Any:
-        """The forward of the module's class."""
-        return type(self.module).forward(self.module, *args, **kwargs)
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        return inspect.signature(type(self.module).forward.__get__(self.module))
-
-    def __reduce__(self) -> Any:
-        return type(self), (self.module,)
-
-    def __deepcopy__(self, memo: dict) -> _Forward:
-        return type(self)(copy.deepcopy(self.module, memo))
-
-
-class SingleForward(_Forward):
+class SingleForward(Forward):
     """The forward of a layer that one op computes.
 
     declined: why calls were left to torch.
@@ -169,7 +147,7 @@ class _Program:
     skipped: list[nn.Module]
 
 
-class TracedForward(_Forward):
+class TracedForward(Forward):
     """The forward of a container: of each kind of calls, and state of the module, a function with fused calls."""
 
     def __init__(self, module: nn.Module):
@@ -230,7 +208,7 @@ def _kind(args: tuple, kwargs: dict[str, Any]) -> tuple | None:
 def _traced(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> _Program:
     """The program of a call."""
     try:
-        trace = Trace(module, args, kwargs, lambda m: isinstance(m.__dict__.get("forward"), _Forward))
+        trace = Trace(module, args, kwargs)
         rewriting = Rewriting(trace.graph, module)
         run = _compiled(trace.graph) if rewriting.fused else None
     except Exception as error:  # of whatever kind the user's code raises of a stand-in: the reason is kept
@@ -284,7 +262,7 @@ def _tell(module: nn.Module, name: str, report: Report, seen: dict[int, None]) -
             if row not in report.kept:
                 report.kept.append(row)
         seen |= dict.fromkeys([id(each) for each in (*inlined, *program.skipped)])
-    elif forward is not None:
+    elif has_own_forward(module):
         report.kept.append(Kept(name, "the instance has a forward of its own"))
     for container in inlined or [module]:
         own = next((path for path, m in module.named_modules() if m is container), "")

@@ -23,7 +23,7 @@ from fastk.integrations.torch import activations
 from fastk.integrations.torch.activations import Unknown
 from fastk.integrations.torch.fused import Border, Chain, Convolution, Dense, Dropout, MaxPool, Normalization, pair
 from fastk.integrations.torch.report import Fused, Kept
-from fastk.integrations.torch.tracing import has_hooks
+from fastk.integrations.torch.tracing import has_hooks, has_own_forward
 
 # Calls that give images which lie in memory like those that they are given: they do not end a chain of images.
 _SAME_LAYOUT = (
@@ -87,7 +87,7 @@ class Rewriting:
         if node is None or node.op != "call_module" or len(node.args) != 1 or node.kwargs:
             return None
         module = self._modules[str(node.target)]
-        return None if has_hooks(module) else module
+        return None if has_hooks(module) or has_own_forward(module) else module
 
     def _next(self, node: fx.Node) -> fx.Node | None:
         """The only call that reads a result, if it reads nothing else."""

@@ -9,15 +9,17 @@ attributes that are set, gradients or autocast switched on the way, and the ques
 from __future__ import annotations
 
 import builtins
+import copy
+import inspect
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from inspect import unwrap
 from operator import itemgetter
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules import module as torch_module
@@ -37,9 +39,35 @@ class Untraceable(Exception):
     """A forward cannot be a graph; the message is the reason."""
 
 
+class Forward:
+    """The forward of an accelerated module, an attribute of the instance."""
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+
+    def original(self, *args: Any, **kwargs: Any) -> Any:
+        """The forward of the module's class."""
+        return type(self.module).forward(self.module, *args, **kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(type(self.module).forward.__get__(self.module))
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.module,)
+
+    def __deepcopy__(self, memo: dict) -> Forward:
+        return type(self)(copy.deepcopy(self.module, memo))
+
+
 def has_hooks(module: nn.Module) -> bool:
     """Whether a call of the module does more than its forward."""
     return any(getattr(module, name) for name in _HOOKS)
+
+
+def has_own_forward(module: nn.Module) -> bool:
+    """Whether somebody else has given the instance a forward."""
+    return not isinstance(module.__dict__.get("forward"), (Forward, type(None)))
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -59,9 +87,9 @@ class Trace:
     reasons: by name, why modules inside are called whole.
     """
 
-    def __init__(self, root: nn.Module, args: tuple, kwargs: dict[str, Any], own: Callable[[nn.Module], bool]):
-        tracer = _Tracer(root, args, kwargs, own)
-        with _lock, _unchanged_random_numbers("its forward"):
+    def __init__(self, root: nn.Module, args: tuple, kwargs: dict[str, Any]):
+        tracer = _Tracer(root, args, kwargs)
+        with _lock, _unchanged_random_numbers():
             self.graph = tracer.trace(root)
         self.inlined = list(dict.fromkeys(tracer.inlined))
         self.reasons = tracer.reasons
@@ -70,10 +98,9 @@ class Trace:
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
-    def __init__(self, root: nn.Module, args: tuple, kwargs: dict[str, Any], own: Callable[[nn.Module], bool]):
+    def __init__(self, root: nn.Module, args: tuple, kwargs: dict[str, Any]):
         super().__init__()
         self.given, self.given_by_name = args, kwargs
-        self.own = own
         self.inlined: list[nn.Module] = [root]
         self.reasons: dict[str, str] = {}
         self.modes = _modes()
@@ -100,12 +127,12 @@ class _Tracer(fx.Tracer):
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         path = self.path_of_module(m)
-        if is_leaf(m) or has_hooks(m) or not self.own(m):
+        if is_leaf(m) or has_hooks(m) or has_own_forward(m):
             return self.create_proxy("call_module", path, args, kwargs)
         before = len(self.graph.nodes)
         try:
             self._watch_types(m)
-            with _unchanged_attributes(m), _unchanged_random_numbers("its forward"):
+            with _unchanged_attributes(m), _unchanged_random_numbers():
                 result = forward(*args, **kwargs)
         except Exception as error:  # of whatever kind: the reason is kept, and the module called whole
             self.reasons[path] = reason_of(error)
@@ -133,7 +160,7 @@ class _Tracer(fx.Tracer):
 
     def _watch_types(self, module: nn.Module) -> None:
         """Has `isinstance` of a stand-in, in the file of the module's forward, answered for tensors or refused."""
-        names = getattr(unwrap(type(module).forward), "__globals__", {})
+        names = getattr(inspect.unwrap(type(module).forward), "__globals__", {})
         if names.get("__name__", "torch").split(".")[0] not in ("torch", "fastk"):
             before = names.get("isinstance", builtins.isinstance)
             if before is not _isinstance:
@@ -172,14 +199,21 @@ def _modes() -> tuple:
 
 
 @contextmanager
-def _unchanged_random_numbers(what: str) -> Iterator[None]:
-    """Raises where Python's or torch's generator was drawn from, and puts it back."""
-    python, own = random.getstate(), torch.get_rng_state()
-    yield
-    if random.getstate() != python or not torch.equal(torch.get_rng_state(), own):
-        random.setstate(python)
-        torch.set_rng_state(own)
-        raise Untraceable(f"{what} draws random numbers that depend on no tensor")
+def _unchanged_random_numbers() -> Iterator[None]:
+    """Raises where a generator was drawn from, Python's, numpy's or torch's, and puts it back."""
+    python, arrays, own = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    has_drawn = False
+    try:
+        yield
+    finally:
+        has_drawn = random.getstate() != python or not torch.equal(torch.get_rng_state(), own)
+        has_drawn = has_drawn or any(map(np.any, map(np.not_equal, np.random.get_state()[1:], arrays[1:])))
+        if has_drawn:
+            random.setstate(python)
+            np.random.set_state(arrays)
+            torch.set_rng_state(own)
+    if has_drawn:
+        raise Untraceable("its forward draws random numbers that depend on no tensor")
 
 
 @contextmanager
@@ -241,6 +275,8 @@ class Guards:
             self.checks.append((getter, module.__dict__, _frozen(found)))
             if module._modules:
                 self.checks.append((_values, module._modules, _values(module._modules)))
+        unhooked = list(unhooked)
+        self.checks += [(_forward_of, module.__dict__, module.__dict__.get("forward")) for module in unhooked]
         self.hooks = [getattr(module, name) for module in unhooked for name in _HOOKS]
 
     def hold(self) -> bool:
@@ -256,6 +292,10 @@ class Guards:
 
 def _values(modules: dict[str, Any]) -> list[Any]:
     return list(modules.values())
+
+
+def _forward_of(attributes: dict[str, Any]) -> Any:
+    return attributes.get("forward")
 
 
 def _is_guarded(value: Any) -> bool:
