@@ -14,5 +14,6 @@ True
 
 from fastk.integrations.torch.accelerating import accelerate, explain, is_accelerated, restore
 from fastk.integrations.torch.report import Fused, Kept, Report
+from fastk.integrations.torch.stepping import TrainStep
 
-__all__ = ["Fused", "Kept", "Report", "accelerate", "explain", "is_accelerated", "restore"]
+__all__ = ["Fused", "Kept", "Report", "TrainStep", "accelerate", "explain", "is_accelerated", "restore"]

@@ -70,7 +70,7 @@ def mlp(rate=0.0):
     return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(rate), nn.Linear(16, 8), nn.SiLU(), nn.Linear(8, 5))
 
 
-def images(channels=3, size=12, batch=6):
+def images(channels=3, size=8, batch=6):
     return torch.randn(batch, channels, size, size, generator=torch.Generator().manual_seed(5))
 
 
