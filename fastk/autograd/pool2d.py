@@ -31,8 +31,8 @@ def max_pool2d(
         x: [B, H, W, C].
         pool_size: height and width of the window.
         strides: of height and width; None for the window's.
-        padding: `"valid"`, `"same"` (output ceil(H / stride)), or the lengths ((top, bottom), (left, right)), at each
-            far side as at the near one or 1 more. Padding never wins.
+        padding: `"valid"`, `"same"` (output ceil(H / stride)), or ((top, bottom), (left, right)), equal at both sides
+            of an axis and at most half of the window. Padding never wins.
         implementation: `"auto"`, `"triton"`, `"cupy"` or `"aten"`.
 
     Returns:
@@ -132,17 +132,16 @@ def _check_padding(padding: str, op: str) -> str:
 
 
 def _check_sides(padding: str | Padding, window: Pair, op: str) -> str | Padding:
-    """'valid', 'same', or two pairs that leave an element of the image in each window."""
+    """'valid', 'same', or two pairs of equal numbers, at most half of the window's."""
     if isinstance(padding, str):
         return padding
     sides = tuple(tuple(side) for side in padding)
     if len(sides) != 2 or not all(
-        len(side) == 2 and 0 <= side[0] <= side[1] <= min(side[0] + 1, size - 1)
-        for side, size in zip(sides, window, strict=True)
+        len(side) == 2 and 0 <= side[0] == side[1] <= size // 2 for side, size in zip(sides, window, strict=True)
     ):
         raise ValueError(
-            f"`padding` of {op} must be 'valid', 'same' or ((top, bottom), (left, right)), less than the window of "
-            f"{window} and at each far side as at the near one or 1 more. Received: {padding!r}."
+            f"`padding` of {op} must be 'valid', 'same' or ((top, bottom), (left, right)), equal at both sides of an "
+            f"axis and at most half of the window of {window}. Received: {padding!r}."
         )
     return sides  # type: ignore[return-value]
 

@@ -34,7 +34,7 @@ def check_arguments(name: str, **given: Any) -> None:
             why = {
                 "foreach": "its step is always one over all tensors",
                 "fused": "its step is always fused",
-                "capturable": "the count of its steps is the host's; fastk.integrations.torch.TrainStep replays the rest",
+                "capturable": "the host counts its steps; fastk.integrations.torch.TrainStep replays the rest of one",
                 "differentiable": "its step has no derivative",
             }[argument]
             raise ValueError(
@@ -63,8 +63,8 @@ class Batch:
 
     def part(self, indices: list[int]) -> Batch:
         """Some of its parameters."""
-        lists = (self.owners, self.params, self.grads, self.states)
-        return Batch(*([each[i] for i in indices] for each in lists), self.count)
+        owners, params, grads = ([each[i] for i in indices] for each in (self.owners, self.params, self.grads))
+        return Batch(owners, params, grads, [self.states[i] for i in indices], self.count)
 
 
 class MultiTensorStep(torch.optim.Optimizer):
@@ -130,7 +130,7 @@ class MultiTensorStep(torch.optim.Optimizer):
         return state
 
     def _limit(self, batches: list[Batch]) -> dict[str, Any]:
-        """How the gradients are clipped: in the launch by their own norm if it has them all, else by a common factor."""
+        """How gradients are clipped: in the launch by their norm if it has them all, else by a common factor."""
         if self.max_norm is None or not batches:
             return {}
         if len(batches) == 1:
@@ -160,7 +160,7 @@ def options_of(limit: dict[str, Any], batch: Batch, weight_decay: float = 0.0) -
 
 
 def apart(group: dict[str, Any], batch: Batch, limit: dict[str, Any], weight_decay: float) -> tuple[list, dict]:
-    """(gradients, what is left of `limit`): turned round for `maximize`, and with L2's term, before which they are clipped."""
+    """(gradients, what is left of `limit`): turned round for `maximize`; clipped where L2's term is to be added."""
     grads = batch.grads
     if group["maximize"]:
         grads = list(torch._foreach_neg(grads))

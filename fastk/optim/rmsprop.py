@@ -18,7 +18,6 @@ from fastk.optim.base import (
     check_arguments,
     clip_now,
     new_count,
-    options_of,
     scalar,
     zeros,
 )
@@ -72,9 +71,7 @@ class RMSprop(MultiTensorStep, torch.optim.RMSprop):
     ):
         given = {"foreach": foreach, "capturable": capturable, "differentiable": differentiable}
         check_arguments("RMSprop", **given, max_norm=max_norm)
-        torch.optim.RMSprop.__init__(
-            self, params, lr, alpha, eps, weight_decay, momentum, centered, maximize=maximize
-        )
+        torch.optim.RMSprop.__init__(self, params, lr, alpha, eps, weight_decay, momentum, centered, maximize=maximize)
         self.max_norm = max_norm
 
     def _new_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ CASES = [
 SHAPES = ((3, 4), (7,), (), (2, 3, 3, 2))
 
 
-def parameters(dtype=torch.float64):
+def parameters(dtype=torch.float64) -> list[Any]:
     generator = torch.Generator().manual_seed(1)
     params = [nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype)) for shape in SHAPES]
     params[3].data = params[3].data.to(memory_format=torch.channels_last)
@@ -62,9 +63,11 @@ def test_steps_are_those_of_torch(name, options, skip):
     ours, theirs, fast, plain = both(name, options)
     schedules = [torch.optim.lr_scheduler.ExponentialLR(each, 0.8) for each in (fast, plain)]
     for step in range(6):
-        give_gradients(ours, step, skip), give_gradients(theirs, step, skip)
+        give_gradients(ours, step, skip)
+        give_gradients(theirs, step, skip)
         before = [None if p.grad is None else p.grad.clone() for p in ours]
-        fast.step(), plain.step()
+        fast.step()
+        plain.step()
         assert_same(ours, theirs)
         assert all(b is None or torch.equal(p.grad, b) for p, b in zip(ours, before, strict=True))
         [schedule.step() for schedule in schedules]
@@ -87,8 +90,10 @@ def test_state_dicts_go_both_ways(name, options):
     again = getattr(optim, name)(ours, **options)
     again.load_state_dict(copy.deepcopy(plain.state_dict()))
     for step in range(3, 6):
-        give_gradients(ours, step), give_gradients(theirs, step)
-        again.step(), plain.step()
+        give_gradients(ours, step)
+        give_gradients(theirs, step)
+        again.step()
+        plain.step()
     assert_same(ours, theirs)
 
 
@@ -102,22 +107,28 @@ def test_clipping_is_that_of_clip_grad_norm(name, options):
             groups = [{"params": theirs[:1], "lr": 0.03}, {"params": theirs[1:]}]
             plain = getattr(torch.optim, name)(groups, **options)
         for step in range(3):
-            give_gradients(ours, step), give_gradients(theirs, step)
+            give_gradients(ours, step)
+            give_gradients(theirs, step)
             norm = torch.nn.utils.get_total_norm([p.grad for p in theirs])
             assert norm > 2.0
             for q in theirs:
                 q.grad.mul_(2.0 / norm)  # torch's own adds 1e-6 to the norm
-            fast.step(), plain.step()
+            fast.step()
+            plain.step()
             assert_same(ours, theirs, 1e-11)
 
 
 def test_several_dtypes_in_one_group():
-    mixed = [nn.Parameter(p.detach().to(t)) for p, t in zip(parameters(), (torch.float32, torch.float64) * 2, strict=True)]
+    mixed = [
+        nn.Parameter(p.detach().to(t)) for p, t in zip(parameters(), (torch.float32, torch.float64) * 2, strict=True)
+    ]
     other = copy.deepcopy(mixed)
     fast, plain = optim.Adam(mixed, max_norm=None), torch.optim.Adam(other)
     for step in range(3):
-        give_gradients(mixed, step), give_gradients(other, step)
-        fast.step(), plain.step()
+        give_gradients(mixed, step)
+        give_gradients(other, step)
+        fast.step()
+        plain.step()
     assert_same(mixed, other, 2e-6)
 
 
@@ -141,7 +152,8 @@ def test_with_a_grad_scaler():
     for step in range(4):
         for params, optimizer, scaler in ((ours, fast, scalers[0]), (theirs, plain, scalers[1])):
             optimizer.zero_grad()
-            scaler.scale(sum((p * (step + 1)).sum() for p in params)).backward()
+            loss = torch.cat([p.flatten() for p in params]).sum() * (step + 1)
+            scaler.scale(loss).backward()
             if step == 2:
                 params[0].grad.fill_(float("inf"))
             scaler.step(optimizer)
@@ -177,7 +189,7 @@ def test_infinite_gradients_are_not_clipped_to_finite_ones():
     [
         (lambda p: optim.Adam(p, foreach=False), "Adam does not take foreach=False: its step is always one over all"),
         (lambda p: optim.SGD(p, fused=False), "SGD does not take fused=False"),
-        (lambda p: optim.AdamW(p, capturable=True), "AdamW does not take capturable=True: the count of its steps"),
+        (lambda p: optim.AdamW(p, capturable=True), "AdamW does not take capturable=True: the host counts"),
         (lambda p: optim.RMSprop(p, differentiable=True), "RMSprop does not take differentiable=True"),
         (lambda p: optim.SGD(p, max_norm=-1.0), "`max_norm` of SGD must be a positive number or None. Received: -1.0"),
         (lambda p: optim.Adam(p, lr=-1.0), "Invalid learning rate"),

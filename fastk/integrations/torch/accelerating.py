@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,7 +19,17 @@ from torch import Tensor, fx, nn
 from fastk.integrations.torch import recurrent, single
 from fastk.integrations.torch.report import Fused, Kept, Report
 from fastk.integrations.torch.rewriting import Rewriting
-from fastk.integrations.torch.tracing import GLOBAL_HOOKS, PLAIN, Forward, Guards, Trace, has_hooks, has_own_forward, is_leaf, reason_of
+from fastk.integrations.torch.tracing import (
+    GLOBAL_HOOKS,
+    PLAIN,
+    Forward,
+    Guards,
+    Trace,
+    has_hooks,
+    has_own_forward,
+    is_leaf,
+    reason_of,
+)
 
 MOST_PROGRAMS = 8
 """So many states of a module are traced for calls of one kind; in further ones it runs as it is."""
@@ -33,14 +43,15 @@ _SINGLE: dict[type, tuple[Callable[..., Any], Callable[[Any], str | None], str]]
 }
 _GPU_ALONE = ("lstm", "layer_norm", "softmax_cross_entropy")
 _TENSOR = object()
+Module = TypeVar("Module", bound=nn.Module)
 
 
-def accelerate(module: nn.Module) -> nn.Module:
+def accelerate(module: Module) -> Module:
     """Has a module, and all that are in it, compute chains of layers by fastk's fused ops; returns it.
 
-    Fused are Linear → activation → dropout; Conv2d → BatchNorm2d → activation, and MaxPool2d, in chains of channels-last
-    images; LSTM and GRU, LayerNorm, CrossEntropyLoss. Layers may be called as modules or, but for Linear and Conv2d, as
-    functions (`F.relu`, `x.relu()`, `F.dropout`). `explain` lists what is fused and what is not, with the reason.
+    Fused are Linear → activation → dropout; Conv2d → BatchNorm2d → activation, and MaxPool2d, in chains of
+    channels-last images; LSTM and GRU, LayerNorm, CrossEntropyLoss. Activations, dropout and pools may be functions
+    (`F.relu`, `x.relu()`, `F.dropout`, `F.max_pool2d`). `explain` lists what is fused and what is not, with the reason.
 
     Parameters, buffers, names, hooks and state dicts stay what they are; so `load_state_dict`, `train`, `eval`, `to`,
     `copy.deepcopy`, pickling, `DistributedDataParallel` and optimizers work as before. `restore` undoes it. Within
@@ -73,7 +84,7 @@ def accelerate(module: nn.Module) -> nn.Module:
     return module
 
 
-def restore(module: nn.Module) -> nn.Module:
+def restore(module: Module) -> Module:
     """Undoes `accelerate` in a module and all that are in it; returns it."""
     for each in module.modules():
         if isinstance(each.__dict__.get("forward"), Forward):

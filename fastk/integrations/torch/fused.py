@@ -161,9 +161,9 @@ class Convolution(Call):
     def _folded(self, x: Tensor, norm: nn.BatchNorm2d, call: Callable[[Tensor, Tensor], Tensor]) -> Tensor | None:
         """With the normalization in the kernel and the bias, which is one pass less over the result; or None.
 
-        Not where gradients are asked for, which the kernel's would have to pass through. The kernel is made anew at each
-        call, for nothing tells for sure that no weight has changed; so not where that costs more than a pass over the
-        result.
+        Not where gradients are asked for, which the kernel's would have to pass through. The kernel is made anew at
+        each call, for nothing tells for sure that no weight has changed; so not where that costs more than a pass over
+        the result.
         """
         weight, bias = self.conv.weight, self.conv.bias
         mean, variance = norm.running_mean, norm.running_var

@@ -31,11 +31,28 @@ _SAME_LAYOUT = (
     nn.MaxPool2d, nn.Upsample, *activations.MODULES,
 )  # fmt: skip
 _SAME_LAYOUT_FUNCTIONS = frozenset(
-    "add iadd add_ sub mul imul mul_ maximum clamp cat concat dropout interpolate pad adaptive_avg_pool2d avg_pool2d "
-    "max_pool2d".split()
+    [
+        "add",
+        "iadd",
+        "add_",
+        "sub",
+        "mul",
+        "imul",
+        "mul_",
+        "maximum",
+        "clamp",
+        "cat",
+        "concat",
+        "dropout",
+        "interpolate",
+        "pad",
+        "adaptive_avg_pool2d",
+        "avg_pool2d",
+        "max_pool2d",
+    ]
 )
 # Calls whose results are the same, also in how they lie in memory, however the images lie.
-_ANY_LAYOUT = frozenset("flatten mean sum amax reshape size dim getattr numel".split())
+_ANY_LAYOUT = frozenset(["flatten", "mean", "sum", "amax", "reshape", "size", "dim", "getattr", "numel"])
 _POOLS = (F.max_pool2d, torch.max_pool2d)
 _DROPOUTS = (F.dropout, torch.dropout)
 

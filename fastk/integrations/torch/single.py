@@ -1,4 +1,4 @@
-"""Single layers that one op of fastk computes: normalization, pooling and the loss; the recurrent ones are in `recurrent`.
+"""Single layers that one op of fastk computes: normalization, pooling, the loss; `recurrent` has the recurrent ones.
 
 Each function is called with a module and the arguments of its forward, and returns its result; or `Declined`, with the
 reason, where torch's own forward is to run.

@@ -17,9 +17,10 @@ class TrainStep:
     """Forward, loss, backward and the optimizer's step, as one call.
 
     The first batch of a shape runs as it is. Two more are recorded; where they did the same, the following ones replay
-    forward, loss and backward: on the CPU as a flat list of ATen calls, on a GPU as a CUDA graph. The optimizer's step
-    runs as it is, so that learning rates may change, and any optimizer of torch's interface will do. What cannot be replayed
-    runs as it is, and `reasons` says why. The numbers are those of the loop that it replaces.
+    forward, loss and backward: on the CPU as a flat list of ATen calls, on a GPU as a CUDA graph (not run on one yet).
+    The optimizer's step runs as it is, so that learning rates may change, and any optimizer of torch's interface will
+    do. What cannot be replayed runs as it is, and `reasons` says why. The numbers are those of the loop that it
+    replaces.
 
     Gradients are not kept: `zero_grad` is not needed, and after a call `grad` of every parameter is None.
 

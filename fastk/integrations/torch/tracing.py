@@ -165,11 +165,16 @@ class _Tracer(fx.Tracer):
             before = names.get("isinstance", builtins.isinstance)
             if before is not _isinstance:
                 names["isinstance"] = _isinstance
-                undo = names.pop if before is builtins.isinstance else names.__setitem__
-                self.patches.callback(undo, "isinstance", before)
+                self.patches.callback(_put_back, names, before)
 
 
 _A_TENSOR = torch.empty(0)
+
+
+def _put_back(names: dict[str, Any], before: Any) -> None:
+    names["isinstance"] = before
+    if before is builtins.isinstance:
+        del names["isinstance"]
 
 
 def _isinstance(value: Any, classes: Any) -> bool:
@@ -194,7 +199,7 @@ def _modes() -> tuple:
         torch.is_inference_mode_enabled(),
         torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu"),
         torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda"),
-        torch._C._autograd._top_saved_tensors_default_hooks(True) is None,
+        torch._C._autograd._top_saved_tensors_default_hooks(True) is None,  # type: ignore[attr-defined]
     )
 
 
@@ -207,7 +212,8 @@ def _unchanged_random_numbers() -> Iterator[None]:
         yield
     finally:
         has_drawn = random.getstate() != python or not torch.equal(torch.get_rng_state(), own)
-        has_drawn = has_drawn or any(map(np.any, map(np.not_equal, np.random.get_state()[1:], arrays[1:])))
+        for now, before in zip(np.random.get_state(), arrays, strict=True):
+            has_drawn = has_drawn or bool(np.any(now != before))
         if has_drawn:
             random.setstate(python)
             np.random.set_state(arrays)

@@ -1,13 +1,15 @@
-"""An accelerated module computes what it computed before, and stays a module of torch; the oracle is the module itself."""
+"""An accelerated module computes what it computed before, and stays a module of torch: it is its own oracle."""
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from fastk.integrations.torch import accelerate, explain, is_accelerated, restore
 from fastk.layers import Dense
@@ -51,7 +53,8 @@ def test_evaluation_is_the_same(name, grad):
     for _ in range(2):
         plain(x)  # running statistics
     fast.load_state_dict(plain.state_dict())
-    plain.eval(), fast.eval()
+    plain.eval()
+    fast.eval()
     with torch.set_grad_enabled(grad):
         expected, y = plain(x), fast(x)
     torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-13)
@@ -73,14 +76,15 @@ def test_dropout_has_the_masks_of_torch_on_the_cpu():
 @pytest.mark.parametrize("weights_last", [False, True])
 def test_images_lie_in_memory_as_torch_leaves_them(channels_last, weights_last):
     layout = {True: torch.channels_last, False: torch.contiguous_format}
-    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, bias=False), nn.Mish())
-    plain = plain.to(memory_format=layout[weights_last])
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, bias=False), nn.Mish()]
+    plain: Any = nn.Sequential(*layers)
+    plain.to(memory_format=layout[weights_last])
     fast = accelerate(copy.deepcopy(plain))
-    x = images().to(memory_format=layout[channels_last])
+    x = images(3, 14).to(memory_format=layout[channels_last])
     expected, y = plain(x), fast(x)
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-6)
     assert y.stride() == expected.stride()
-    assert y.view(6, -1).shape == (6, 5) if y.is_contiguous() else channels_last or weights_last
+    assert y.view(6, -1).shape == (6, 80) if y.is_contiguous() else channels_last or weights_last
 
 
 def test_a_pool_with_padding_and_the_maximum_at_the_border():
@@ -91,11 +95,14 @@ def test_a_pool_with_padding_and_the_maximum_at_the_border():
 
 
 def test_batch_norm_is_folded_in_the_kernel():
-    plain = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
+    plain: Any = nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8)
+    )
     x = images(3, 40, 8)
     plain(x)
     fast = accelerate(copy.deepcopy(plain))
-    plain.eval(), fast.eval()
+    plain.eval()
+    fast.eval()
     with torch.no_grad():
         expected = plain(x)
         with torch.profiler.profile() as profile:
@@ -103,7 +110,8 @@ def test_batch_norm_is_folded_in_the_kernel():
     assert not any("norm" in event.key for event in profile.key_averages())
     torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)
     with torch.no_grad():  # a change past autograd's counter of versions is seen
-        fast[0].weight.data.mul_(2.0), plain[0].weight.data.mul_(2.0)
+        fast[0].weight.data.mul_(2.0)
+        plain[0].weight.data.mul_(2.0)
         torch.testing.assert_close(fast(x), plain(x), rtol=1e-5, atol=1e-5)
 
 
@@ -145,7 +153,8 @@ def test_copies_are_accelerated_and_have_their_own_weights(twin):
 def test_another_dtype_and_new_weights_are_seen():
     plain, fast, x = pair("resnet")
     fast(x)
-    fast.float(), plain.float()
+    fast.float()
+    plain.float()
     torch.testing.assert_close(fast(x.float()), plain(x.float()), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
         torch.func.functional_call(fast, {"head.bias": torch.ones(5)}, (x.float(),)),
@@ -170,7 +179,7 @@ def test_under_autocast():
 
 def test_checkpointing_and_hooks_and_vmap():
     plain, fast, x = pair("mlp")
-    y = torch.utils.checkpoint.checkpoint(fast, x.requires_grad_(), use_reentrant=False)
+    y = checkpoint(fast, x.requires_grad_(), use_reentrant=False)
     y.sum().backward()
     calls = []
     handle = fast.register_forward_hook(lambda module, args, result: calls.append(result))
@@ -201,6 +210,7 @@ def test_in_data_parallel(tmp_path):
 
 
 def test_what_is_no_module_of_torch_is_refused():
+    wrong: Any
     for wrong in (torch.relu, Dense(3)):
         with pytest.raises(TypeError, match=r"takes a torch\.nn\.Module"):
             accelerate(wrong)

@@ -1,11 +1,13 @@
-"""Accelerated modules on Triton's kernels, under the interpreter on the CPU; the oracle is the module as torch has it."""
+"""Accelerated modules on Triton's kernels, on a CPU under the interpreter; the oracle is the module as it was."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from fastk import config, dispatch, optim
 from fastk.integrations.torch import accelerate, explain
@@ -86,14 +88,16 @@ def test_depthwise_and_grouped_convolutions(kernels):
     expected, y = plain(x), fast(x)
     torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-6)
     assert y.stride() == expected.stride() and {"depthwise_conv2d", "conv2d"} <= set(kernels)
-    grads = [torch.autograd.grad(result.sum(), model.parameters()) for result, model in ((y, fast), (expected, plain))]
+    both = ((y, fast), (expected, plain))
+    grads = [torch.autograd.grad(result.sum(), list(model.parameters())) for result, model in both]
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_repeats_with_torchs_seed_and_drops_its_share():
-    fast = accelerate(nn.Sequential(nn.Linear(6, 512), nn.ReLU(), nn.Dropout(0.25)))
-    nn.init.ones_(fast[0].bias), nn.init.zeros_(fast[0].weight)
+    fast: Any = accelerate(nn.Sequential(nn.Linear(6, 512), nn.ReLU(), nn.Dropout(0.25)))
+    nn.init.ones_(fast[0].bias)
+    nn.init.zeros_(fast[0].weight)
     results = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -107,8 +111,8 @@ def test_dropout_repeats_with_torchs_seed_and_drops_its_share():
     for use in (False, True):  # a mask is made again from torch's generator
         torch.manual_seed(5)
         x = rows().requires_grad_()
-        y = torch.utils.checkpoint.checkpoint(fast, x, use_reentrant=False) if use else fast(x)
-        checkpointed.append(torch.autograd.grad(y.square().sum(), fast.parameters()))
+        y = checkpoint(fast, x, use_reentrant=False) if use else fast(x)
+        checkpointed.append(torch.autograd.grad(y.square().sum(), list(fast.parameters())))
     for a, b in zip(*checkpointed, strict=True):
         assert torch.equal(a, b)
 
@@ -135,7 +139,7 @@ def test_recurrent_layers(kind, options, with_state):
         output, last = model(x, hx)
         results = [output, *(last if isinstance(last, tuple) else (last,))]
         wanted = [x, *model.parameters()]
-        grads = torch.autograd.grad(sum((r * r.cos()).sum() for r in results), wanted)
+        grads = torch.autograd.grad(torch.cat([(r * r.cos()).flatten() for r in results]).sum(), wanted)
         flat.append([*results, *grads])
     for a, b in zip(*flat, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-5)
@@ -179,7 +183,7 @@ def test_cross_entropy_leaves_to_torch_what_would_cost_copies():
 
 
 def test_calls_that_are_left_to_torch():
-    lstm = accelerate(nn.LSTM(6, 5, batch_first=True))
+    lstm: Any = accelerate(nn.LSTM(6, 5, batch_first=True))
     packed = nn.utils.rnn.pack_padded_sequence(sequences(), [9, 8, 7, 3, 2, 1], batch_first=True)
     torch.testing.assert_close(lstm(packed)[0].data, lstm.forward.original(packed)[0].data)
     assert lstm(sequences()[0])[0].shape == (9, 5)
@@ -198,7 +202,10 @@ def test_optimizers(name, options, kernels):
     plain, limit = mlp(), options.get("max_norm")
     fast = copy.deepcopy(plain)
     own = {key: value for key, value in options.items() if key != "max_norm"}
-    optimizers = getattr(optim, name)(fast.parameters(), **options), getattr(torch.optim, name)(plain.parameters(), **own)
+    optimizers = (
+        getattr(optim, name)(fast.parameters(), **options),
+        getattr(torch.optim, name)(plain.parameters(), **own),
+    )
     for step in range(3):
         for model, optimizer in zip((fast, plain), optimizers, strict=True):
             model(rows() * (step + 1)).square().sum().backward()

@@ -1,6 +1,7 @@
 """A replayed training step gives the numbers of the loop that it replaces, and notices what it cannot replay."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -14,11 +15,11 @@ LABELS = torch.tensor([0, 1, 2, 3, 4, 1])
 STEPS = 6  # one as it is, two recorded, three replayed
 
 
-def loop(model, optimizer, x, y, steps=STEPS, loss_of=nn.CrossEntropyLoss()):
+def loop(model, optimizer, x, y, steps=STEPS):
     losses = []
     for _ in range(steps):
         optimizer.zero_grad()
-        loss = loss_of(model(x), y)
+        loss = nn.CrossEntropyLoss()(model(x), y)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -130,7 +131,7 @@ def test_several_inputs_outputs_and_autocast():
 
 
 def test_what_is_refused():
-    model = mlp()
+    model: Any = mlp()
     step = TrainStep(model, lambda y, target: y, torch.optim.SGD(model.parameters()))
     with pytest.raises(ValueError, match="`loss` must return a tensor of one element"):
         step(rows(), LABELS)

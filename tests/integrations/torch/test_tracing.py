@@ -1,12 +1,14 @@
 """What a trace would get wrong is noticed: such modules run as they are, or are traced anew."""
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from fastk.integrations.torch import accelerate, explain
 from tests.integrations.torch.nets import mlp, rows
@@ -72,12 +74,12 @@ class InFullPrecision(Net):
 
 class Checkpointed(Net):
     def forward(self, x):
-        return torch.utils.checkpoint.checkpoint(self.hidden, x, use_reentrant=False)
+        return checkpoint(self.hidden, x, use_reentrant=False)
 
 
 class CheckpointedReentrant(Net):
     def forward(self, x):
-        return torch.utils.checkpoint.checkpoint(self.hidden, x, use_reentrant=True)
+        return checkpoint(self.hidden, x, use_reentrant=True)
 
 
 class Types(Net):
@@ -127,7 +129,9 @@ def test_what_cannot_be_traced_runs_as_it_is(kind, inside):
     x = rows()
 
     def run():
-        random.seed(4), np.random.seed(4), torch.manual_seed(4)
+        random.seed(4)
+        np.random.seed(4)
+        torch.manual_seed(4)
         module.calls = 0
         with torch.autocast("cpu", torch.bfloat16, enabled=kind is InFullPrecision):
             y = plain(x)
@@ -201,7 +205,7 @@ def test_changes_of_the_module_are_seen(change):
 
 
 def test_kinds_of_calls():
-    module = accelerate(Flags())
+    module: Any = accelerate(Flags())
     x, forward = rows(), module.forward.original
     for args, kwargs in (
         ((x,), {}), ((x, x), {}), ((x,), {"y": x}), ((x, None, True), {}), ((x,), {"twice": True}), ((), {"x": x}),
@@ -215,7 +219,7 @@ def test_kinds_of_calls():
 
 
 def test_a_hook_inside_is_called_and_not_fused_over():
-    model = accelerate(mlp())
+    model: Any = accelerate(mlp())
     x = rows()
     model(x)
     seen = []
@@ -272,7 +276,8 @@ def test_what_a_forward_returns_keeps_its_type():
 
 
 def test_many_states_of_a_module_do_not_pile_up():
-    module, x = accelerate(Flags()), rows()
+    module: Any = accelerate(Flags())
+    x = rows()
     for scale in range(12):
         module.scale = float(scale)
         torch.testing.assert_close(module(x), Flags.forward(module, x))
@@ -280,7 +285,7 @@ def test_many_states_of_a_module_do_not_pile_up():
 
 
 def test_a_module_with_a_forward_of_its_own_is_left_alone():
-    model = mlp()
+    model: Any = mlp()
     model[3].forward = lambda x: x[:, :8] * 2
     x = rows()
     expected = model(x)
