@@ -30,6 +30,7 @@ from fastk.integrations.torch.tracing import (
     is_leaf,
     reason_of,
 )
+from fastk.layers import Layer
 
 MOST_PROGRAMS = 8
 """So many states of a module are traced for calls of one kind; in further ones it runs as it is."""
@@ -71,16 +72,17 @@ def accelerate(module: Module) -> Module:
     as in torch:
       nothing
     """
-    if not isinstance(module, nn.Module) or type(module).__module__.split(".")[0] == "fastk":
+    if not isinstance(module, nn.Module) or isinstance(module, Layer):
         raise TypeError(
             f"`accelerate` takes a torch.nn.Module of torch's layers. Received {module!r} (of type {type(module)})."
         )
     for each in module.modules():
-        if not _is_replaced(each) and type(each).__module__.split(".")[0] != "fastk":
-            if type(each) in _SINGLE:
-                each.forward = SingleForward(each)
-            elif not is_leaf(each) and type(each) not in (nn.ModuleList, nn.ModuleDict):
-                each.forward = TracedForward(each)
+        if "forward" in each.__dict__:  # ours, or the user's
+            continue
+        if type(each) in _SINGLE:
+            each.forward = SingleForward(each)
+        elif not is_leaf(each) and type(each) not in (nn.ModuleList, nn.ModuleDict):
+            each.forward = TracedForward(each)
     return module
 
 
@@ -111,11 +113,6 @@ def explain(module: nn.Module) -> Report:
     report = Report(f"{type(module).__name__}, accelerated by fastk")
     _tell(module, "", report, {})
     return report
-
-
-def _is_replaced(module: nn.Module) -> bool:
-    """Whether the instance has a forward of its own, ours or the user's."""
-    return "forward" in module.__dict__
 
 
 class SingleForward(Forward):

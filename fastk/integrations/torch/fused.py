@@ -9,7 +9,6 @@ torch's as well: the same masks from the same `torch.manual_seed`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -122,32 +121,32 @@ class Convolution(Call):
 
     def __init__(self, chain: Chain, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, activation: str | None):
         self.chain, self.conv, self.norm, self.activation = chain, conv, norm, activation
+        (rows, columns), (height, width) = conv.stride, conv.kernel_size
+        products = height * width * conv.in_channels // conv.groups
+        # Elements of the images from which on folding takes less than a pass over the result.
+        pixels = max(2 * products, _WORTH_FOLDING // conv.out_channels)
+        self._least = rows * columns * conv.in_channels * pixels
 
     def __call__(self, x: Tensor) -> Tensor:
         """Of images [B, C, H, W]."""
         conv, norm = self.conv, self.norm
         images = self.chain.enter(x)
-        if images is None or by_torch(x):
-            return self._by_torch(x if images is None else images)
+        run = self._by_torch if images is None or by_torch(x) else self._by_fastk
+        x = x if images is None else images
         if norm is None:
-            return self._convolved(images, conv.weight, conv.bias, self.activation)
-        if not _uses_batch(norm):
-            y = self._folded(images, norm, lambda w, b: self._convolved(images, w, b, self.activation))
-            if y is not None:
-                return y
-        return normalized(self._convolved(images, conv.weight, conv.bias, None), norm, self.activation)
+            return run(x, conv.weight, conv.bias, self.activation)
+        if self._folds(x, norm):
+            return run(x, *folded(conv, norm), self.activation)
+        y = run(x, conv.weight, conv.bias, None)
+        finish = _normalized_by_torch if run == self._by_torch else normalized
+        return finish(y, norm, self.activation)
 
-    def _by_torch(self, x: Tensor) -> Tensor:
-        conv, norm = self.conv, self.norm
-        if norm is None:
-            return epilogue(_conv(conv, x, conv.weight, conv.bias), self.activation)
-        if not _uses_batch(norm):
-            y = self._folded(x, norm, lambda w, b: epilogue(_conv(conv, x, w, b), self.activation))
-            if y is not None:
-                return y
-        return epilogue(norm(_conv(conv, x, conv.weight, conv.bias)), self.activation)
+    def _by_torch(self, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+        conv = self.conv
+        y = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+        return epilogue(y, activation)
 
-    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    def _by_fastk(self, x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
         conv = self.conv
         x = x.permute(0, 2, 3, 1)
         windows = (conv.stride, explicit_padding(conv), conv.dilation)
@@ -158,28 +157,32 @@ class Convolution(Call):
             y = autograd.conv2d(x, weight.permute(2, 3, 1, 0), bias, *windows, conv.groups, activation)
         return y.permute(0, 3, 1, 2)
 
-    def _folded(self, x: Tensor, norm: nn.BatchNorm2d, call: Callable[[Tensor, Tensor], Tensor]) -> Tensor | None:
-        """With the normalization in the kernel and the bias, which is one pass less over the result; or None.
+    def _folds(self, x: Tensor, norm: nn.BatchNorm2d) -> bool:
+        """Whether the normalization is to be part of the kernel: one pass less over the result.
 
         Not where gradients are asked for, which the kernel's would have to pass through. The kernel is made anew at
-        each call, for nothing tells for sure that no weight has changed; so not where that costs more than a pass over
-        the result.
+        each call, for nothing tells for sure that no weight has changed; so not where that costs more than the pass.
         """
-        weight, bias = self.conv.weight, self.conv.bias
-        mean, variance = norm.running_mean, norm.running_var
-        rows, columns = self.conv.stride
-        if mean is None or variance is None or x.dim() != 4 or x.dtype != variance.dtype:
-            return None
-        if torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
-            return None
-        pixels = x.size(0) * x.size(2) * x.size(3) // (rows * columns)
-        if pixels < 2 * weight[0].numel() or pixels * weight.size(0) < _WORTH_FOLDING:
-            return None
-        scale = torch.rsqrt(variance + norm.eps)
-        scale = scale if norm.weight is None else scale * norm.weight
-        shift = mean if bias is None else mean - bias
-        beta = torch.zeros_like(mean) if norm.bias is None else norm.bias
-        return call(weight * scale.view(-1, 1, 1, 1), torch.addcmul(beta, shift, scale, value=-1.0))
+        return (
+            x.numel() >= self._least
+            and x.dim() == 4
+            and not _uses_batch(norm)
+            and not torch.is_grad_enabled()
+            and norm.running_var is not None
+            and x.dtype == norm.running_var.dtype
+            and not torch.is_autocast_enabled(x.device.type)
+        )
+
+
+def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """(kernel, bias) of a convolution and the normalization by running statistics that follows it."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None
+    scale = torch.rsqrt(variance + norm.eps)
+    scale = scale if norm.weight is None else scale * norm.weight
+    shift = mean if conv.bias is None else mean - conv.bias
+    beta = torch.zeros_like(mean) if norm.bias is None else norm.bias
+    return conv.weight * scale.view(-1, 1, 1, 1), torch.addcmul(beta, shift, scale, value=-1.0)
 
 
 class Normalization(Call):
@@ -192,7 +195,7 @@ class Normalization(Call):
         """Of images [B, C, H, W]."""
         images = None if by_torch(x) else self.chain.enter(x)
         if images is None:
-            return epilogue(self.norm(x), self.activation)
+            return _normalized_by_torch(x, self.norm, self.activation)
         return normalized(images, self.norm, self.activation)
 
 
@@ -240,7 +243,7 @@ def normalized(x: Tensor, norm: nn.BatchNorm2d, activation: str | None) -> Tenso
     count = rows.numel() // max(1, rows.size(-1))
     follows = norm.training and norm.track_running_stats
     if _uses_batch(norm) and (count < 2 or (follows and norm.momentum is None)):
-        return epilogue(norm(x), activation)  # torch's error; and a mean whose weight the host computes
+        return _normalized_by_torch(x, norm, activation)  # torch's error; and a mean whose weight the host computes
     statistics = (None, None) if _uses_batch(norm) else (norm.running_mean, norm.running_var)
     y, mean, variance = autograd.batch_norm(
         rows, norm.weight, norm.bias, *statistics, -1, norm.eps, _uses_batch(norm), None, activation
@@ -255,14 +258,19 @@ def normalized(x: Tensor, norm: nn.BatchNorm2d, activation: str | None) -> Tenso
     return y.permute(0, 3, 1, 2)
 
 
+def _normalized_by_torch(x: Tensor, norm: nn.BatchNorm2d, activation: str | None) -> Tensor:
+    """torch's own normalization; nothing but its forward would happen in a call of the module."""
+    if norm.training or x.dim() != 4:
+        return epilogue(norm.forward(x), activation)
+    mean, variance = norm.running_mean, norm.running_var
+    fast = torch.backends.cudnn.enabled
+    y = torch.batch_norm(x, norm.weight, norm.bias, mean, variance, mean is None, 0.0, norm.eps, fast)
+    return epilogue(y, activation)
+
+
 def _uses_batch(norm: nn.BatchNorm2d) -> bool:
     """Whether the batch's own statistics are used."""
     return norm.training or (norm.running_mean is None and norm.running_var is None)
-
-
-def _conv(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What `conv(x)` computes, with another kernel and bias."""
-    return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
 def explicit_padding(conv: nn.Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules import module as torch_module
 
+from fastk.layers import Layer
+
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 _SHARED = (FunctionType, BuiltinFunctionType, type, ModuleType)  # compared by identity
 _INTERNAL = frozenset(nn.Module().__dict__) - {"training"} | {"forward"}
@@ -75,8 +77,8 @@ def is_leaf(module: nn.Module) -> bool:
     cls = type(module)
     if cls in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
         return False
-    library = cls.__module__.split(".")[0] in ("torch", "fastk") and not isinstance(module, fx.GraphModule)
-    return library or isinstance(module, torch.jit.ScriptModule)
+    library = cls.__module__.split(".")[0] == "torch" and not isinstance(module, fx.GraphModule)
+    return library or isinstance(module, (torch.jit.ScriptModule, Layer))
 
 
 class Trace:
