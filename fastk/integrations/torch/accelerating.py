@@ -43,7 +43,6 @@ _SINGLE: dict[type, tuple[Callable[..., Any], Callable[[Any], str | None], str]]
     nn.CrossEntropyLoss: (single.cross_entropy, single.refusal_of, "softmax_cross_entropy"),
 }
 _GPU_ALONE = ("lstm", "layer_norm", "softmax_cross_entropy")
-_TENSOR = object()
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -172,7 +171,8 @@ class TracedForward(Forward):
         run = self.program(kind, args, kwargs).run
         if run is None:
             return self.original(*args, **kwargs)
-        return run(self.module, *[x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)])
+        given = (*args, *kwargs.values()) if kwargs else args
+        return run(self.module, *[x for x in given if isinstance(x, Tensor)])
 
     def program(self, kind: tuple, args: tuple, kwargs: dict[str, Any]) -> _Program:
         """What a call of this kind runs, the module being as it is."""
@@ -198,19 +198,21 @@ class TracedForward(Forward):
 
 def _kind(args: tuple, kwargs: dict[str, Any]) -> tuple | None:
     """What decides the way of a call beside the module's state; None where an argument is no tensor or plain value."""
-    values = [_TENSOR if isinstance(x, Tensor) else x for x in args]
-    values += [(name, _TENSOR if isinstance(x, Tensor) else x) for name, x in kwargs.items()]
-    for x in (*args, *kwargs.values()):
-        if isinstance(x, fx.Proxy) or not isinstance(x, (Tensor, *PLAIN)):
+    values: list[Any] = []
+    for x in (*args, *kwargs.values()) if kwargs else args:
+        if type(x) is Tensor:
+            values.append(Tensor)
+        elif isinstance(x, fx.Proxy) or not isinstance(x, (Tensor, *PLAIN)):
             return None
-    types = tuple([type(x) for x in values if x is not _TENSOR])
+        else:
+            values.append(Tensor if isinstance(x, Tensor) else (type(x), x))
     modes = (
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
         torch.is_autocast_enabled("cpu"),
         torch.is_autocast_enabled("cuda"),
     )
-    return (*values, types, modes)
+    return (*values, *kwargs, modes)
 
 
 def _traced(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> _Program:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fastk import autograd, config
 from fastk.kernels.activation.aten import epilogue
+from fastk.kernels.max_pool2d.aten import LARGE
 
 _LAST = torch.channels_last
 _WORTH_FOLDING = 1 << 16  # elements of a result; folding takes six calls on vectors and one on the kernel
@@ -210,9 +211,10 @@ class MaxPool(Call):
     def __call__(self, x: Tensor) -> Tensor:
         """Of images [B, C, H, W]."""
         images = self.chain.enter(x)
-        if images is None:
+        x = x if images is None else images
+        if images is None or (by_torch(x) and (torch.is_grad_enabled() or x.numel() < LARGE)):
             return F.max_pool2d(x, self.window, self.strides, self.padding)
-        return max_pool(images, self.window, self.strides, self.padding)
+        return max_pool(x, self.window, self.strides, self.padding)
 
 
 def max_pool(x: Tensor, window: Any, strides: Any, padding: Any) -> Tensor:
