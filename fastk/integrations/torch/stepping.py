@@ -22,7 +22,8 @@ class TrainStep:
     do. What cannot be replayed runs as it is, and `reasons` says why. The numbers are those of the loop that it
     replaces.
 
-    Gradients are not kept: `zero_grad` is not needed, and after a call `grad` of every parameter is None.
+    Gradients are not kept: `zero_grad` is not needed, and after a call `grad` of every parameter is None. Autocast may be
+    on around a call; the loss is not scaled.
 
     Args:
         module: any module; an accelerated one gains twice.
@@ -78,14 +79,15 @@ class TrainStep:
         Returns:
             The loss, without gradient; with `returns_outputs` (loss, outputs).
         """
-        hooked = any(GLOBAL_HOOKS) or bool(self._captured.hooked)
-        if not hooked and not self._is_current():
+        known = all(p.is_cpu or p.is_cuda for p in self._params)
+        plain = not known or any(GLOBAL_HOOKS) or bool(self._captured.hooked)
+        if not plain and not self._is_current():
             self._captured.check_again()
         modes = (
             torch.is_autocast_enabled("cpu") and str(torch.get_autocast_dtype("cpu")),
             torch.is_autocast_enabled("cuda") and str(torch.get_autocast_dtype("cuda")),
         )
-        result = (self._step if hooked else self._captured)(x, y, modes)
+        result = (self._step if plain else self._captured)(x, y, modes)
         if self._buffers:
             self._apply(list(self._buffers), list(self._buffers.values()))
         return result

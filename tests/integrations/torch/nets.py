@@ -73,15 +73,15 @@ def mlp(rate=0.0):
 
 
 def images(channels=3, size=8, batch=6):
-    return torch.randn(batch, channels, size, size, generator=torch.Generator().manual_seed(5))
+    return torch.randn(batch, channels, size, size, generator=torch.Generator().manual_seed(5), device="cpu")
 
 
 def sequences(batch=6):
-    return torch.randn(batch, 9, 6, generator=torch.Generator().manual_seed(6))
+    return torch.randn(batch, 9, 6, generator=torch.Generator().manual_seed(6), device="cpu")
 
 
 def rows(batch=6):
-    return torch.randn(batch, 6, generator=torch.Generator().manual_seed(7))
+    return torch.randn(batch, 6, generator=torch.Generator().manual_seed(7), device="cpu")
 
 
 NETS = {

@@ -12,7 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from fastk import config, dispatch, optim
 from fastk.integrations.torch import accelerate, explain
 from fastk.kernels import triton_runtime
-from tests.integrations.torch.nets import NETS, images, mlp, rows, sequences
+from tests.integrations.torch import nets
+from tests.integrations.torch.nets import NETS, mlp
 
 REFUSAL = triton_runtime.why_not("cuda" if torch.cuda.is_available() else "cpu")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -30,20 +31,34 @@ OPS = {
 }
 
 
+def images(*sizes):
+    return nets.images(*sizes).to(DEVICE)
+
+
+def rows():
+    return nets.rows().to(DEVICE)
+
+
+def sequences():
+    return nets.sequences().to(DEVICE)
+
+
 @pytest.fixture(autouse=True)
 def kernels():
+    torch.set_default_device(DEVICE)
     before = config.kernels()
     config.set_kernels("triton")
     with dispatch.recorded_choices() as choices:
         yield choices
     config.set_kernels(before)
+    torch.set_default_device(None)
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_training_is_that_of_torch(name, kernels):
     torch.manual_seed(3)
     make, inputs = NETS[name]
-    plain, x = make().to(DEVICE), inputs().to(DEVICE)
+    plain, x = make(), inputs().to(DEVICE)
     fast = accelerate(copy.deepcopy(plain))
     loss_of = {plain: nn.CrossEntropyLoss(), fast: accelerate(nn.CrossEntropyLoss())}
     losses = []
@@ -159,9 +174,10 @@ def test_recurrent_layers(kind, options, with_state):
     ],
 )  # fmt: skip
 def test_cross_entropy(options, dense, kernels):
-    generator = torch.Generator().manual_seed(2)
+    generator = torch.Generator(DEVICE).manual_seed(2)
     logits = torch.randn(6, 5, generator=generator, requires_grad=True)
-    target = torch.rand(6, 5, generator=generator).softmax(1) if dense else LABELS.cpu()
+    target = torch.rand(6, 5, generator=generator).softmax(1) if dense else LABELS
+    options = {key: x.to(DEVICE) if key == "weight" else x for key, x in options.items()}
     plain, fast = nn.CrossEntropyLoss(**options), accelerate(nn.CrossEntropyLoss(**options))
     found = []
     for loss_of in (plain, fast):
@@ -181,8 +197,6 @@ def test_cross_entropy_leaves_to_torch_what_would_cost_copies():
     torch.testing.assert_close(fast(last, target), F.cross_entropy(logits, target))
     with pytest.raises((ValueError, RuntimeError)):
         fast(torch.randn(2, 5), torch.ones(3, dtype=torch.int64))
-    with pytest.raises(IndexError):
-        F.cross_entropy(torch.randn(2, 5), torch.tensor([1, 7]))
 
 
 def test_calls_that_are_left_to_torch():

@@ -1,5 +1,7 @@
 """nn.LSTM and nn.GRU by fastk's ops in float64, every option, against the modules themselves."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -16,7 +18,7 @@ OPTIONS = [
 ]
 
 
-def made(kind, options, with_state):
+def made(kind, options, with_state) -> tuple[Any, ...]:
     torch.manual_seed(2)
     module = kind(3, 4, **options).double()
     x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)

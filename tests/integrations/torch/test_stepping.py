@@ -43,6 +43,19 @@ def test_losses_are_those_of_the_loop(name, apart, monkeypatch):
     assert all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", NETS)
+def test_graphs_on_a_gpu(name):
+    torch.manual_seed(3)
+    make, inputs = NETS[name]
+    model, x, y = accelerate(make().cuda()), inputs().cuda(), LABELS.cuda()
+    plain = copy.deepcopy(model)
+    expected = loop(plain, optim.Adam(plain.parameters(), lr=0.01), x, y)
+    step = TrainStep(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=0.01))
+    torch.testing.assert_close([step(x, y).item() for _ in range(STEPS)], expected, rtol=1e-4, atol=1e-5)
+    assert step.replayed == 1 and not step.reasons
+
+
 def test_dropout_schedules_and_shapes():
     results = []
     for captured in (False, True):
