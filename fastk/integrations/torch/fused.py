@@ -108,7 +108,6 @@ class Chain:
 
     def __init__(self) -> None:
         self.windows = 0
-        self.first: nn.Module | None = None
 
     def enter(self, x: Tensor) -> Tensor | None:
         """x channels last, or None where that is not worth it."""
@@ -227,14 +226,14 @@ def max_pool(x: Tensor, window: Any, strides: Any, padding: Any) -> Tensor:
 class Border(Call):
     """The end of a chain: its images lie in memory as torch's own calls would have left them."""
 
-    def __init__(self, chain: Chain):
-        self.chain = chain
+    def __init__(self, chain: Chain, convs: set[nn.Conv2d]):
+        self.chain, self.convs = chain, convs
 
     def __call__(self, y: Tensor, entered: Tensor) -> Tensor:
-        """y, the chain having begun with `entered`."""
+        """y, the chain having begun with `entered` and come through `convs`."""
         if self.chain.windows < 2 or y.dim() != 4 or entered.dim() != 4 or is_channels_last(entered):
             return y
-        if isinstance(self.chain.first, nn.Conv2d) and is_channels_last(self.chain.first.weight):
+        if any(is_channels_last(conv.weight) for conv in self.convs):  # so are its results then
             return y
         return y.contiguous()
 

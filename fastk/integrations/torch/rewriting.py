@@ -72,6 +72,7 @@ class Rewriting:
         self._modules = dict(root.named_modules())
         self._taken: set[fx.Node] = set()
         self._images: dict[fx.Node, Chain] = {}  # results of calls in chains of images
+        self._convs: dict[fx.Node, set[nn.Conv2d]] = {}  # those that such a result has come through
         self._entered: dict[Chain, fx.Node] = {}
         self._rows: list[Fused | tuple[Any, tuple[str, ...], str]] = []  # of images once their chains are known
         for node in list(graph.nodes):
@@ -207,13 +208,14 @@ class Rewriting:
         chain = self._images.get(before)
         if chain is None:
             chain = Chain()
-            chain.first = self._module(nodes[0])
             self._entered[chain] = before
         chain.windows += windows
+        module = self._module(nodes[0])
+        convs = self._convs.get(before, set()) | ({module} if isinstance(module, nn.Conv2d) else set())
         call = make(chain, activation)
         names = tuple(map(_name, nodes))
         new = self._replace(nodes, call)
-        self._images[new] = chain
+        self._images[new], self._convs[new] = chain, convs
         self._rows.append((call, names, activation or ""))
 
     # ------------------------------------------------------------ chains of images
@@ -230,6 +232,7 @@ class Rewriting:
         if not chains:
             return
         self._images[node] = first = chains[0]
+        self._convs[node] = set().union(*(self._convs.get(x, ()) for x in node.all_input_nodes))
         for other in chains[1:]:
             first.windows += other.windows
             self._entered.pop(other)
@@ -244,7 +247,7 @@ class Rewriting:
             users = [user for user in node.users if user not in self._images and not self._takes_any_layout(user)]
             if users:
                 with self.graph.inserting_after(node):
-                    border = self.graph.call_function(Border(chain), (node, entered))
+                    border = self.graph.call_function(Border(chain, self._convs[node]), (node, entered))
                 for user in users:
                     user.replace_input_with(node, border)
 

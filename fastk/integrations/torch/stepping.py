@@ -22,8 +22,8 @@ class TrainStep:
     do. What cannot be replayed runs as it is, and `reasons` says why. The numbers are those of the loop that it
     replaces.
 
-    Gradients are not kept: `zero_grad` is not needed, and after a call `grad` of every parameter is None. Autocast may be
-    on around a call; the loss is not scaled.
+    Gradients are not kept: `zero_grad` is not needed, and after a call `grad` of every parameter is None. Autocast may
+    be on around a call; the loss is not scaled.
 
     Args:
         module: any module; an accelerated one gains twice.
