@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 
 from fastk.integrations.torch import recurrent, single
 from fastk.integrations.torch.report import Fused, Kept, Report
-from fastk.integrations.torch.rewriting import Rewriting
+from fastk.integrations.torch.rewriting import FUSED, Rewriting
 from fastk.integrations.torch.tracing import (
     GLOBAL_HOOKS,
     PLAIN,
@@ -274,6 +274,14 @@ def _tell(module: nn.Module, name: str, report: Report, seen: dict[int, None]) -
         seen |= dict.fromkeys([id(each) for each in (*inlined, *program.skipped)])
     elif has_own_forward(module):
         report.kept.append(Kept(name, "the instance has a forward of its own"))
+    elif is_leaf(module) and next(module.parameters(recurse=False), None) is not None:
+        told = {row.name for row in report.kept}.union(*(row.members for row in report.fused))
+        if name not in told:
+            reason = (
+                "it is called by code that is not traced" if isinstance(module, FUSED) else "fastk has no op for it"
+            )
+            report.kept.append(Kept(name, f"{reason} ({type(module).__name__})"))
+        return
     for container in inlined or [module]:
         own = next((path for path, m in module.named_modules() if m is container), "")
         for child_name, child in container.named_children():

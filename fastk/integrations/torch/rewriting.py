@@ -53,6 +53,7 @@ _SAME_LAYOUT_FUNCTIONS = frozenset(
 )
 # Calls whose results are the same, also in how they lie in memory, however the images lie.
 _ANY_LAYOUT = frozenset(["flatten", "mean", "sum", "amax", "reshape", "size", "dim", "getattr", "numel"])
+FUSED = (nn.Linear, nn.Conv2d, nn.BatchNorm2d)  # and nothing that is derived from them
 _POOLS = (F.max_pool2d, torch.max_pool2d)
 _DROPOUTS = (F.dropout, torch.dropout)
 
@@ -87,8 +88,8 @@ class Rewriting:
                 self._normalization(node, module)
             elif type(module) is nn.MaxPool2d or (node.op == "call_function" and node.target in _POOLS):
                 self._pool(node, module)
-            elif self._keeps_layout(node):
-                self._continue(node)
+            else:
+                self._leave(node)
         for chain, entered in self._entered.items():
             if chain.windows > 1:
                 self._close(chain, entered)
@@ -217,6 +218,17 @@ class Rewriting:
         new = self._replace(nodes, call)
         self._images[new], self._convs[new] = chain, convs
         self._rows.append((call, names, activation or ""))
+
+    def _leave(self, node: fx.Node) -> None:
+        """A call that nothing is done with; says why where a layer of its kind is fused."""
+        if node.op == "call_module":
+            module = self._modules[str(node.target)]
+            if isinstance(module, FUSED):
+                hooked = "a hook is registered on it" if has_hooks(module) else None
+                own = "the instance has a forward of its own" if has_own_forward(module) else None
+                self.kept.append(Kept(_name(node), hooked or own or f"it is a {type(module).__name__}"))
+        if self._keeps_layout(node):
+            self._continue(node)
 
     # ------------------------------------------------------------ chains of images
 

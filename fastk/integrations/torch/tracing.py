@@ -55,6 +55,12 @@ class Forward:
     def __signature__(self) -> inspect.Signature:
         return inspect.signature(type(self.module).forward.__get__(self.module))
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "module":  # not there yet
+            raise AttributeError(name)
+        # Who asks for the code of a method, as torch.export does, is shown that of the class.
+        return getattr(type(self.module).forward.__get__(self.module), name)
+
     def __reduce__(self) -> Any:
         return type(self), (self.module,)
 

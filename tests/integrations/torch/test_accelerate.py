@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 from fastk.integrations.torch import accelerate, explain, is_accelerated, restore
@@ -196,6 +197,12 @@ def test_within_torch_compile_the_module_is_as_it_was():
     torch.testing.assert_close(compiled(x), expected)
 
 
+def test_an_exported_program_holds_torchs_own_calls():
+    _, fast, x = pair("mlp", torch.float32)
+    program = torch.export.export(fast, (x,))
+    torch.testing.assert_close(program.module()(x), fast(x))
+
+
 def test_in_data_parallel(tmp_path):
     plain, fast, x = pair("mlp")
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
@@ -237,6 +244,9 @@ def test_explain_lists_what_is_fused_and_what_is_not():
         ([nn.Conv2d(3, 3, 1), nn.MaxPool2d(2, dilation=2)], "1: its windows are dilated"),
         ([nn.Conv2d(3, 3, 3), nn.Flatten()], "0: alone: no activation follows it"),
         ([nn.LSTM(3, 4, proj_size=2)], "0: proj_size=2"),
+        ([parametrizations.weight_norm(nn.Linear(3, 3)), nn.ReLU()], "0: it is a ParametrizedLinear"),
+        ([prune.identity(nn.Linear(3, 3), "weight"), nn.ReLU()], "0: a hook is registered on it"),
+        ([nn.Linear(3, 4), nn.Conv1d(4, 4, 1)], "1: fastk has no op for it (Conv1d)"),
         ([nn.CrossEntropyLoss(torch.ones(3), label_smoothing=0.1)], "0: class weights together with label smoothing"),
     ],
 )
