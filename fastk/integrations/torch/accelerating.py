@@ -33,7 +33,10 @@ from fastk.integrations.torch.tracing import (
 from fastk.layers import Layer
 
 MOST_PROGRAMS = 8
-"""So many states of a module are traced for calls of one kind; in further ones it runs as it is."""
+"""The latest states of a module, for calls of one kind, that are known without a trace."""
+
+MOST_TRACES = 64
+"""A module whose calls or state are new each time runs as it is after so many."""
 
 _SINGLE: dict[type, tuple[Callable[..., Any], Callable[[Any], str | None], str]] = {
     nn.LSTM: (recurrent.lstm, recurrent.refusal_of, "lstm"),
@@ -86,7 +89,11 @@ def accelerate(module: Module) -> Module:
 
 
 def restore(module: Module) -> Module:
-    """Undoes `accelerate` in a module and all that are in it; returns it."""
+    """Undoes `accelerate` in a module and all that are in it; returns it.
+
+    >>> is_accelerated(restore(accelerate(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))))
+    False
+    """
     for each in module.modules():
         if isinstance(each.__dict__.get("forward"), Forward):
             del each.forward
@@ -94,7 +101,11 @@ def restore(module: Module) -> Module:
 
 
 def is_accelerated(module: nn.Module) -> bool:
-    """Whether `accelerate` has been called on the module, or on one around it, and not undone."""
+    """Whether `accelerate` has been called on the module, or on one around it, and not undone.
+
+    >>> is_accelerated(accelerate(nn.LSTM(3, 4))), is_accelerated(nn.LSTM(3, 4))
+    (True, False)
+    """
     return any(isinstance(each.__dict__.get("forward"), Forward) for each in module.modules())
 
 
@@ -106,6 +117,10 @@ def explain(module: nn.Module) -> Report:
 
     Raises:
         ValueError: the module is not accelerated.
+
+    >>> report = explain(accelerate(nn.Sequential(nn.Linear(2, 2), nn.LeakyReLU())))
+    >>> report.kept[0].reason
+    'leaky_relu with negative_slope=0.01, and fastk has it with negative_slope=0.2'
     """
     if not is_accelerated(module):
         raise ValueError(f"This {type(module).__name__} is not accelerated: call accelerate(module) first.")
@@ -160,6 +175,7 @@ class TracedForward(Forward):
     def __init__(self, module: nn.Module):
         super().__init__(module)
         self._programs: dict[tuple, list[_Program]] = {}
+        self._traces = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The module's result."""
@@ -176,18 +192,27 @@ class TracedForward(Forward):
 
     def program(self, kind: tuple, args: tuple, kwargs: dict[str, Any]) -> _Program:
         """What a call of this kind runs, the module being as it is."""
-        programs = self._programs.setdefault(kind, [])
+        programs = self._programs.get(kind, [])
         for program in programs:
             if program.guards.hold():
                 return program
-        if len(programs) >= MOST_PROGRAMS:
-            del programs[0]
-        programs.append(_traced(self.module, args, kwargs))
-        return programs[-1]
+        if self._traces >= MOST_TRACES:
+            return self._left
+        self._traces += 1
+        program = _traced(self.module, args, kwargs)
+        self._programs[kind] = [*programs[1 - MOST_PROGRAMS :], program]
+        return program
+
+    @property
+    def _left(self) -> _Program:
+        reason = f"numbers in its calls, or its state, were new {MOST_TRACES} times; new ones are not traced any more"
+        return _Program(None, Guards([], []), [], [Kept("", reason)], [self.module], [])
 
     @property
     def latest(self) -> _Program:
         """The program made last; before the first call, that of a call with one tensor an argument without default."""
+        if self._traces >= MOST_TRACES:
+            return self._left
         if not self._programs:
             parameters = inspect.signature(type(self.module).forward).parameters.values()
             needed = [p for p in list(parameters)[1:] if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]

@@ -23,11 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules import module as torch_module
+from torch.utils._python_dispatch import _disable_current_modes
 
 from fastk.layers import Layer
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 _SHARED = (FunctionType, BuiltinFunctionType, type, ModuleType)  # compared by identity
+_LONGEST = 256  # elements of a list that are compared at each call
 _INTERNAL = frozenset(nn.Module().__dict__) - {"training"} | {"forward"}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 GLOBAL_HOOKS: list[Any] = [
@@ -97,7 +99,8 @@ class Trace:
 
     def __init__(self, root: nn.Module, args: tuple, kwargs: dict[str, Any]):
         tracer = _Tracer(root, args, kwargs)
-        with _lock, _unchanged_random_numbers():
+        # A recorder of a step must not take what is compared here for a part of it.
+        with _lock, _disable_current_modes(), _unchanged_random_numbers():
             self.graph = tracer.trace(root)
         self.inlined = list(dict.fromkeys(tracer.inlined))
         self.reasons = tracer.reasons
@@ -313,7 +316,9 @@ def _forward_of(attributes: dict[str, Any]) -> Any:
 
 
 def _is_guarded(value: Any) -> bool:
-    """Whether a value can be compared: plain ones, functions, and containers of these and of modules."""
+    """Whether a value can be compared: plain ones, functions, and containers of a few of these and of modules."""
+    if isinstance(value, (tuple, list, dict)) and len(value) > _LONGEST:
+        return False
     if isinstance(value, (tuple, list)):
         return all(_is_guarded(x) or isinstance(x, nn.Module) for x in value)
     if type(value) is dict:

@@ -90,7 +90,7 @@ def test_changes_between_steps_are_seen(change):
     losses = []
     for captured in (False, True):
         torch.manual_seed(3)
-        model = mlp(0.2)
+        model = accelerate(mlp(0.2))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         step = TrainStep(model, nn.CrossEntropyLoss(), optimizer)
         torch.manual_seed(1)
@@ -101,6 +101,7 @@ def test_changes_between_steps_are_seen(change):
                 losses[-1].append(loss)
             change(model)
     assert losses[1] == losses[0]
+    assert step.replayed == 1 and all("hook" in reason for reason in step.reasons)
 
 
 def test_what_cannot_be_replayed_runs_as_it_is():

@@ -282,6 +282,10 @@ def test_many_states_of_a_module_do_not_pile_up():
         module.scale = float(scale)
         torch.testing.assert_close(module(x), Flags.forward(module, x))
     assert max(map(len, module.forward._programs.values())) <= 8
+    for number in range(80):
+        torch.testing.assert_close(module(x, float(number)), Flags.forward(module, x, float(number)))
+    assert sum(map(len, module.forward._programs.values())) <= 64
+    assert "were new 64 times" in str(explain(module))
 
 
 def test_a_module_with_a_forward_of_its_own_is_left_alone():
