@@ -72,11 +72,11 @@ class Provider:
 
 PROVIDERS = {
     "fastk": Provider(("torch",), keras="fastk"),
-    "fastk-in-torch": Provider(("torch",), accelerated=True),
     "keras-torch": Provider(("keras", "torch"), keras="keras", backend="torch"),
     "keras-jax": Provider(("keras", "jax"), keras="keras", backend="jax"),
     "keras-tensorflow": Provider(("keras", "tensorflow"), keras="keras", backend="tensorflow"),
     "torch": Provider(("torch",)),
     "torch.compile": Provider(("torch",), compiled=True),
+    "fastk-in-torch": Provider(("torch",), accelerated=True),
 }
 QUICK = ("fastk", "torch")
