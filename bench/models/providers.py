@@ -24,12 +24,14 @@ class Provider:
         keras: the module that speaks Keras, or None for a loop over torch.
         backend: Keras's backend.
         compiled: whether the loop's module goes through `torch.compile`.
+        accelerated: whether it is fastk's inside: `accelerate`, `fastk.optim` and `TrainStep`.
     """
 
     needs: tuple[str, ...]
     keras: str | None = None
     backend: str | None = None
     compiled: bool = False
+    accelerated: bool = False
 
     def missing(self) -> str | None:
         """What keeps the provider from running, or None."""
@@ -64,6 +66,7 @@ class Provider:
     def command(self, model: str, steps: int, threads: int) -> list[str]:
         """What starts the provider's process."""
         asked = {"name": model, "steps": steps, "keras": self.keras, "backend": self.backend, "compiled": self.compiled}
+        asked |= {"accelerated": self.accelerated}
         return [sys.executable, "-P", "-m", "worker", str(threads), json.dumps(asked)]
 
 
@@ -74,5 +77,6 @@ PROVIDERS = {
     "keras-tensorflow": Provider(("keras", "tensorflow"), keras="keras", backend="tensorflow"),
     "torch": Provider(("torch",)),
     "torch.compile": Provider(("torch",), compiled=True),
+    "fastk-in-torch": Provider(("torch",), accelerated=True),
 }
 QUICK = ("fastk", "torch")

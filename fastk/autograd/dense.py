@@ -68,9 +68,10 @@ def _forward_shapes(x, kernel, bias, activation, dropout_rate, seed):
 
 
 def _backward_shapes(g, x, kernel, y, saved, activation, dropout_rate, seed, needed):
+    dkernel = x.new_empty(kernel.shape[::-1]).t() if aten.lies_transposed(kernel) else x.new_empty(kernel.shape)
     return (
         x.new_empty(x.shape if needed[0] else 0),
-        x.new_empty(kernel.shape if needed[1] else 0),
+        dkernel if needed[1] else x.new_empty(0),
         x.new_empty(kernel.size(1) if needed[2] else 0),
     )
 

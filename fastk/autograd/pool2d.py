@@ -22,7 +22,7 @@ def max_pool2d(
     x: Tensor,
     pool_size: int | Sequence[int] = 2,
     strides: int | Sequence[int] | None = None,
-    padding: str = "valid",
+    padding: str | Padding = "valid",
     implementation: str = "auto",
 ) -> Tensor:
     """The maximum of each window.
@@ -31,7 +31,8 @@ def max_pool2d(
         x: [B, H, W, C].
         pool_size: height and width of the window.
         strides: of height and width; None for the window's.
-        padding: `"valid"`, or `"same"` (output ceil(H / stride); padding never wins).
+        padding: `"valid"`, `"same"` (output ceil(H / stride)), or ((top, bottom), (left, right)), equal at both sides
+            of an axis and at most half of the window. Padding never wins.
         implementation: `"auto"`, `"triton"`, `"cupy"` or `"aten"`.
 
     Returns:
@@ -51,7 +52,7 @@ def average_pool2d(
     x: Tensor,
     pool_size: int | Sequence[int] = 2,
     strides: int | Sequence[int] | None = None,
-    padding: str = "valid",
+    padding: str | Padding = "valid",
     implementation: str = "auto",
 ) -> Tensor:
     """The mean of each window; with `padding="same"` of the elements inside the image alone. Else as `max_pool2d`.
@@ -95,11 +96,12 @@ def average_pool1d(
     return _pool1d("average_pool2d", "average_pool1d", x, pool_size, strides, padding, implementation)
 
 
-def _pool2d(op: str, x: Tensor, pool_size, strides, padding: str, implementation: str) -> Tensor:
+def _pool2d(op: str, x: Tensor, pool_size, strides, padding: str | Padding, implementation: str) -> Tensor:
     check_rank(x, 4, "[B, H, W, C]", op)
     window = pair(pool_size, "pool_size", op)
     steps = window if strides is None else pair(strides, "strides", op)
-    pads = explicit_padding((x.size(1), x.size(2)), window, steps, (1, 1), _check_padding(padding, op))
+    sides = padding if not isinstance(padding, str) else _check_padding(padding, op)
+    pads = explicit_padding((x.size(1), x.size(2)), window, steps, (1, 1), _check_sides(sides, window, op))
     return _run(op, x, window, steps, pads, implementation)
 
 
@@ -127,6 +129,21 @@ def _check_padding(padding: str, op: str) -> str:
     if padding not in ("valid", "same"):
         raise ValueError(f"`padding` of {op} must be 'valid' or 'same'. Received: {padding!r}.")
     return padding
+
+
+def _check_sides(padding: str | Padding, window: Pair, op: str) -> str | Padding:
+    """'valid', 'same', or two pairs of equal numbers, at most half of the window's."""
+    if isinstance(padding, str):
+        return padding
+    sides = tuple(tuple(side) for side in padding)
+    if len(sides) != 2 or not all(
+        len(side) == 2 and 0 <= side[0] == side[1] <= size // 2 for side, size in zip(sides, window, strict=True)
+    ):
+        raise ValueError(
+            f"`padding` of {op} must be 'valid', 'same' or ((top, bottom), (left, right)), equal at both sides of an "
+            f"axis and at most half of the window of {window}. Received: {padding!r}."
+        )
+    return sides  # type: ignore[return-value]
 
 
 def _max_shapes(x: Tensor, window: Pair, strides: Pair, padding: Sequence[int], save: bool) -> tuple[Tensor, Tensor]:

@@ -191,7 +191,10 @@ def correlate(
     precision: str,
     configuration: GemmConfiguration | None = None,
 ) -> None:
-    """y = activation(x correlated with kernel + bias), and z what the activation was taken of; all contiguous.
+    """y = activation(x correlated with kernel + bias), and z what the activation was taken of.
+
+    All are contiguous but the kernel, which is copied unless it lies as it is read: torch's channels-last ones do so
+    where K is to be innermost.
 
     precision: how float32 is multiplied; "ieee" for other types.
     """
@@ -200,7 +203,7 @@ def correlate(
     kh, kw, inner, filters = kernel.shape
     # Tensor cores take 32-bit weights with K innermost alone: turned here once, they are copied 16 bytes at a time.
     transposed = x.dtype == torch.float32 and precision != "ieee"
-    weights = kernel.permute(3, 0, 1, 2).contiguous() if transposed else kernel
+    weights = (kernel.permute(3, 0, 1, 2) if transposed else kernel).contiguous()
     launch(
         y, z, x, weights, bias, y.shape[:3].numel(), inner, filters // groups, groups, (kh, kw),
         strides, padding, dilation, activation, precision, False, transposed, configuration,

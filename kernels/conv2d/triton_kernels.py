@@ -69,7 +69,7 @@ def conv2d_forward(
     """(y, z); padding is (top, bottom, left, right), and z is empty where the activation's derivative needs none."""
     if _is_dense(kernel, strides, padding, groups):
         return dense_forward(x, kernel[0, 0], bias, activation, 0.0, None)
-    x, kernel = x.contiguous(), kernel.contiguous()
+    x = x.contiguous()
     steps, pads, reach = _pairs(strides, padding, dilation)
     size = output_size(x.shape[1:3], kernel.shape[:2], steps, reach, pads)
     y = x.new_empty((x.size(0), *size, kernel.size(3)))
@@ -94,7 +94,7 @@ def conv2d_backward(
     """(dx, dW, db) for those of x, kernel and bias that are `needed`; the others are empty."""
     if _is_dense(kernel, strides, padding, groups):
         dx, dW, db = dense_backward(g, x, kernel[0, 0], y, saved, activation, 0.0, None, needed)
-        return dx, dW.view(kernel.shape) if needed[1] else dW, db
+        return dx, dW.contiguous().view(kernel.shape) if needed[1] else dW, db
     gz, db = epilogue_gradient(g, saved if saves_input(activation) else y, activation, needed[2])
     windows = _pairs(strides, padding, dilation)
     dx, dW = x.new_empty(0), x.new_empty(0)

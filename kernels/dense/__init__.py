@@ -10,5 +10,5 @@ activation: a name of `kernels.activation`, or None. dropout_rate, seed: as in `
 
 Backward, with g the gradient before dropout and activation: dx = g W^T, dW = x^T g, db = the sum of g over rows.
 It needs x, W, what the activation needs (see `kernels.activation`), and the seed from which the mask is made again
-(or the mask).
+(or the mask). Where W is a view of a matrix [N, K], as torch's Linear has it, dW is one, too, and neither is copied.
 """

@@ -9,6 +9,11 @@ from fastk.kernels.activation.aten import EPILOGUES
 from fastk.kernels.dropout.aten import dropout
 
 
+def lies_transposed(kernel: Tensor) -> bool:
+    """Whether W [K, N] is a view of a matrix [N, K], which is how torch's Linear has it."""
+    return not kernel.is_contiguous() and kernel.t().is_contiguous()
+
+
 def dense(
     x: Tensor,
     kernel: Tensor,

@@ -18,6 +18,7 @@ from torch import Tensor
 from fastk.kernels.cupy_epilogue import epilogue_backward, epilogue_forward
 from fastk.kernels.cupy_gemm import gemm
 from fastk.kernels.cupy_runtime import why_not_these
+from fastk.kernels.dense.aten import lies_transposed
 
 
 def supports(
@@ -57,7 +58,11 @@ def dense_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(dx, dW, db); the ones not needed are empty."""
     dx = x.new_empty(x.shape if needed[0] else 0)
-    dkernel = kernel.new_empty(kernel.shape if needed[1] else 0)
+    dkernel = kernel.new_empty(0)
+    if needed[1]:
+        dkernel = (
+            kernel.new_empty(kernel.shape[::-1]).t() if lies_transposed(kernel) else kernel.new_empty(kernel.shape)
+        )
     if dropout_rate == 1.0:
         return dx.zero_(), dkernel.zero_(), kernel.new_zeros(kernel.size(1) if needed[2] else 0)
     dz, dbias = epilogue_backward(g, y, saved, activation, dropout_rate, seed, needed[2])
@@ -65,7 +70,10 @@ def dense_backward(
     if needed[0]:
         gemm(dz, kernel.t(), _rows(dx))
     if needed[1]:
-        gemm(_rows(x).t(), dz, dkernel)
+        if lies_transposed(kernel):
+            gemm(dz.t(), _rows(x), dkernel.t())
+        else:
+            gemm(_rows(x).t(), dz, dkernel)
     return dx, dkernel, dbias
 
 

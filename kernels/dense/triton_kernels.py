@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fastk.kernels.activation import before_dropout, saves_input
 from fastk.kernels.activation.triton_kernels import activation_backward
+from fastk.kernels.dense.aten import lies_transposed
 from fastk.kernels.dense.triton_gemm import gemm
 from fastk.kernels.dropout.triton_kernels import dropout_backward, dropout_forward
 from fastk.kernels.triton_reduction import bias_gradient
@@ -49,9 +50,11 @@ def dense_forward(
     """(y, z), z empty where the activation's derivative needs none."""
     rows = _rows(x)
     fused = _fuses_dropout(kernel.size(1), dropout_rate)
+    W, transposed = _as_it_lies(kernel)
     y, z = gemm(
         rows,
-        kernel.contiguous(),
+        W,
+        trans_b=transposed,
         bias=None if bias is None else bias.contiguous(),
         activation=activation,
         seed=seed if fused else None,
@@ -89,14 +92,21 @@ def dense_backward(
         g, db = (g if activation in (None, "linear") else activation_backward(g, value, activation)), None
     dx, dW = x.new_empty(0), x.new_empty(0)
     if needed[0]:
-        dx = gemm(g, kernel.contiguous(), trans_b=True)[0].view(x.shape)
+        W, transposed = _as_it_lies(kernel)
+        dx = gemm(g, W, trans_b=not transposed)[0].view(x.shape)
     if needed[1]:
-        dW = gemm(_rows(x), g, trans_a=True)[0]
+        rows = _rows(x)
+        dW = gemm(g, rows, trans_a=True)[0].t() if lies_transposed(kernel) else gemm(rows, g, trans_a=True)[0]
     return dx, dW, db if db is not None and needed[2] else g.new_empty(0)
 
 
 def _fuses_dropout(columns: int, rate: float) -> bool:
     return 0.0 < rate < 1.0 and columns % 8 == 0
+
+
+def _as_it_lies(kernel: Tensor) -> tuple[Tensor, bool]:
+    """(W [K, N], False), or (W^T [N, K], True) where that is what lies in memory: without a copy."""
+    return (kernel.t(), True) if lies_transposed(kernel) else (kernel.contiguous(), False)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@
 
     x        [B, H, W, C]      channels last, any float dtype
     window   (ph, pw)          strides (sh, sw)
-    padding  ((top, bottom), (left, right)): all 0, or that of 'same' (the far side at most 1 more than the near one)
+    padding  ((top, bottom), (left, right)): equal at both sides of an axis, or that of 'same' (1 more at the far side)
     y        [B, H', W', C]    H' = floor((H + top + bottom - ph) / sh) + 1, W' likewise
 
 Padding never wins. A NaN in the window gives NaN. Of equal maxima the first (row by row) takes the gradient.

@@ -21,7 +21,7 @@ def max_pool2d(x: Tensor, window: Pair, strides: Pair, padding: Padding) -> Tens
 
 
 # Elements from which on the maxima of slices are faster than torch's kernel, whose indices nobody wants.
-_LARGE = 1 << 16
+LARGE = 1 << 16
 
 
 def _by_maxima(x: Tensor, window: Pair, strides: Pair, padding: Padding) -> bool:
@@ -31,7 +31,7 @@ def _by_maxima(x: Tensor, window: Pair, strides: Pair, padding: Padding) -> bool
         and window == strides
         and window[0] * window[1] <= 4
         and padding == ((0, 0), (0, 0))
-        and x.numel() >= _LARGE
+        and x.numel() >= LARGE
         and x.is_floating_point()
         and not (x.requires_grad and torch.is_grad_enabled())
     )

@@ -203,13 +203,16 @@ def test_empty_batch(implementation, wide, normal):
     assert y.shape == (0, 5, 5, 4) and not any(t.grad.any() for t in inputs)
 
 
-def test_non_contiguous(implementation, wide, normal, close):
-    x, kernel = normal(2, 3, 6, 5).to(wide).permute(0, 2, 3, 1), normal(4, 3, 3, 3).to(wide).permute(2, 3, 1, 0)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])  # of torch's kernels
+@pytest.mark.parametrize("window", [1, 3])
+def test_non_contiguous(implementation, wide, window, layout, normal, close):
+    x, weight = normal(2, 3, 6, 5).to(wide).permute(0, 2, 3, 1), normal(4, 3, window, window).to(wide)
+    kernel = weight.to(memory_format=layout).permute(2, 3, 1, 0)
     x, kernel = x.requires_grad_(), kernel.requires_grad_()
     options = (1, 1), "valid", (1, 1), 1
     y = autograd.conv2d(x, kernel, None, *options, implementation=implementation)
     close(y, oracle(x.detach(), kernel.detach(), *options), terms=27)
-    g = normal(2, 3, 4, 1).to(wide).transpose(1, 2).expand(2, 4, 3, 4)
+    g = normal(2, 6 - window, 7 - window, 1).to(wide).transpose(1, 2).expand(2, 7 - window, 6 - window, 4)
     for actual, expected in zip(
         torch.autograd.grad(y, (x, kernel), g), gradient_oracle(g, x.detach(), kernel.detach(), *options), strict=True
     ):

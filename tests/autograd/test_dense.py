@@ -100,6 +100,20 @@ def test_non_contiguous(implementation, normal, close):
     close(autograd.dense(x, kernel, bias, implementation=implementation), oracle(x, kernel, bias), terms=4)
 
 
+@pytest.mark.parametrize("rows", [1, 40])
+def test_a_kernel_as_torchs_linear_has_it(implementation, rows, normal, close, device):
+    x, weight, bias = (normal(*shape, dtype=torch.float32).requires_grad_() for shape in ((rows, 6), (5, 6), (5,)))
+    y = autograd.dense(x, weight.t(), bias, "tanh", implementation=implementation)
+    exact = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
+    expected = torch.tanh(torch.nn.functional.linear(*exact))
+    close(y, expected.detach(), terms=6)
+    g = normal(rows, 5, dtype=torch.float32)
+    grads = torch.autograd.grad(y, (x, weight, bias), g)
+    for grad, other in zip(grads, torch.autograd.grad(expected, exact, g.double()), strict=True):
+        close(grad, other, terms=rows + 6)
+    assert grads[1].is_contiguous()
+
+
 def test_unaligned(implementation, normal, close):
     """Tensors that begin in the middle of 16 bytes, in shapes for which TMA would be used."""
     x, kernel, bias = (

@@ -11,7 +11,10 @@ from fastk import autograd, dispatch
 def windows(length, window, stride, padding):
     """The slices that each output of one axis sees, cut at the border."""
     if padding == "valid":
-        return [slice(i * stride, i * stride + window) for i in range((length - window) // stride + 1)]
+        padding = 0
+    if isinstance(padding, int):
+        starts = [i * stride - padding for i in range((length + 2 * padding - window) // stride + 1)]
+        return [slice(max(0, start), min(length, start + window)) for start in starts]
     outputs = math.ceil(length / stride)
     before = max(0, (outputs - 1) * stride + window - length) // 2
     starts = [i * stride - before for i in range(outputs)]
@@ -19,8 +22,9 @@ def windows(length, window, stride, padding):
 
 
 def oracle(reduce, x, window, strides, padding="valid"):
-    rows = windows(x.shape[1], window[0], strides[0], padding)
-    columns = windows(x.shape[2], window[1], strides[1], padding)
+    vertical, horizontal = (padding, padding) if isinstance(padding, str) else (padding[0][0], padding[1][0])
+    rows = windows(x.shape[1], window[0], strides[0], vertical)
+    columns = windows(x.shape[2], window[1], strides[1], horizontal)
     y = np.empty((x.shape[0], len(rows), len(columns), x.shape[3]))
     for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
         y[:, i, j] = reduce(x.numpy()[:, row, column], axis=(1, 2))
@@ -53,8 +57,9 @@ def expected(op):
 
 def gradient_oracle(op, x, g, window, strides, padding):
     """dx, from the definition: of equal maxima the first takes the gradient."""
-    rows = windows(x.shape[1], window[0], strides[0], padding)
-    columns = windows(x.shape[2], window[1], strides[1], padding)
+    vertical, horizontal = (padding, padding) if isinstance(padding, str) else (padding[0][0], padding[1][0])
+    rows = windows(x.shape[1], window[0], strides[0], vertical)
+    columns = windows(x.shape[2], window[1], strides[1], horizontal)
     dx = np.zeros(x.shape)
     for (i, row), (j, column) in itertools.product(enumerate(rows), enumerate(columns)):
         patch = x.numpy()[:, row, column]
@@ -90,6 +95,23 @@ def test_forward_and_gradient(op, pool, expected, case, padding, normal, close):
     g = normal(*y.shape)
     (dx,) = torch.autograd.grad(y, x, g.to(y.device))
     close(dx, gradient_oracle(op, x.detach(), g, window, strides, padding), terms=math.prod(window))
+
+
+@pytest.mark.parametrize("padding", [((1, 1), (1, 1)), ((0, 0), (1, 1))])
+@pytest.mark.parametrize("strides", [(2, 2), (1, 3)])
+def test_padding_in_numbers(op, pool, expected, padding, strides, normal, close):
+    x, window = normal(2, 6, 7, 3).requires_grad_(), (3, 3)
+    y = pool(x, window, strides, padding)
+    close(y, expected(x, window, strides, padding), terms=9)
+    g = normal(*y.shape)
+    (dx,) = torch.autograd.grad(y, x, g.to(y.device))
+    close(dx, gradient_oracle(op, x.detach(), g, window, strides, padding), terms=9)
+
+
+@pytest.mark.parametrize("padding", [((0, 1), (0, 0)), ((2, 2), (0, 0)), ((1, 1),), "full"])
+def test_padding_that_is_refused(padding):
+    with pytest.raises(ValueError, match="`padding` of max_pool2d must be"):
+        autograd.max_pool2d(torch.ones(1, 4, 4, 1), 2, 2, padding)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 8, 13, 24, 40, 65])  # vectors of 1 to 8, blocks with a rest, two blocks

@@ -200,7 +200,11 @@ def test_a_process_of_a_provider_answers_and_does_without_what_it_does_not_need(
 
 
 def test_runners_train():
-    for runner in (runners.make("mlp", 8, "fastk", None, False), runners.make("mlp", 8, None, None, False)):
+    ours, torch, inside = (
+        runners.make("mlp", 8, keras, None, False, inside)
+        for keras, inside in (("fastk", False), (None, False), (None, True))
+    )
+    for runner in (ours, torch, inside):
         losses = [runner.train() for _ in range(4)]
         assert losses[-1] < losses[0]
         assert runner.parameters == 101_770

@@ -30,7 +30,9 @@ class Runner(Protocol):
         ...
 
 
-def make(name: str, steps: int, keras: str | None, backend: str | None, compiled: bool) -> Runner:
+def make(
+    name: str, steps: int, keras: str | None, backend: str | None, compiled: bool, accelerated: bool = False
+) -> Runner:
     """The model `name` with data for an epoch of so many steps.
 
     Args:
@@ -39,9 +41,10 @@ def make(name: str, steps: int, keras: str | None, backend: str | None, compiled
         keras: the module that speaks Keras, or None for a loop over torch.
         backend: Keras's backend.
         compiled: whether the loop's module goes through `torch.compile`.
+        accelerated: whether it is fastk's inside.
     """
     if keras is None:
-        return TorchRunner(name, steps, compiled)
+        return AcceleratedRunner(name, steps) if accelerated else TorchRunner(name, steps, compiled)
     return KerasRunner(importlib.import_module(keras), backend, name, steps)
 
 
@@ -87,7 +90,7 @@ def _tensorflow_device() -> str:
 class TorchRunner:
     """A loop over torch at its best: data made once, the fused Adam, loss and accuracy summed as tensors."""
 
-    def __init__(self, name: str, steps: int, compiled: bool):
+    def __init__(self, name: str, steps: int, compiled: bool = False):
         import torch
 
         from .torch_models import MODELS, initialize
@@ -113,6 +116,20 @@ class TorchRunner:
             return contextlib.nullcontext()
         return self.torch.autocast(self.y.device.type, self.torch.bfloat16)
 
+    def loss(self, outputs: Any, labels: Any) -> Any:
+        """Of a batch of logits."""
+        return self.torch.nn.functional.cross_entropy(outputs.flatten(0, -2), labels.flatten())
+
+    def step(self, x: tuple, labels: Any) -> tuple:
+        """One step: the loss and the logits."""
+        self.optimizer.zero_grad()
+        with self._precision():
+            outputs = self.call(*x)
+        loss = self.loss(outputs, labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss, outputs
+
     def train(self) -> float:
         """One epoch over shuffled data."""
         torch, device = self.torch, self.y.device
@@ -122,12 +139,7 @@ class TorchRunner:
         for start in range(0, len(self.y), self.batch):
             index = order[start : start + self.batch]
             labels = self.y[index]
-            self.optimizer.zero_grad()
-            with self._precision():
-                outputs = self.call(*[x[index] for x in self.x])
-            loss = torch.nn.functional.cross_entropy(outputs.flatten(0, -2), labels.flatten())
-            loss.backward()
-            self.optimizer.step()
+            loss, outputs = self.step(tuple(x[index] for x in self.x), labels)
             total += loss.detach() * len(index)
             correct += (outputs.detach().argmax(-1) == labels).sum()
         return float(total) / len(self.y)
@@ -148,3 +160,21 @@ class TorchRunner:
         with self.torch.inference_mode(), self._precision():
             row = [self.torch.from_numpy(x).to(self.y.device) for x in self.row]
             return self.call(*row).float().softmax(-1).cpu().numpy()
+
+
+class AcceleratedRunner(TorchRunner):
+    """The same loop with fastk inside: the module accelerated, the step captured, fastk's optimizer."""
+
+    def __init__(self, name: str, steps: int):
+        super().__init__(name, steps)
+        from fastk import optim
+        from fastk.integrations.torch import TrainStep, accelerate
+
+        accelerate(self.model)
+        self.optimizer = optim.Adam(self.model.parameters(), lr=1e-3, eps=1e-7)
+        self.captured = TrainStep(self.model, self.loss, self.optimizer, returns_outputs=True)
+
+    def step(self, x: tuple, labels: Any) -> tuple:
+        """One step: the loss and the logits."""
+        with self._precision():
+            return self.captured(x, labels)
