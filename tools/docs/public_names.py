@@ -45,6 +45,7 @@ PAGES = (
     ("config", "Configuration", ("fastk.config", "fastk.backend")),
     ("fastk", "The package itself", ("fastk",)),
     ("autograd", "Core operations", ("fastk.autograd",)),
+    ("torch", "Inside PyTorch", ("fastk.integrations.torch", "fastk.optim")),
     ("runtime", "Dispatch, capture, errors", ("fastk.dispatch", "fastk.capture", "fastk.errors")),
 )
 SPLIT = ("layers", "ops")  # hundreds of names: a page for each package inside
