@@ -16,6 +16,7 @@ import torch
 
 from fastk import scopes, serialization
 from fastk.autograd import StepOptions
+from fastk.distribution import strategies
 from fastk.errors import did_you_mean
 from fastk.naming import auto_name, name_scope
 from fastk.optimizers import gradients as clipping
@@ -235,6 +236,10 @@ class Optimizer(OptimizerState):
             stateless.apply_in_scope(self, grads, trainable_variables)
             return
         with torch.no_grad():
+            group = strategies.active()
+            if group is not None:
+                trainable_variables = list(self._own_variables(grads) if trainable_variables is None else trainable_variables)
+                grads = clipping.averaged_over(group, grads, trainable_variables)
             plan, gradients = self._selected(grads, trainable_variables)
             if plan.updated:
                 self._step_of(plan, gradients)

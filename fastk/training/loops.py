@@ -19,15 +19,18 @@ import torch
 from fastk import callbacks as callbacks_module
 from fastk import config, tree
 from fastk import device as devices
+from fastk.distribution import strategies
+from fastk.distribution.ranks import Group
 from fastk.random.seed_generator import draw_seed, host_generator
 from fastk.scopes import internal
 from fastk.tensor import convert_to_numpy, is_text_array
-from fastk.training import denormals, fingerprint
+from fastk.training import denormals, fingerprint, parallel
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
 from fastk.training.data.arrays import DEFAULT_BATCH_SIZE, ArraySource
 from fastk.training.data.convert import to_tensor
-from fastk.training.executions import executions, grouped, rows_of
+from fastk.training.data.parts import Part, PartSource, own_parts, part_of, rows_of
+from fastk.training.executions import executions, grouped
 from fastk.training.logs import as_numbers, results_of, to_numbers
 from fastk.training.step import DEMANDED, CapturedStep, Steps
 from fastk.user_warning import warn_user
@@ -42,6 +45,7 @@ class Loops:
     history: Any = None
     stop_training = stop_evaluating = stop_predicting = False
     _initial_epoch: int | None = None
+    _same_in: Group | None = None  # the processes that are known to have the same weights
 
     # What `Trainer` and the layer bring.
     compiled: bool
@@ -124,11 +128,11 @@ class Loops:
         if limit is not None and limit < epochs:
             warn_user(f"Limiting epochs to {limit}, the number set by `keras.config.set_max_epochs`.")
             epochs = limit
-        device = devices.get_device()
+        group, device = strategies.active(), devices.get_device()
         source = make_source(
             x, y, sample_weight,
             batch_size=batch_size, steps=steps_per_epoch, shuffle=shuffle, class_weight=class_weight,
-            device=device, generator=host_generator(draw_seed(None)) if shuffle else None,
+            device=device, generator=host_generator(_same_seed(group)) if shuffle else None,
         )  # fmt: skip
         validation = None
         if validation_data is not None:
@@ -137,6 +141,9 @@ class Loops:
                 val_x, val_y, val_weight,
                 batch_size=validation_batch_size or batch_size, steps=validation_steps, device=device,
             )  # fmt: skip
+        if group is not None:
+            source, validation = _parts_of(source, group), validation and _parts_of(validation, group)
+            parallel.agree(group, {"epochs": epochs, "initial_epoch": initial_epoch, "validation": bool(validation)})
         build_for(self, source.peek()[0])
         callbacks = self._callback_list(
             callbacks, verbose, source, epochs=epochs, add_history=True, validates=validation is not None
@@ -146,21 +153,27 @@ class Loops:
         try:
             self._find_trained()  # callbacks find the optimizer built
             callbacks.on_train_begin()
+            if group is not None:  # after a callback may have loaded weights
+                parallel.synchronise(self, group)
+                self._initial_epoch = group.gather_objects(self._initial_epoch)[0]
             if self._initial_epoch is not None:  # training that was interrupted goes on
                 source.skip_orders(self._initial_epoch - initial_epoch)
                 initial_epoch = self._initial_epoch
-            with denormals.as_zeros(device) as flush:
+            seeds = nullcontext() if group is None else parallel.own_seeds(self, group)
+            with seeds, denormals.as_zeros(device) as flush:
                 for epoch in range(initial_epoch, epochs):
                     self.reset_metrics()
                     callbacks.on_epoch_begin(epoch)
                     # Anew for each epoch: a callback may have changed what is trained.
                     step = self._start("train", anew=epoch == initial_epoch)
                     logs = self._run_epoch(source, callbacks, "train", step, flush)
+                    if group is not None:
+                        parallel.average_statistics(self, group)
                     if validation is not None and _is_due(epoch, validation_freq):
                         found = self._evaluate(validation, callbacks, flush)
                         logs |= {f"val_{name}": value for name, value in found.items()}
                     callbacks.on_epoch_end(epoch, logs)
-                    if self.stop_training or source.exhausted:
+                    if _for_any(self.stop_training or source.exhausted, group):
                         break
             if self.optimizer is not None and epochs > 0:
                 self.optimizer.finalize_variable_values(self.trainable_weights)
@@ -193,8 +206,13 @@ class Loops:
         """
         self._begin("evaluate")
         source = make_source(x, y, sample_weight, batch_size=batch_size, steps=steps, device=devices.get_device())
+        group = strategies.active()
+        if group is not None:
+            source = _parts_of(source, group)
         try:
             build_for(self, source.peek()[0])
+            if group is not None:
+                parallel.synchronise_once(self, group)
             callbacks = self._callback_list(callbacks, verbose, source)
             logs = self._evaluate(source, callbacks)
         finally:
@@ -227,33 +245,43 @@ class Loops:
         """
         if verbose == 0 and callbacks is None and steps is None and _is_one_batch(x, batch_size):
             return self.predict_on_batch(x)
-        source = make_source(x, batch_size=batch_size, steps=steps, device=devices.get_device())
-        if verbose == 0 and callbacks is None and self._is_own("predict_step"):
+        source, group = make_source(x, batch_size=batch_size, steps=steps, device=devices.get_device()), strategies.active()
+        if group is not None:
+            source = _parts_of(source, group)
+        elif verbose == 0 and callbacks is None and self._is_own("predict_step"):
             return self._predict_quietly(source)
         try:
             build_for(self, source.peek()[0])
+            if group is not None:
+                parallel.synchronise_once(self, group)
             callbacks = self._callback_list(callbacks, verbose, source)
             self.stop_predicting = False
             callbacks.on_predict_begin()
             step = self._start("predict", anew=True)
             collected: list[list] = []
             outputs: Any = None
+            rows: list[tuple[int, bool]] = []  # of each step, and whether they are a part of the batch
             with torch.no_grad(), internal():
                 for first, last, batches in grouped(source.epoch(), self.steps_per_execution):
                     callbacks.on_predict_batch_begin(first)
                     for batch in batches:
+                        if isinstance(batch, Part):
+                            rows.append((rows_of(batch.batch), batch.share is not None))
+                            batch = batch.batch
                         outputs = step(*batch)
                         # Detached, they do not keep alive what a loss would be computed from.
                         collected.append(
                             [x.detach() if isinstance(x, torch.Tensor) else x for x in tree.flatten(outputs)]
                         )
                     callbacks.on_predict_batch_end(last, {"outputs": _joined(outputs, collected[first:])})
-                    if self.stop_predicting:
+                    if _for_any(self.stop_predicting, group if callbacks.follows_batches("predict") else None):
                         break
             callbacks.on_predict_end()
         finally:
             source.close()
         columns = [_concatenated(column) for column in zip(*collected, strict=True)]
+        if isinstance(source, PartSource) and source.cuts:
+            columns = parallel.gathered(columns, rows, source.group)
         return tree.pack_sequence_as(outputs, columns)
 
     def _predict_quietly(self, source: Any) -> Any:
@@ -300,13 +328,13 @@ class Loops:
         known = step = self._known(f"{mode} on batch")
         if step is None:
             self._begin(f"{mode}_on_batch")
-        batch = self._single_batch(x, y, sample_weight, class_weight)
+        batch, group = self._single_batch(x, y, sample_weight, class_weight), strategies.active()
         try:
             if step is None:
                 build_for(self, batch[0])
                 step = self._start(mode, on_batch=True)
             with internal():
-                logs = as_numbers(step(*batch))
+                logs = as_numbers(step(*batch) if group is None else self._step_on_part(mode, step, batch, group))
         finally:
             if known is None:
                 self._release()
@@ -317,6 +345,18 @@ class Loops:
         if known.log_names is None or known.log_names.keys() != logs.keys():
             known.log_names = dict.fromkeys(self._names_in_order(logs))
         return _one_or_all([logs[name] for name in known.log_names])
+
+    def _step_on_part(self, mode: str, step: Any, batch: Any, group: Group) -> dict[str, Any]:
+        """A step over this process's part of one batch; returns the results of the whole one."""
+        if self._same_in is not group:
+            if mode == "train":
+                self._find_trained()
+            parallel.synchronise(self, group)
+        part = part_of(batch, group) if strategies.cuts_data() else next(own_parts(iter([batch]), group))
+        logs = parallel.run_part(self, group, step, part)
+        if part.share is None and not group.is_first:
+            self.reset_metrics()
+        return self._final_logs(logs if not self._is_own(f"{mode}_step") else None, group, part.share)
 
     def _in_order(self, logs: dict[str, Any]) -> Any:
         """Results as a list, or as one number."""
@@ -431,7 +471,13 @@ class Loops:
         begin, end = getattr(callbacks, f"on_{mode}_batch_begin"), getattr(callbacks, f"on_{mode}_batch_end")
         stop = "stop_training" if mode == "train" else "stop_evaluating"
         logs: Any = None
-        results = results_of(self._results, self.get_metrics_result, devices.get_device())
+        group = source.group if isinstance(source, PartSource) else None
+        follow = group if callbacks.follows_batches(mode) else None  # then one of them may stop what others go on with
+        share: float | None = None
+        if group is None:
+            results = results_of(self._results, self.get_metrics_result, devices.get_device())
+        else:
+            results = parallel.Results(lambda: self._results_of_all(group), self._results)
         with internal():
             for first, last, calls in executions(self, source, callbacks, mode, step):
                 begin(first)
@@ -439,24 +485,62 @@ class Loops:
                 for call, batch in calls:
                     logs = call(*batch)
                 flush(False)
-                end(last, results if logs is None else partial(as_numbers, logs))
-                if getattr(self, stop):
+                if group is not None:
+                    share = calls[-1][1][0].share
+                end(last, results if logs is None else self._logs_of(logs, group, share))
+                if _for_any(getattr(self, stop), follow):
                     break
-        return self._final_logs(logs)
+        return self._final_logs(logs, group, share)
 
     def _results(self) -> dict[str, Any]:
         with internal():
             return to_numbers(self.get_metrics_result())
 
-    def _final_logs(self, logs: Any) -> dict[str, Any]:
-        """The metrics' results, or the last step's logs where a step of the user's reports something else."""
+    def _results_of_all(self, group: Group, keeps: bool = False) -> dict[str, Any]:
+        """The results of all processes' data.
+
+        Args:
+            keeps: whether the metrics' states are to stay those of all data, at the end of a pass.
+        """
+        before = parallel.add_up_metrics(self, group)
         results = self._results()
+        for state, value in () if keeps else before:
+            state.copy_(value)
+        return results
+
+    def _logs_of(self, logs: Any, group: Group | None, share: float | None) -> Callable[[], dict[str, Any]]:
+        """The logs of a user's step, to be read when they are looked at."""
+        if group is None:
+            return partial(as_numbers, logs)
+        return parallel.Results(
+            lambda: parallel.averaged_logs(as_numbers(logs), group, share), partial(as_numbers, logs)
+        )
+
+    def _final_logs(self, logs: Any, group: Group | None = None, share: float | None = None) -> dict[str, Any]:
+        """The metrics' results, or the last step's logs where a step of the user's reports something else."""
+        results = self._results() if group is None else self._results_of_all(group, keeps=True)
         if logs is None:
             return results
         logs = as_numbers(logs)
+        if group is not None:
+            logs = parallel.averaged_logs(logs, group, share)
         # A step that reports a loss and leaves the mean of the loss alone reports its own.
         own_loss = "loss" in logs and not bool(self._loss_tracker.count.value)
         return logs if own_loss or logs.keys() != results.keys() else {name: results[name] for name in logs}
+
+
+def _same_seed(group: Group | None) -> torch.Tensor:
+    seed = draw_seed(None)
+    return seed if group is None else group.broadcast_(seed.clone(), "the seed of the order of samples")
+
+
+def _parts_of(source: Any, group: Group) -> PartSource:
+    return PartSource(source, group, strategies.cuts_data())
+
+
+def _for_any(value: Any, group: Group | None) -> bool:
+    """Whether it holds here or, where there is a group, on any of its processes."""
+    return bool(value) if group is None else group.any(bool(value))
 
 
 def _is_array(x: Any) -> bool:

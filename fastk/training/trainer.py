@@ -13,6 +13,7 @@ import torch
 
 from fastk import config, dtypes, metrics, optimizers, serialization, tree
 from fastk.capture import host_call
+from fastk.distribution import strategies
 from fastk.scopes import StatelessScope
 from fastk.tensor import get_keras_mask, set_keras_mask
 from fastk.training.compile_loss import CompileLoss
@@ -372,7 +373,8 @@ class Trainer(Loops):
 
     def _update(self, gradients: Any, trained: tuple[Any, ...]) -> None:
         """One step of the optimizer; a call of the host's where the host decides what it does."""
-        if any(g is not None and g.is_cpu for g in gradients) or _decides_on_host(self.optimizer):
+        on_host = any(g is not None and g.is_cpu for g in gradients) or strategies.active() is not None
+        if on_host or _decides_on_host(self.optimizer):
             host_call(self.optimizer.apply, gradients, trained)
         else:
             self.optimizer.apply(gradients, trained)
