@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from fastk import dtypes, tree
+from fastk.distribution.files import written_by_first
 from fastk.tensor import get_device
 
 _INSTEAD = (
@@ -31,6 +32,7 @@ class ExportArchive:
         raise NotImplementedError(f"fastk writes no export archives, which are TensorFlow's. {_INSTEAD}")
 
 
+@written_by_first
 def export_model(
     model: Any, filepath: Any, format: str, verbose: Any = None, input_signature: Any = None, **kwargs: Any
 ) -> None:

@@ -245,13 +245,15 @@ class Loops:
         """
         if verbose == 0 and callbacks is None and steps is None and _is_one_batch(x, batch_size):
             return self.predict_on_batch(x)
-        source, group = make_source(x, batch_size=batch_size, steps=steps, device=devices.get_device()), strategies.active()
-        if group is not None:
-            source = _parts_of(source, group)
+        source = make_source(x, batch_size=batch_size, steps=steps, device=devices.get_device())
+        group = strategies.active()
+        if group is not None and (parts := _parts_of(source, group)).cuts:
+            source = parts
         elif verbose == 0 and callbacks is None and self._is_own("predict_step"):
             return self._predict_quietly(source)
         try:
             build_for(self, source.peek()[0])
+            group = source.group if isinstance(source, PartSource) else None
             if group is not None:
                 parallel.synchronise_once(self, group)
             callbacks = self._callback_list(callbacks, verbose, source)
@@ -280,8 +282,8 @@ class Loops:
         finally:
             source.close()
         columns = [_concatenated(column) for column in zip(*collected, strict=True)]
-        if isinstance(source, PartSource) and source.cuts:
-            columns = parallel.gathered(columns, rows, source.group)
+        if group is not None:
+            columns = parallel.gathered(columns, rows, group)
         return tree.pack_sequence_as(outputs, columns)
 
     def _predict_quietly(self, source: Any) -> Any:
@@ -510,20 +512,25 @@ class Loops:
 
     def _logs_of(self, logs: Any, group: Group | None, share: float | None) -> Callable[[], dict[str, Any]]:
         """The logs of a user's step, to be read when they are looked at."""
-        if group is None:
-            return partial(as_numbers, logs)
-        return parallel.Results(
-            lambda: parallel.averaged_logs(as_numbers(logs), group, share), partial(as_numbers, logs)
-        )
+        own = partial(as_numbers, logs)
+        return own if group is None else parallel.Results(lambda: self._combined(own(), group, share)[0], own)
+
+    def _combined(
+        self, logs: dict[str, Any], group: Group, share: float | None, keeps: bool = False
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The logs of a user's step, and the metrics' results, of all processes' data."""
+        own, of_all = self._results(), self._results_of_all(group, keeps)
+        return parallel.combined_logs(logs, own, of_all, group, share), of_all
 
     def _final_logs(self, logs: Any, group: Group | None = None, share: float | None = None) -> dict[str, Any]:
         """The metrics' results, or the last step's logs where a step of the user's reports something else."""
-        results = self._results() if group is None else self._results_of_all(group, keeps=True)
         if logs is None:
-            return results
+            return self._results() if group is None else self._results_of_all(group, keeps=True)
         logs = as_numbers(logs)
-        if group is not None:
-            logs = parallel.averaged_logs(logs, group, share)
+        if group is None:
+            results = self._results()
+        else:
+            logs, results = self._combined(logs, group, share, keeps=True)
         # A step that reports a loss and leaves the mean of the loss alone reports its own.
         own_loss = "loss" in logs and not bool(self._loss_tracker.count.value)
         return logs if own_loss or logs.keys() != results.keys() else {name: results[name] for name in logs}

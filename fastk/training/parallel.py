@@ -165,16 +165,26 @@ def _all_metrics(model: Any) -> list[Any]:
     return [*trackers, *model.metrics, *model._output_losses()]
 
 
-def averaged_logs(logs: Logs, group: Group, part_share: float | None) -> Logs:
-    """The logs of a user's step: numbers are the mean over all processes, by their shares of the batch."""
+def combined_logs(logs: Logs, own: Logs, of_all: Logs, group: Group, part_share: float | None) -> Logs:
+    """The logs of a user's step: what it took from a metric is that metric's result of all data, other numbers are means.
+
+    Args:
+        logs: what the step returned.
+        own: the results of the metrics over this process's data.
+        of_all: their results over all data.
+        part_share: this process's share of the batch, by which its numbers count.
+    """
     weight = 1 / group.size if part_share is None else part_share
-    everyone = group.gather_objects((weight, logs), "logs")
-    means = {}
+    from_metric = [name for name, value in logs.items() if name in own and value == own[name]]
+    everyone = group.gather_objects((weight, logs, from_metric), "logs")
+    combined = {}
     for name, value in logs.items():
-        if isinstance(value, (int, float)) and all(name in other for _, other in everyone):
-            value = sum(w * other[name] for w, other in everyone)
-        means[name] = value
-    return means
+        if all(name in names for _, _, names in everyone):
+            value = of_all[name]
+        elif isinstance(value, (int, float)) and all(name in other for _, other, _ in everyone):
+            value = sum(w * other[name] for w, other, _ in everyone)
+        combined[name] = value
+    return combined
 
 
 class Results:

@@ -252,7 +252,7 @@ def _normalize_over_ranks(inputs: Any, gamma: Any, beta: Any, mask: Any, axis: i
     The sums of all processes are added up, in the backward pass their gradients: twice in each, for the mean and then,
     from values less the mean, for the variance, which so loses no digits.
     """
-    x = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+    x = inputs.float() if inputs.dtype in (torch.float16, torch.bfloat16) else inputs
     channels, reduced = x.shape[axis], [i for i in range(x.ndim) if i != axis % x.ndim]
     if mask is None:
         counted, count = None, x.new_full((channels,), x.numel() // max(channels, 1))

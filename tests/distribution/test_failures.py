@@ -1,0 +1,83 @@
+"""A process that dies ends the job with a message, and training goes on from the last epoch, with any number of them."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.distribution import dying
+from tests.distribution.launching import SECONDS, Together, environment
+
+
+def torchrun(folder, size, **variables):
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}",
+         dying.__file__, str(folder)],
+        env=environment(**variables), capture_output=True, text=True, timeout=SECONDS,
+    )  # fmt: skip
+
+
+def says_what_happened(output):
+    assert "waited for the gradients of the others, but at least one of them ended" in output
+    assert "BackupAndRestore" in output
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """What one process ends with."""
+    import os
+
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("alone"))
+    try:
+        return dying.train()["weights"]
+    finally:
+        os.chdir(before)
+
+
+def test_a_killed_process_ends_the_others_and_one_process_goes_on(tmp_path, monkeypatch):
+    """At most the epoch that was under way is lost: the third one (2) is begun again."""
+    (first, code), (_, killed) = Together(2, tmp_path, "dying", "train", DIES="2 killed").ended()
+    assert code not in (0, None) and killed == -9
+    says_what_happened(first)
+    monkeypatch.chdir(tmp_path)
+    assert dying.train()["epochs"] == [2, 3, 4]
+
+
+def test_torchrun(tmp_path):
+    """An ordinary program under `torchrun`: one process fails; three others go on where the two were."""
+    failed = torchrun(tmp_path, 2, DIES="2 raised")
+    assert failed.returncode != 0
+    assert "This sample is broken." in failed.stderr
+    assert failed.stdout.count("fastk trains data-parallel on 2 processes") == 1
+    assert failed.stdout.count("Epoch 1/5") == 1  # one process speaks
+    resumed = torchrun(tmp_path, 3)
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert resumed.stdout.count("epochs: [2, 3, 4]") == 3
+    weights = [list(np.load(tmp_path / f"rank_{rank}.npz").values()) for rank in range(3)]
+    for other in weights[1:]:
+        for a, b in zip(weights[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["left", "raised"])
+def test_other_ends(tmp_path, how):
+    (first, code), (_, other) = Together(2, tmp_path, "dying", "train", DIES=f"1 {how}").ended()
+    assert code not in (0, None) and other not in (0, None)
+    says_what_happened(first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 3])
+def test_resumed_training_ends_where_it_would_have(tmp_path, size, monkeypatch):
+    """With as many processes after the failure as before."""
+    whole = Together(size, tmp_path / "whole", "dying", "train").results()[0]["train"]["weights"]
+    Together(size, tmp_path / "broken", "dying", "train", DIES="3 killed").ended()
+    (tmp_path / "broken" / "found").unlink(missing_ok=True)
+    resumed = Together(size, tmp_path / "broken", "dying", "train").results()
+    for one in resumed:
+        assert one["train"]["epochs"] == [3, 4]
+        for a, b in zip(one["train"]["weights"], whole, strict=True):
+            np.testing.assert_array_equal(a, b)
