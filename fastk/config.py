@@ -78,7 +78,9 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         "", str, "Folder of what fastk keeps between runs: the tuning database. Empty: `fastk` in `XDG_CACHE_HOME`."
     ),
     "FASTK_COLLECTIVE_SECONDS": EnvironmentVariable(
-        "600", positive_seconds, "How long a process waits for the others ([many devices](many_devices.md)), in seconds."
+        "600",
+        positive_seconds,
+        "How long a process waits for the others ([many devices](many_devices.md)), in seconds.",
     ),
     "FASTK_DEVICE": EnvironmentVariable(
         "auto",
@@ -108,7 +110,9 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         "", str, "Read by `fastk run` and `install_as_keras`, which warn where it names another backend than `torch`."
     ),
     "KERAS_DISTRIBUTION_JOB_ADDRESSES": EnvironmentVariable(
-        "", str, "Addresses of the processes, for `keras.distribution.initialize`; the first one's, with its port, counts."
+        "",
+        str,
+        "Addresses of the processes, for `keras.distribution.initialize`; the first one's, with its port, counts.",
     ),
     "KERAS_DISTRIBUTION_NUM_PROCESSES": EnvironmentVariable(
         "", whole_number_or_nothing, "The number of processes, for `keras.distribution.initialize`."
@@ -135,9 +139,7 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         one_of("0", "1", "false", "true", "off", "on"),
         "`1`: Triton kernels run in Triton's interpreter, on CPU tensors: slow, for tests and debugging.",
     ),
-    "WORLD_SIZE": EnvironmentVariable(
-        "", whole_number_or_nothing, "Set by `torchrun`: the number of processes."
-    ),
+    "WORLD_SIZE": EnvironmentVariable("", whole_number_or_nothing, "Set by `torchrun`: the number of processes."),
     "XDG_CACHE_HOME": EnvironmentVariable(
         "", str, "The user's folder for caches, of the XDG base directory specification. Empty: `~/.cache`."
     ),

@@ -20,7 +20,7 @@ def is_writer() -> bool:
 
 
 def written_by_first(save: Save) -> Save:
-    """Has `save(model, path, ...)` write on the first process alone; on the others it returns when the file is there."""
+    """Has `save(model, path, ...)` write on the first process; on the others it returns when the file is there."""
 
     @functools.wraps(save)
     def wrapped(model: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:

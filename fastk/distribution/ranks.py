@@ -22,6 +22,11 @@ from fastk.errors import ConfigurationError, RankFailure
 T = TypeVar("T")
 
 
+def patience() -> float:
+    """How long to wait for other processes, in seconds."""
+    return float(str(config.read_environment("FASTK_COLLECTIVE_SECONDS")))
+
+
 class Group:
     """The processes of a training.
 
@@ -50,11 +55,11 @@ class Group:
         except RuntimeError as error:
             raise RankFailure(
                 f"Process {self.rank} of {self.size} waited for {what} of the others, but at least one of them ended, "
-                "failed or hung: the first traceback in the output, or the process that the system killed, is the cause. "
-                "This process ends, too. Start the same command again to resume: with the callback `BackupAndRestore`, "
-                "`fit` goes on from the last backup, with any number of processes. If a process was only slow, or "
-                "only some of them made this call, see docs/many_devices.md (FASTK_COLLECTIVE_SECONDS is "
-                f"{config.read_environment('FASTK_COLLECTIVE_SECONDS'):g}). torch's own words: {error}"
+                "failed or hung: the first traceback in the output, or the process that the system killed, is the "
+                "cause. This process ends, too. Start the same command again to resume: with the callback "
+                "`BackupAndRestore`, `fit` goes on from the last backup, with any number of processes. If a process "
+                "was only slow, or only some of them made this call, see docs/many_devices.md "
+                f"(FASTK_COLLECTIVE_SECONDS is {patience():g}). torch's own words: {error}"
             ) from error
 
     def _group_for(self, x: torch.Tensor) -> Any:
@@ -69,7 +74,7 @@ class Group:
         """Each tensor replaced by its sum, several under way at once."""
         works = [self._run(what, dist.all_reduce, x, group=self._group_for(x), async_op=True) for x in tensors]
         for work in works:
-            self._run(what, work.wait)
+            self._run(what, work.wait)  # type: ignore[union-attr]
 
     def broadcast_(self, x: torch.Tensor, what: str = "values") -> torch.Tensor:
         """`x`, contiguous, replaced by that of the first process."""
@@ -111,8 +116,7 @@ class Group:
         count = self._written[name] = self._written.get(name, 0) + 1
         key, store = f"fastk/{name}/{count}", dist.distributed_c10d._get_default_store()
         if not self.is_first:
-            seconds = timedelta(seconds=float(str(config.read_environment("FASTK_COLLECTIVE_SECONDS"))))
-            self._run(f"the file {name}", store.wait, [key], seconds)
+            self._run(f"the file {name}", store.wait, [key], timedelta(seconds=patience()))
             outcome = store.get(key).decode()
             if outcome:
                 raise RankFailure(f"The first process could not write {name}: {outcome}")
@@ -166,9 +170,8 @@ def join(address: str | None = None, size: int | None = None, rank: int | None =
         options = {"backend": "cpu:gloo,cuda:nccl", "device_id": device}
     if address is not None:
         options |= {"init_method": f"tcp://{address}", "world_size": size, "rank": rank}
-    seconds = float(str(config.read_environment("FASTK_COLLECTIVE_SECONDS")))
     try:
-        dist.init_process_group(timeout=timedelta(seconds=seconds), **options)
+        dist.init_process_group(timeout=timedelta(seconds=patience()), **options)
     except (RuntimeError, ValueError) as error:
         raise ConfigurationError(
             f"Process {rank} of {size} could not join the others{f' at {address}' if address else ''}: {error}. Start "
@@ -183,7 +186,9 @@ def join_alone_or_with_others() -> None:
     if dist.is_initialized() or process_count() > 1:
         join()
     else:
-        dist.init_process_group("nccl" if get_device().type == "cuda" else "gloo", store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group(
+            "nccl" if get_device().type == "cuda" else "gloo", store=dist.HashStore(), rank=0, world_size=1
+        )
         _state.is_ours = True
         atexit.register(leave)
 

@@ -1,9 +1,9 @@
 """The share of a batch that a process computes, and the sums over the whole batch that a step needs.
 
 What a process's step computes counts in the sum over all processes by its share: its samples divided by those of the
-whole batch. So a loss that is a mean over samples needs nothing more. Where a loss divides by something else (the number
-of entries that a mask keeps, the sum of weights) or by nothing, it asks here what to divide by, so that the sum of the
-losses, each times its share, is the loss of the whole batch. Weights are then those of one process with that batch.
+whole batch. So a loss that is a mean over samples needs nothing more. Where a loss divides by something else (the
+number of entries that a mask keeps, the sum of weights) or by nothing, it asks here what to divide by, so that the sum
+of the losses, each times its share, is the loss of the whole batch. Weights are then those of one process with it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def current(group: Group) -> float:
 
 
 def is_part() -> bool:
-    """Whether a step over a part of a batch runs: then all processes do the same, and sums over them can be asked for."""
+    """Whether a step over a part of a batch runs: all processes then do the same, and can add up."""
     return _step.group is not None
 
 

@@ -26,9 +26,7 @@ class Distribution:
             of each process is its own part already.
     """
 
-    def __init__(
-        self, device_mesh: DeviceMesh, batch_dim_name: str | None = None, auto_shard_dataset: bool = True
-    ):
+    def __init__(self, device_mesh: DeviceMesh, batch_dim_name: str | None = None, auto_shard_dataset: bool = True):
         self._device_mesh = device_mesh
         self._batch_dim_name = batch_dim_name
         self._auto_shard_dataset = auto_shard_dataset
@@ -114,8 +112,8 @@ class DataParallel(Distribution):
     Args:
         device_mesh: the devices, in one axis; of several axes the first one counts, with a warning.
         devices: their names, in the place of a mesh; by default those of `list_devices()`.
-        auto_shard_dataset: whether `batch_size` and the batches of datasets are those of all processes together, each of
-            which takes its part. False where each process has its own data: its batches are then its parts.
+        auto_shard_dataset: whether `batch_size` and the batches of datasets are those of all processes together, each
+            of which takes its part. False where each process has its own data: its batches are then its parts.
 
     Each process has one device: `torchrun --nproc-per-node=8 train.py` starts eight. `docs/many_devices.md` says what
     `fit` then does.
@@ -316,8 +314,8 @@ def initialize(
         process_id: the number of this one, from 0 on.
 
     What is not given is read from `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `KERAS_DISTRIBUTION_NUM_PROCESSES` and
-    `KERAS_DISTRIBUTION_PROCESS_ID`, else from the variables that `torchrun` sets. Call `set_distribution(DataParallel())`
-    after it; under `torchrun` neither is needed.
+    `KERAS_DISTRIBUTION_PROCESS_ID`, else from the variables that `torchrun` sets. Call
+    `set_distribution(DataParallel())` after it; under `torchrun` neither is needed.
 
     Raises:
         ConfigurationError: where the others cannot be found.

@@ -238,7 +238,9 @@ class Optimizer(OptimizerState):
         with torch.no_grad():
             group = strategies.active()
             if group is not None:
-                trainable_variables = list(self._own_variables(grads) if trainable_variables is None else trainable_variables)
+                trainable_variables = list(
+                    self._own_variables(grads) if trainable_variables is None else trainable_variables
+                )
                 grads = clipping.averaged_over(group, grads, trainable_variables)
             plan, gradients = self._selected(grads, trainable_variables)
             if plan.updated:

@@ -38,6 +38,8 @@ def as_gradient(gradient: Any, variable: Variable) -> torch.Tensor:
 def averaged_over(group: Group, gradients: Sequence[Any], variables: Sequence[Variable]) -> list[Any]:
     """The gradients of the whole batch, of which each process has computed its part; None stays None."""
     if len(gradients) != len(variables):
-        raise ValueError(f"Received {len(gradients)} gradients for {len(variables)} variables: they must match one to one.")
+        raise ValueError(
+            f"Received {len(gradients)} gradients for {len(variables)} variables: they must match one to one."
+        )
     given = [None if g is None else as_gradient(g, v) for g, v in zip(gradients, variables, strict=True)]
     return averaged(given, [tensor_of(v) for v in variables], group)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from itertools import islice, starmap
 from typing import Any
 
@@ -23,60 +22,24 @@ from fastk.distribution import strategies
 from fastk.distribution.ranks import Group
 from fastk.random.seed_generator import draw_seed, host_generator
 from fastk.scopes import internal
-from fastk.tensor import convert_to_numpy, is_text_array
-from fastk.training import denormals, fingerprint, parallel
+from fastk.tensor import convert_to_numpy
+from fastk.training import denormals, parallel
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
 from fastk.training.data.arrays import DEFAULT_BATCH_SIZE, ArraySource
-from fastk.training.data.convert import to_tensor
-from fastk.training.data.parts import Part, PartSource, own_parts, part_of, rows_of
+from fastk.training.data.parts import Part, PartSource, rows_of
 from fastk.training.executions import executions, grouped
-from fastk.training.logs import as_numbers, results_of, to_numbers
-from fastk.training.step import DEMANDED, CapturedStep, Steps
+from fastk.training.logs import results_of
+from fastk.training.one_batch import OneBatch, is_array, rows_in_common
+from fastk.training.step import CapturedStep
 from fastk.user_warning import warn_user
-from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
+from fastk.utils.packing import unpack_x_y_sample_weight
 
 Flush = Callable[[bool], Any]  # of `denormals.as_zeros`
 
 
-class Loops:
+class Loops(OneBatch):
     """`fit`, `evaluate`, `predict`, and their one-batch forms."""
-
-    history: Any = None
-    stop_training = stop_evaluating = stop_predicting = False
-    _initial_epoch: int | None = None
-    _same_in: Group | None = None  # the processes that are known to have the same weights
-
-    # What `Trainer` and the layer bring.
-    compiled: bool
-    optimizer: Any
-    steps_per_execution: int
-    training: bool
-    train: Callable[[bool], Any]
-    eval: Callable[[], Any]
-    get_metrics_result: Callable[[], dict[str, Any]]
-    reset_metrics: Callable[[], None]
-    trainable_variables: list[Any]
-    trainable_weights: list[Any]
-    _loss_tracker: Any
-    _begin: Callable[[str], None]
-    _find_trained: Callable[[], Any]
-    _prepare: Callable[..., None]
-    _release: Callable[[], None]
-    _names_in_order: Callable[[dict[str, Any]], list[str]]
-    _train_on: Callable[[Any, Any, Any], Any]
-    _test_on: Callable[[Any, Any, Any], Any]
-    _steps: Steps
-    _told_eager: set[str]
-    _compile_arguments: dict[str, Any] | None
-    jit_compile: bool
-    _flatten_layers: Callable[..., list[Any]]
-    metrics: list[Any]
-    loss: Any
-    run_eagerly: bool
-    train_step: Any
-    test_step: Any
-    predict_step: Any
 
     def fit(
         self,
@@ -303,80 +266,6 @@ class Loops:
         columns = zip(*map(tree.flatten, outputs), strict=True)
         return tree.pack_sequence_as(outputs[-1], [_concatenated(column) for column in columns])
 
-    # ------------------------------------------------------------ one batch
-
-    def train_on_batch(
-        self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        class_weight: dict[int, float] | None = None,
-        return_dict: bool = False,
-    ) -> Any:
-        """One training step; returns the loss and the metrics of this batch."""
-        if class_weight is not None and sample_weight is not None:
-            raise ValueError(
-                "Arguments `sample_weight` and `class_weight` cannot be specified at the same time. "
-                f"Received: sample_weight={sample_weight}, class_weight={class_weight}"
-            )
-        return self._run_single("train", x, y, sample_weight, class_weight, return_dict)
-
-    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """The loss and the metrics of one batch."""
-        with torch.no_grad():
-            return self._run_single("test", x, y, sample_weight, None, return_dict)
-
-    def _run_single(self, mode: str, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool) -> Any:
-        known = step = self._known(f"{mode} on batch")
-        if step is None:
-            self._begin(f"{mode}_on_batch")
-        batch, group = self._single_batch(x, y, sample_weight, class_weight), strategies.active()
-        try:
-            if step is None:
-                build_for(self, batch[0])
-                step = self._start(mode, on_batch=True)
-            with internal():
-                logs = as_numbers(step(*batch) if group is None else self._step_on_part(mode, step, batch, group))
-        finally:
-            if known is None:
-                self._release()
-        if return_dict:
-            return logs
-        if known is None:
-            return self._in_order(logs)
-        if known.log_names is None or known.log_names.keys() != logs.keys():
-            known.log_names = dict.fromkeys(self._names_in_order(logs))
-        return _one_or_all([logs[name] for name in known.log_names])
-
-    def _step_on_part(self, mode: str, step: Any, batch: Any, group: Group) -> dict[str, Any]:
-        """A step over this process's part of one batch; returns the results of the whole one."""
-        if self._same_in is not group:
-            if mode == "train":
-                self._find_trained()
-            parallel.synchronise(self, group)
-        part = part_of(batch, group) if strategies.cuts_data() else next(own_parts(iter([batch]), group))
-        logs = parallel.run_part(self, group, step, part)
-        if part.share is None and not group.is_first:
-            self.reset_metrics()
-        return self._final_logs(logs if not self._is_own(f"{mode}_step") else None, group, part.share)
-
-    def _in_order(self, logs: dict[str, Any]) -> Any:
-        """Results as a list, or as one number."""
-        return _one_or_all([logs[name] for name in self._names_in_order(logs)])
-
-    def predict_on_batch(self, x: Any) -> Any:
-        """The model's outputs for one batch, as NumPy arrays."""
-        batch = self._single_batch(x)
-        step = self._known("predict")
-        if step is None:
-            build_for(self, batch[0])
-            step = self._start("predict")
-        with torch.no_grad(), internal():
-            outputs = step(*batch)
-        if isinstance(outputs, torch.Tensor):
-            return convert_to_numpy(outputs)
-        return tree.map_structure(convert_to_numpy, outputs)
-
     def _callback_list(self, callbacks: Any, verbose: Any, source: Any, epochs: int = 1, **options: Any) -> Any:
         """What the user passed as callbacks, and a progress bar, called as one."""
         if isinstance(callbacks, callbacks_module.CallbackList):
@@ -390,81 +279,6 @@ class Loops:
             model=self,
             **options,
         )
-
-    @staticmethod
-    def _single_batch(x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None) -> tuple:
-        device = devices.get_device()
-        if class_weight is None and sample_weight is None and _is_array(x) and (y is None or _is_array(y)):
-            if y is None:
-                return to_tensor(x).to(device), None, None
-            if x.shape[:1] == y.shape[:1]:
-                return to_tensor(x).to(device), to_tensor(y).to(device), None
-        if y is None and sample_weight is None and type(x) in (list, tuple) and _rows(x) is not None:
-            return type(x)([to_tensor(one).to(device) for one in x]), None, None
-        source = make_source(
-            x, y, sample_weight, batch_size=max(rows_of(x), 1), class_weight=class_weight, device=device
-        )
-        return source.peek()
-
-    # ------------------------------------------------------------ inside
-
-    def _start(self, mode: str, on_batch: bool = False, anew: bool = False) -> Callable[[Any, Any, Any], Any]:
-        """The step over one batch, made ready and replayed where it can be.
-
-        Args:
-            mode: "train", "test" or "predict"; a `train_step` of the user's comes in the place of fastk's, and is not
-                replayed.
-            on_batch: whether the step resets the metrics before, and returns the results.
-            anew: whether a step that was recorded before is compared with the model in any case.
-        """
-        own = self._is_own(f"{mode}_step")
-        if mode == "predict":
-            if self.training:
-                self.eval()
-        else:
-            self._prepare(training=mode == "train", own_step=own)
-        given = getattr(self, f"{mode}_step")
-        step = getattr(self, f"_{mode}_on") if own else lambda *batch: given(pack_x_y_sample_weight(*batch))
-        if on_batch:
-            step = partial(self._on_batch, step)
-        if self.run_eagerly or not own:
-            if self.jit_compile and mode not in self._told_eager:
-                self._told_eager.add(mode)
-                why = "the model runs eagerly" if own else f"`{mode}_step()` is the user's own"
-                warn_user(f"{DEMANDED} {why}.")
-            return step
-        key = f"{mode} on batch" if on_batch else mode
-        known = self._steps.get(key)
-        if known is None:
-            objects = [*self._flatten_layers(), *self.metrics, *tree.flatten(self.loss)]
-            known = self._steps[key] = CapturedStep(step, objects, partial(fingerprint.of_step, self))
-        known.is_demanded = self.jit_compile
-        if anew or not known.is_current:
-            known.check_again()
-        if not known.is_current:
-            known.tell(known.hooked[0])
-            return step
-        return known
-
-    def _known(self, key: str) -> CapturedStep | None:
-        """The step that was made ready before, where nothing has changed since."""
-        known = self._steps.get(key)
-        if known is None or self.run_eagerly or not known.is_current:
-            return None
-        training = key.startswith("train")
-        if self.training is not training:
-            self.train(training)
-        return known
-
-    def _on_batch(self, step: Callable, *batch: Any) -> dict[str, Any]:
-        self.reset_metrics()
-        logs = step(*batch)
-        return self.get_metrics_result() if logs is None else logs
-
-    def _is_own(self, step: str) -> bool:
-        from fastk.training.trainer import Trainer
-
-        return getattr(type(self), step) is getattr(Trainer, step) and step not in self.__dict__
 
     def _run_epoch(
         self, source: Any, callbacks: Any, mode: str, step: Callable, flush: Flush = denormals.nothing
@@ -494,47 +308,6 @@ class Loops:
                     break
         return self._final_logs(logs, group, share)
 
-    def _results(self) -> dict[str, Any]:
-        with internal():
-            return to_numbers(self.get_metrics_result())
-
-    def _results_of_all(self, group: Group, keeps: bool = False) -> dict[str, Any]:
-        """The results of all processes' data.
-
-        Args:
-            keeps: whether the metrics' states are to stay those of all data, at the end of a pass.
-        """
-        before = parallel.add_up_metrics(self, group)
-        results = self._results()
-        for state, value in () if keeps else before:
-            state.copy_(value)
-        return results
-
-    def _logs_of(self, logs: Any, group: Group | None, share: float | None) -> Callable[[], dict[str, Any]]:
-        """The logs of a user's step, to be read when they are looked at."""
-        own = partial(as_numbers, logs)
-        return own if group is None else parallel.Results(lambda: self._combined(own(), group, share)[0], own)
-
-    def _combined(
-        self, logs: dict[str, Any], group: Group, share: float | None, keeps: bool = False
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The logs of a user's step, and the metrics' results, of all processes' data."""
-        own, of_all = self._results(), self._results_of_all(group, keeps)
-        return parallel.combined_logs(logs, own, of_all, group, share), of_all
-
-    def _final_logs(self, logs: Any, group: Group | None = None, share: float | None = None) -> dict[str, Any]:
-        """The metrics' results, or the last step's logs where a step of the user's reports something else."""
-        if logs is None:
-            return self._results() if group is None else self._results_of_all(group, keeps=True)
-        logs = as_numbers(logs)
-        if group is None:
-            results = self._results()
-        else:
-            logs, results = self._combined(logs, group, share, keeps=True)
-        # A step that reports a loss and leaves the mean of the loss alone reports its own.
-        own_loss = "loss" in logs and not bool(self._loss_tracker.count.value)
-        return logs if own_loss or logs.keys() != results.keys() else {name: results[name] for name in logs}
-
 
 def _same_seed(group: Group | None) -> torch.Tensor:
     seed = draw_seed(None)
@@ -550,24 +323,10 @@ def _for_any(value: Any, group: Group | None) -> bool:
     return bool(value) if group is None else group.any(bool(value))
 
 
-def _is_array(x: Any) -> bool:
-    return type(x) in (np.ndarray, torch.Tensor) and not is_text_array(x)
-
-
 def _is_one_batch(x: Any, batch_size: Any) -> bool:
     if type(x) in (list, tuple):
-        return bool(x) and _rows(x) is not None and _is_one_batch(x[0], batch_size)
-    return _is_array(x) and x.ndim > 0 and 0 < len(x) <= (batch_size or DEFAULT_BATCH_SIZE)
-
-
-def _rows(arrays: Any) -> int | None:
-    """How many rows all of several arrays have; None where they are no arrays, or differ."""
-    counts = {x.shape[0] if _is_array(x) and x.ndim else None for x in arrays}
-    return counts.pop() if len(counts) == 1 else None
-
-
-def _one_or_all(values: list) -> Any:
-    return values[0] if len(values) == 1 else values
+        return bool(x) and rows_in_common(x) is not None and _is_one_batch(x[0], batch_size)
+    return is_array(x) and x.ndim > 0 and 0 < len(x) <= (batch_size or DEFAULT_BATCH_SIZE)
 
 
 def _count(value: Any, name: str) -> int:

@@ -144,8 +144,8 @@ def add_up_metrics(model: Any, group: Group) -> list[tuple[torch.Tensor, torch.T
         if variable.aggregation not in by_way:
             raise ValueError(
                 f"The state '{variable.path}' of a metric cannot be combined over {group.size} processes: its "
-                f"`aggregation` is {variable.aggregation!r}. Make it by the metric's `add_weight()` or `add_variable()`, "
-                "which adds it up, or with `aggregation='mean'` or 'only_first_replica'."
+                f"`aggregation` is {variable.aggregation!r}. Make it by the metric's `add_weight()` or "
+                "`add_variable()`, which adds it up, or with `aggregation='mean'` or 'only_first_replica'."
             )
         by_way[variable.aggregation].append(variable)
     states = [x.detach() for x in chain.from_iterable(map(_values, by_way.values()))]
@@ -166,7 +166,7 @@ def _all_metrics(model: Any) -> list[Any]:
 
 
 def combined_logs(logs: Logs, own: Logs, of_all: Logs, group: Group, part_share: float | None) -> Logs:
-    """The logs of a user's step: what it took from a metric is that metric's result of all data, other numbers are means.
+    """The logs of a user's step: results of metrics are those of all data, other numbers are means.
 
     Args:
         logs: what the step returned.

@@ -32,7 +32,7 @@ def train():
     x, y = regression(24)
     model = fastk.Sequential([fastk.Input((5,)), layers.Dense(6, "tanh"), layers.BatchNormalization(), layers.Dense(2)])
     model.compile(fastk.optimizers.Adam(0.05), "mse")
-    callbacks = [fastk.callbacks.BackupAndRestore("backup", delete_checkpoint=False)]
+    callbacks: list[fastk.callbacks.Callback] = [fastk.callbacks.BackupAndRestore("backup", delete_checkpoint=False)]
     dies = os.environ.get("DIES")
     if dies:
         callbacks.append(Die(*dies.split()))

@@ -1,4 +1,5 @@
 """All that processes are asked to do together."""
 
-from tests.distribution.scenarios import *  # noqa: F403
-from tests.distribution.together import *  # noqa: F403
+from tests.distribution import scenarios, together
+
+globals().update({function.__name__: function for function in (*scenarios.ALL, *together.ALL)})

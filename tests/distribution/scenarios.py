@@ -80,8 +80,8 @@ def masked_steps():
     tokens = np.random.default_rng(6).integers(1, 9, (19, 6)) * (np.arange(6) < lengths[:, None])
     fastk.utils.set_random_seed(7)
     model = fastk.Sequential(
-        [fastk.Input((6,), dtype="int32"), layers.Embedding(9, 4, mask_zero=True), layers.LSTM(3, return_sequences=True),
-         layers.Dense(2)]
+        [fastk.Input((6,), dtype="int32"), layers.Embedding(9, 4, mask_zero=True), 
+         layers.LSTM(3, return_sequences=True), layers.Dense(2)]
     )  # fmt: skip
     model.compile("adam", "mse", metrics=["mae"])
     y = np.random.default_rng(8).standard_normal((19, 6, 2)).astype("float32")
@@ -203,8 +203,9 @@ def penalties():
 
     fastk.utils.set_random_seed(7)
     model = fastk.Sequential(
-        [fastk.Input((5,)), layers.Dense(6, kernel_regularizer="l2", activity_regularizer="l1"), Adding(), layers.Dense(2)]
-    )
+        [fastk.Input((5,)), layers.Dense(6, kernel_regularizer="l2", activity_regularizer="l1"), Adding(),
+         layers.Dense(2)]
+    )  # fmt: skip
     model.compile(fastk.optimizers.SGD(0.1), "mse")
     x, y = regression(13)
     return results(model, model.fit(x, y, batch_size=5, epochs=3, verbose=0))

@@ -7,8 +7,7 @@ from tests.distribution import scenarios, together
 from tests.distribution.launching import Together
 
 SAME = [function.__name__ for function in scenarios.ALL]
-ONLY_TOGETHER = [name for name, value in vars(together).items() if getattr(value, "__module__", "") == together.__name__]
-ONLY_TOGETHER = [name for name in ONLY_TOGETHER if name not in ("rank", "message_of")]
+ONLY_TOGETHER = [function.__name__ for function in together.ALL]
 
 
 @pytest.fixture(scope="module")

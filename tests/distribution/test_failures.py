@@ -1,4 +1,4 @@
-"""A process that dies ends the job with a message, and training goes on from the last epoch, with any number of them."""
+"""A process that dies ends the job with a message; training goes on from the last epoch, with any number of them."""
 
 import subprocess
 import sys
@@ -21,19 +21,6 @@ def torchrun(folder, size, **variables):
 def says_what_happened(output):
     assert "waited for the gradients of the others, but at least one of them ended" in output
     assert "BackupAndRestore" in output
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """What one process ends with."""
-    import os
-
-    before = os.getcwd()
-    os.chdir(tmp_path_factory.mktemp("alone"))
-    try:
-        return dying.train()["weights"]
-    finally:
-        os.chdir(before)
 
 
 def test_a_killed_process_ends_the_others_and_one_process_goes_on(tmp_path, monkeypatch):

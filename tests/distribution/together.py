@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import fastk
+from fastk.saving import keras_file
 from tests.distribution.scenarios import layers, mlp, regression
 
 
@@ -96,7 +97,7 @@ def logs_of_batches():
 
     class Read(fastk.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            losses.append(logs["loss"])
+            losses.append((logs or {})["loss"])
 
     x, y = regression(24)
     model = mlp()
@@ -117,13 +118,13 @@ def files():
         fastk.callbacks.TensorBoard("board", update_freq="batch"),
     ]
     writes = []
-    real = fastk.saving.keras_file._write_archive
-    fastk.saving.keras_file._write_archive = lambda *args, **kw: (writes.append(rank()), real(*args, **kw))
+    real = keras_file._write_archive
+    keras_file._write_archive = lambda *args, **kw: (writes.append(rank()), real(*args, **kw))
     try:
         model.fit(x, y, batch_size=8, epochs=2, callbacks=callbacks, verbose=0)
         model.save("model.keras")
     finally:
-        fastk.saving.keras_file._write_archive = real
+        keras_file._write_archive = real
     loaded = fastk.saving.load_model("model.keras")
     same = all(np.array_equal(a, b) for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True))
     if rank() == 0:
@@ -239,3 +240,19 @@ def loops_of_the_users():
     optimizer = fastk.optimizers.SGD(1.0)
     optimizer.apply_gradients([(torch.tensor([1.0 + 2.0 * rank()]), v)])
     return {"value": float(v.numpy()[0])}
+
+
+ALL = [
+    captured_steps,
+    first_weights_and_seeds,
+    one_wants_to_stop,
+    logs_of_batches,
+    files,
+    refusals,
+    data_of_their_own,
+    moving_averages,
+    gradients_that_some_lack,
+    overflow,
+    torch_ddp,
+    loops_of_the_users,
+]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import torch
-
 from fastk import tree
 from fastk.distribution.ranks import Group
 from fastk.training.data.arrays import ArraySource
@@ -19,8 +17,8 @@ class Part(NamedTuple):
     """What this process computes of a batch.
 
     batch: its samples.
-    share: their share of the whole batch's. None: it is the whole batch, which all processes compute, as there are fewer
-        samples than processes.
+    share: their share of the whole batch's. None: it is the whole batch, which all processes compute, as there are
+        fewer samples than processes.
     """
 
     batch: Batch
@@ -179,9 +177,9 @@ class PartSource(DataSource):
                 return
             if len(set(rows)) > 1:
                 raise ValueError(
-                    f"The processes have batches of different sizes, {rows}, where each is to take its part of the same "
-                    "batch. Make the data the same on all processes (seed what is random), or, where each has data of "
-                    "its own, set `DataParallel(auto_shard_dataset=False)`."
+                    f"The processes have batches of different sizes, {rows}, where each is to take its part of the "
+                    "same batch. Make the data the same on all processes (seed what is random), or, where each has "
+                    "data of its own, set `DataParallel(auto_shard_dataset=False)`."
                 )
             yield part_of(batch, self.group)
 
