@@ -212,7 +212,7 @@ class LayoutMap(MutableMapping):
         """The mesh of layouts that have none."""
         return self._device_mesh
 
-    def __getitem__(self, key: str) -> TensorLayout | None:
+    def __getitem__(self, key: str) -> Any:
         """The layout for a path: of the same key, else of the one pattern that matches; None where none does.
 
         Raises:

@@ -30,6 +30,7 @@ class Distribution:
         self._device_mesh = device_mesh
         self._batch_dim_name = batch_dim_name
         self._auto_shard_dataset = auto_shard_dataset
+        self._process_id = ranks.process_id()
 
     @property
     def device_mesh(self) -> DeviceMesh:
@@ -64,7 +65,7 @@ class Distribution:
     def data_shard_id(self) -> int:
         """Which part of the data is this process's."""
         replicas, processes = self.num_model_replicas, self.num_processes
-        return ranks.process_id() // max(processes // replicas, 1)
+        return self._process_id // max(processes // replicas, 1)
 
     def get_data_layout(self, data_shape: Sequence[int]) -> TensorLayout:
         """The layout of data of this shape."""
@@ -81,6 +82,10 @@ class Distribution:
     def distribute_dataset(self, dataset: Any) -> Any:
         """The dataset itself: `fit` takes each process's part of its batches as they come."""
         return dataset
+
+    def distribute_tf_dataset(self, dataset: Any) -> Any:
+        """The same for a `tf.data.Dataset`."""
+        return self.distribute_dataset(dataset)
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
@@ -291,8 +296,7 @@ def active() -> ranks.Group | None:
         if holds is None:
             messages.leave_to_first_rank(False)
         else:
-            check = holds._start()
-            _state.group = check
+            _state.group = holds._start()
         _state.is_found = True
     return _state.group
 

@@ -17,6 +17,7 @@ import torch
 
 from fastk import dtypes, tree
 from fastk.distribution.files import written_by_first
+from fastk.messages import tell
 from fastk.tensor import get_device
 
 _INSTEAD = (
@@ -68,7 +69,7 @@ def export_model(
     program = torch.export.export(model, (sample,), **kwargs)
     torch.export.save(program, path)
     if verbose is not False:
-        print(f"Saved a torch program to {path}. Load it with torch.export.load({path!r}).module().")
+        tell(f"Saved a torch program to {path}. Load it with torch.export.load({path!r}).module().")
 
 
 def _signature(model: Any) -> Any:

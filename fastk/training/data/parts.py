@@ -40,6 +40,7 @@ def bounds(rows: int, group: Group) -> tuple[int, int]:
 def part_of(batch: Batch, group: Group) -> Part:
     """This process's part of a batch that all processes have.
 
+    >>> import torch
     >>> from types import SimpleNamespace
     >>> group = SimpleNamespace(rank=1, size=2)
     >>> part_of((torch.arange(3), None, None), group)
