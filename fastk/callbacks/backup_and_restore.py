@@ -10,6 +10,7 @@ from typing import Any
 from fastk.callbacks.callback import Callback
 from fastk.callbacks.save_schedule import SaveSchedule
 from fastk.distribution.files import is_writer
+from fastk.distribution.sharding import is_sharded
 from fastk.errors import FileFormatError
 from fastk.random.seed_generator import global_seed_generator
 
@@ -65,7 +66,7 @@ class BackupAndRestore(Callback):
                 "To use the BackupAndRestore callback, your model must be built before you call `fit()`. "
                 f"Model {self.model} is unbuilt. You can build it beforehand by calling it on a batch of data."
             )
-        if not is_writer():
+        if not is_writer() and not is_sharded(self.model):
             return  # `fit` sends what the first process has read to the others
         try:
             self._restore()

@@ -5,6 +5,8 @@ mesh.py         meshes of devices and layouts of tensors
 strategies.py   `DataParallel` and the others; `set_distribution`
 share.py        what a step over a part of a batch needs to know of the whole batch
 gradients.py    gradients of the parts made those of the whole
+sharding.py     models of which each process holds a part
+files.py        what the first process writes for all
 
 `fastk/training/parallel.py` is what `fit`, `evaluate` and `predict` make of it.
 """
@@ -19,6 +21,7 @@ from fastk.distribution.mesh import (
 )
 from fastk.distribution.strategies import (
     DataParallel,
+    FullySharded,
     ModelParallel,
     distribution,
     initialize,
@@ -28,6 +31,7 @@ from fastk.distribution.strategies import (
 __all__ = [
     "DataParallel",
     "DeviceMesh",
+    "FullySharded",
     "LayoutMap",
     "ModelParallel",
     "TensorLayout",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from fastk.distribution import strategies
+from fastk.distribution import sharding, strategies
 
 Save = TypeVar("Save", bound=Callable[..., Any])
 
@@ -27,7 +28,9 @@ def written_by_first(save: Save) -> Save:
         group = strategies.active()
         if group is None or isinstance(filepath, io.IOBase):
             return save(model, filepath, *args, **kwargs)
-        group.written_by_first(os.fsdecode(filepath), lambda: save(model, filepath, *args, **kwargs))
+        # Parts are put together by all, before the first process writes.
+        with sharding.gathered(model, group) if sharding.is_sharded(model) else contextlib.nullcontext():
+            group.written_by_first(os.fsdecode(filepath), lambda: save(model, filepath, *args, **kwargs))
         return None
 
     return wrapped  # type: ignore[return-value]

@@ -47,7 +47,7 @@ def averaged(gradients: Sequence[torch.Tensor | None], parameters: Sequence[torc
     """
     if _state.are_averaged or not parameters:
         return list(gradients)
-    own = share.current(group)
+    own = share.of_gradients(group)
     buckets = _buckets(parameters)
     flat = [_flattened(gradients, parameters, bucket).mul_(own) for bucket in buckets]
     are_there = torch.tensor([g is not None for g in gradients], dtype=torch.float32, device=flat[0].device)

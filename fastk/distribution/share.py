@@ -9,7 +9,7 @@ of the losses, each times its share, is the loss of the whole batch. Weights are
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -20,25 +20,37 @@ from fastk.distribution.ranks import Group
 class _Step:
     group: Group | None = None  # while a step over a part of a batch runs
     share: float | None = None
+    is_in_loss = False
 
 
 _step = _Step()
 
 
 @contextlib.contextmanager
-def of_batch(group: Group, share: float) -> Iterator[None]:
-    """Inside, a step computes this share of a batch; each process has its own, and they add up to 1."""
-    before = _step.group, _step.share
-    _step.group, _step.share = group, share
+def of_batch(group: Group, share: float, is_in_loss: bool = False) -> Iterator[None]:
+    """Inside, a step computes this share of a batch; each process has its own, and they add up to 1.
+
+    Args:
+        group: the processes.
+        share: that of this one.
+        is_in_loss: whether the loss is multiplied by it before it is differentiated, so that gradients count alike.
+    """
+    before = _step.group, _step.share, _step.is_in_loss
+    _step.group, _step.share, _step.is_in_loss = group, share, is_in_loss
     try:
         yield
     finally:
-        _step.group, _step.share = before
+        _step.group, _step.share, _step.is_in_loss = before
 
 
-def current(group: Group) -> float:
+def own(group: Group) -> float:
     """The share of this process; outside of the steps of `fit`, all have equal ones."""
     return 1 / group.size if _step.share is None else _step.share
+
+
+def of_gradients(group: Group) -> float:
+    """How much this process's gradients count in the sum over all."""
+    return 1 / group.size if _step.is_in_loss else own(group)
 
 
 def is_part() -> bool:
@@ -46,33 +58,33 @@ def is_part() -> bool:
     return _step.group is not None
 
 
-def divisor(own: torch.Tensor) -> torch.Tensor:
-    """What a loss divides by in the place of `own`, so that the whole batch's divisor is divided by.
+def divisor(mine: torch.Tensor) -> torch.Tensor:
+    """What a loss divides by in the place of `mine`, so that the whole batch's divisor is divided by.
 
     Args:
-        own: what this process would divide by: a count or a sum of weights, without dimensions and without gradient.
+        mine: what this process would divide by: a count or a sum of weights, without dimensions and without gradient.
     """
-    return own if _step.group is None else _summed(own.detach(), _scaled_sum)
+    return mine if _step.group is None else _summed(mine.detach(), _scaled_sum)
 
 
-def undivided(own: torch.Tensor) -> torch.Tensor:
+def undivided(loss: torch.Tensor) -> torch.Tensor:
     """A loss that is a sum over samples, made one that counts by the share."""
-    return own if _step.group is None else own / _summed(own.detach().new_ones(()), _own_share)
+    return loss if _step.group is None else loss / _summed(loss.detach().new_ones(()), _own_share)
 
 
-def _summed(own: torch.Tensor, function: object) -> torch.Tensor:
+def _summed(x: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     # On the host a step is replayed without its Python, but for such a call.
-    return host_call(function, own) if own.is_cpu else function(own)  # type: ignore[operator, arg-type]
+    return host_call(function, x) if x.is_cpu else function(x)
 
 
-def _scaled_sum(own: torch.Tensor) -> torch.Tensor:
+def _scaled_sum(mine: torch.Tensor) -> torch.Tensor:
     assert _step.group is not None
-    return _step.group.sum_(own.clone(), "the divisor of a loss").mul_(current(_step.group))
+    return _step.group.sum_(mine.clone(), "the divisor of a loss").mul_(own(_step.group))
 
 
 def _own_share(one: torch.Tensor) -> torch.Tensor:
     assert _step.group is not None
-    return one * current(_step.group)
+    return one * own(_step.group)
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -103,5 +115,5 @@ def _sum(x: torch.Tensor) -> torch.Tensor:
 
 def _sum_by_shares(gradient: torch.Tensor) -> torch.Tensor:
     assert _step.group is not None
-    share = current(_step.group)
+    share = of_gradients(_step.group)
     return _step.group.sum_(gradient * share, "gradients of a batch's statistics").div_(share)

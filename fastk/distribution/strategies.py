@@ -26,6 +26,9 @@ class Distribution:
             of each process is its own part already.
     """
 
+    shards_models = False
+    """Whether each process holds but a part of a model."""
+
     def __init__(self, device_mesh: DeviceMesh, batch_dim_name: str | None = None, auto_shard_dataset: bool = True):
         self._device_mesh = device_mesh
         self._batch_dim_name = batch_dim_name
@@ -166,6 +169,23 @@ class DataParallel(Distribution):
         return ranks.enter()
 
 
+class FullySharded(DataParallel):
+    """As `DataParallel`, but that each device keeps a part of each variable and of what the optimizer remembers of it.
+
+    For models that do not fit on a device with their optimizer. Layers are gathered one by one while they run, by
+    torch's FSDP2. It is no name of Keras's.
+
+    Args:
+        device_mesh, devices, auto_shard_dataset: as in `DataParallel`.
+
+    >>> import fastk
+    >>> fastk.distribution.FullySharded(devices=["cpu:0", "cpu:1"]).num_model_replicas
+    2
+    """
+
+    shards_models = True
+
+
 class ModelParallel(Distribution):
     """Variables cut by a `LayoutMap`. It describes layouts; fastk does not train by it, and says so when it is set.
 
@@ -231,7 +251,8 @@ class ModelParallel(Distribution):
     def _start(self) -> ranks.Group | None:
         raise NotImplementedError(
             "fastk does not cut layers by a `LayoutMap`. Train a model that fits on one device with "
-            "`keras.distribution.DataParallel()`; `distribute_tensor` cuts single tensors."
+            "`keras.distribution.DataParallel()`, a larger one with `FullySharded()`; `distribute_tensor` cuts single "
+            "tensors."
         )
 
 
@@ -305,6 +326,12 @@ def cuts_data() -> bool:
     """Whether each process is to take its part of every batch."""
     holds = distribution()
     return holds is not None and holds.auto_shard_dataset
+
+
+def shards_models() -> bool:
+    """Whether each process is to hold but a part of a model."""
+    holds = distribution()
+    return holds is not None and holds.shards_models
 
 
 def initialize(

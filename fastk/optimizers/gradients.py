@@ -9,6 +9,7 @@ import torch
 
 from fastk.distribution.gradients import averaged
 from fastk.distribution.ranks import Group
+from fastk.distribution.sharding import ShardedVariable
 from fastk.kernels.step_options import clip_by_global_norm, clip_by_norm, clip_by_value
 from fastk.optimizers.plan import laid_out, tensor_of
 from fastk.tensor import convert_to_tensor
@@ -24,6 +25,8 @@ def as_gradient(gradient: Any, variable: Variable) -> torch.Tensor:
         ValueError: its shape is another than the variable's.
     """
     parameter = tensor_of(variable)
+    if isinstance(variable, ShardedVariable):
+        gradient = getattr(gradient, "_local_tensor", gradient)  # torch's FSDP gives parts, as DTensors
     if not isinstance(gradient, torch.Tensor):
         gradient = convert_to_tensor(gradient)
     if gradient.shape != parameter.shape:
@@ -42,4 +45,8 @@ def averaged_over(group: Group, gradients: Sequence[Any], variables: Sequence[Va
             f"Received {len(gradients)} gradients for {len(variables)} variables: they must match one to one."
         )
     given = [None if g is None else as_gradient(g, v) for g, v in zip(gradients, variables, strict=True)]
-    return averaged(given, [tensor_of(v) for v in variables], group)
+    whole = [i for i, v in enumerate(variables) if not isinstance(v, ShardedVariable)]
+    found = averaged([given[i] for i in whole], [tensor_of(variables[i]) for i in whole], group)
+    for i, gradient in zip(whole, found, strict=True):
+        given[i] = gradient  # those of parts have been added up already, in the backward pass
+    return given

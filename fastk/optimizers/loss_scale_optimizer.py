@@ -10,6 +10,7 @@ import torch
 from fastk import serialization
 from fastk.distribution import strategies
 from fastk.distribution.gradients import averaged_already
+from fastk.distribution.sharding import group_of
 from fastk.initializers import Constant
 from fastk.naming import name_scope
 from fastk.optimizers import stateless
@@ -113,6 +114,9 @@ class LossScaleOptimizer(Optimizer):
             if group is not None:  # before they are looked at: all processes leave the same steps out
                 gradients = averaged_over(group, gradients, variables)
             finite = self.check_finite(gradients)
+            holders = group_of(variables)
+            if holders is not None:  # each process has looked at its parts
+                finite = holders.sum_(finite.logical_not().float(), "whether gradients are finite") == 0
             with averaged_already():
                 if not finite.is_cpu:
                     self._apply_on_device(gradients, variables, finite)

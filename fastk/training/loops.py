@@ -114,6 +114,8 @@ class Loops(OneBatch):
         self.stop_training = False
         logs: dict[str, Any] = {}
         try:
+            if group is not None:
+                parallel.share_out(self, group)
             self._find_trained()  # callbacks find the optimizer built
             callbacks.on_train_begin()
             if group is not None:  # after a callback may have loaded weights

@@ -71,6 +71,7 @@ class OneBatch(Stepping):
     def _step_on_part(self, mode: str, step: Any, batch: Any, group: Group) -> dict[str, Any]:
         """A step over this process's part of one batch; returns the results of the whole one."""
         if self._same_in is not group:
+            parallel.share_out(self, group)
             if mode == "train":
                 self._find_trained()
             parallel.synchronise(self, group)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastk.distribution import share
+from fastk.distribution import sharding, share, strategies
 from fastk.distribution.ranks import Group
 from fastk.random.seed_generator import global_seed_generator
 from fastk.training.data.parts import Part
@@ -61,7 +61,9 @@ def _together(tensors: list[torch.Tensor], change: Callable[[torch.Tensor], Any]
 
 
 def _values(variables: list[Any]) -> list[torch.Tensor]:
-    return [v._value for v in {id(v): v for v in variables}.values() if v._value is not None]
+    """The values of variables that each process has whole."""
+    own = {id(v): v for v in variables if not isinstance(v, sharding.ShardedVariable)}
+    return [v._value for v in own.values() if v._value is not None]
 
 
 def _seeds(model: Any) -> list[torch.Tensor]:
@@ -76,6 +78,16 @@ def synchronise(model: Any, group: Group) -> None:
     agree(group, {"shapes of the weights": [(tuple(v.shape), v.dtype) for v in variables]})
     _together([*_values(variables), *_seeds(model)], partial(group.broadcast_, what="the first weights"))
     model._set_plain(_same_in=group)
+
+
+def share_out(model: Any, group: Group) -> None:
+    """Leaves each process a part of the model, where that is how models are trained; before its optimizer is built."""
+    if not strategies.shards_models() or sharding.is_sharded(model):
+        return
+    synchronise(model, group)
+    sharding.shard_model(model, group, sharding.device_mesh(group))
+    if model.optimizer is not None:
+        sharding.shard_optimizer(model.optimizer, model.trainable_variables)
 
 
 def synchronise_once(model: Any, group: Group) -> None:
@@ -115,7 +127,7 @@ def average_statistics(model: Any, group: Group) -> None:
 def run_part(model: Any, group: Group, step: Callable[..., Any], part: Part) -> Any:
     """A step over this process's part of a batch."""
     if part.share is not None:
-        with share.of_batch(group, part.share):
+        with share.of_batch(group, part.share, is_in_loss=sharding.is_sharded(model)):
             return step(*part.batch)
     # All compute the whole of a batch that has fewer samples than there are processes; one of them counts it.
     plain = step.step if isinstance(step, CapturedStep) else step

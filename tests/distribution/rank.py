@@ -17,7 +17,8 @@ def main():
     torch.set_num_threads(1)
     os.chdir(folder)
     dist.init_process_group("gloo", init_method=f"file://{folder}/found", rank=int(rank), world_size=int(size))
-    fastk.distribution.set_distribution(fastk.distribution.DataParallel())
+    strategy = getattr(fastk.distribution, os.environ.get("STRATEGY", "DataParallel"))
+    fastk.distribution.set_distribution(strategy())
     functions = importlib.import_module(f"tests.distribution.{module}")
     found = {}
     for name in names:

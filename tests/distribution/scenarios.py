@@ -186,13 +186,47 @@ def kinds_of_optimizers():
         "mapped": fastk.optimizers.MultiOptimizer(
             fastk.optimizers.OptimizerMap(fastk.optimizers.SGD(0.1), {"bias": fastk.optimizers.Adam(0.1)})
         ),
-        "muon": fastk.optimizers.Muon(0.05),
     }.items():
         model = mlp()
         model.compile(optimizer, "mse")
         model.fit(x, y, batch_size=8, epochs=3, verbose=0)
         found |= {f"{name} {key}": value for key, value in results(model).items()}
     return found
+
+
+def an_optimizer_of_whole_matrices():
+    x, y = regression(22)
+    model = mlp()
+    model.compile(fastk.optimizers.Muon(0.05), "mse")
+    return results(model, model.fit(x, y, batch_size=8, epochs=3, verbose=0))
+
+
+def models_in_models():
+    """Of functional and subclassed ones, with a frozen layer and a scalar weight."""
+
+    class Scaled(fastk.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(4, activation="relu")
+
+        def build(self, shape):
+            self.factor = self.add_weight(shape=(), initializer="ones", name="factor")
+            self.dense.build(shape)
+
+        def call(self, x):
+            return self.factor * self.dense(x)
+
+    fastk.utils.set_random_seed(7)
+    inside = fastk.Sequential([fastk.Input((5,)), layers.Dense(7, activation="tanh"), Scaled()])
+    frozen = layers.Dense(5)
+    frozen.trainable = False
+    inputs = fastk.Input((5,))
+    h = inside(frozen(inputs))
+    model = fastk.Model(inputs, layers.Dense(2)(layers.Concatenate()([h, inputs])))
+    model.compile(fastk.optimizers.Adam(0.05), "mse")
+    x, y = regression(17)
+    history = model.fit(x, y, batch_size=6, epochs=3, validation_split=0.3, verbose=0)
+    return results(model, history, predicted=model.predict(x, batch_size=5, verbose=0))
 
 
 def penalties():
@@ -257,6 +291,8 @@ ALL = [
     synchronized_batch_normalization,
     a_step_of_the_users,
     kinds_of_optimizers,
+    an_optimizer_of_whole_matrices,
+    models_in_models,
     penalties,
     single_batches,
     several_inputs_and_outputs,
