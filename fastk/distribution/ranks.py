@@ -44,6 +44,12 @@ class Group:
         self._on_host = on_host
         self._written: dict[str, int] = {}
 
+    def __deepcopy__(self, memo: dict) -> Group:
+        return self  # of a copied model it is the same processes
+
+    def __reduce__(self) -> Any:
+        return type(None), ()  # in a file, and in another process, there are others
+
     @property
     def is_first(self) -> bool:
         """Whether this process is the one that prints and writes files."""

@@ -136,12 +136,6 @@ class ShardedVariable(Variable):
     def __repr__(self) -> str:
         return f"<ShardedVariable path={self.path}, shape={self.shape}, dtype={self.dtype}>"
 
-    def __deepcopy__(self, memo: dict) -> Any:
-        raise NotImplementedError(
-            "A model that is cut over processes cannot be copied by `copy.deepcopy`: use `keras.models.clone_model`, "
-            "and `set_weights(model.get_weights())` on all processes."
-        )
-
 
 def shard(variable: Variable, group: Group, part: Any = None) -> None:
     """Makes `variable` one of which each process holds a part.
@@ -208,7 +202,7 @@ def _check(model: Any) -> None:
         for variable in layer._trainable_variables:
             if owners.setdefault(id(variable), layer.name) != layer.name:
                 raise NotImplementedError(
-                    f"The layers '{owners[id(variable)]}' and '{layer.name}' share the variable '{variable.path}': such "
+                    f"The layers '{owners[id(variable)]}' and '{layer.name}' share '{variable.path}': such "
                     "a model cannot be cut over processes. Train with `DataParallel`."
                 )
 
@@ -248,10 +242,18 @@ def _cut(unit: Any, group: Group, mesh: Any, reshard_after_forward: bool) -> Non
     torch_state = fully_shard.state(unit)  # type: ignore[attr-defined]
     unit.register_forward_hook(lambda layer, inputs, outputs: _follow_logits(outputs, torch_state._pre_backward))
     object.__setattr__(unit, "__class__", kind)  # torch's hooks do without its own class, by which nothing is saved
+    object.__setattr__(unit, "__deepcopy__", _refuse_copy)
     for layer, name, variable in found:
         shard(variable, group, layer._parameters[name])
         shards = layer.__dict__.setdefault("_shards", {})
         shards[name] = variable
+
+
+def _refuse_copy(memo: dict) -> Any:
+    raise NotImplementedError(
+        "A model that is cut over processes cannot be copied by `copy.deepcopy`: use `keras.models.clone_model`, and "
+        "`set_weights(model.get_weights())` on all processes."
+    )
 
 
 def _follow_logits(outputs: Any, before_backward: Any) -> None:

@@ -37,10 +37,10 @@ def train():
     if dies:
         callbacks.append(Die(*dies.split()))
     history = model.fit(x, y, batch_size=6, epochs=5, callbacks=callbacks, verbose=2)
-    np.savez(f"rank_{os.environ.get('RANK', 0)}.npz", *model.get_weights())
+    np.savez(f"rank_{os.environ.get('RANK', 0)}.npz", *model.get_weights(), epochs=history.epoch)
     return {"epochs": history.epoch, "weights": model.get_weights()}
 
 
 if __name__ == "__main__":
     os.chdir(sys.argv[1])
-    print("epochs:", train()["epochs"])
+    train()

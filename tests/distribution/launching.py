@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 100
+SECONDS = 300
 
 
 def environment(**variables):
@@ -17,18 +17,18 @@ def environment(**variables):
 
 
 class Together:
-    """Processes that call the functions `names` of `module` one after the other, each in the same order.
+    """Processes that call functions one after the other, each in the same order: `names` are `STRATEGY:FUNCTION`.
 
     They find each other by a file in `folder`, so that no port has to be free.
     """
 
-    def __init__(self, size, folder, module, *names, **variables):
+    def __init__(self, size, folder, *names, **variables):
         folder.mkdir(exist_ok=True)
         self.folder, self.size = folder, size
         command = [sys.executable, "-W", "ignore", "-m", "tests.distribution.rank"]
         self.processes = [
             subprocess.Popen(
-                [*command, str(rank), str(size), str(folder), module, *names],
+                [*command, str(rank), str(size), str(folder), *names],
                 cwd=ROOT, env=environment(**variables), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )
             for rank in range(size)

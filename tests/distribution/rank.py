@@ -1,6 +1,8 @@
-"""One of several processes that train together: `python -m tests.distribution.rank RANK SIZE FOLDER MODULE NAME...`."""
+"""One of several processes that train together: `python -m tests.distribution.rank RANK SIZE FOLDER STRATEGY:NAME...`.
 
-import importlib
+NAME is a function of one of the modules below.
+"""
+
 import os
 import pickle
 import sys
@@ -10,20 +12,26 @@ import torch
 import torch.distributed as dist
 
 import fastk
+from tests.distribution import dying, scenarios, sharded, together
+
+
+def function_of(strategy, name):
+    """`together` and `sharded` have functions of the same names."""
+    modules = (scenarios, sharded if strategy == "FullySharded" else together, dying)
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def main():
-    rank, size, folder, module, *names = sys.argv[1:]
+    rank, size, folder, *names = sys.argv[1:]
     torch.set_num_threads(1)
     os.chdir(folder)
     dist.init_process_group("gloo", init_method=f"file://{folder}/found", rank=int(rank), world_size=int(size))
-    strategy = getattr(fastk.distribution, os.environ.get("STRATEGY", "DataParallel"))
-    fastk.distribution.set_distribution(strategy())
-    functions = importlib.import_module(f"tests.distribution.{module}")
     found = {}
-    for name in names:
+    for each in names:
+        strategy, _, name = each.partition(":")
         fastk.utils.clear_session()
-        found[name] = getattr(functions, name)()
+        fastk.distribution.set_distribution(getattr(fastk.distribution, strategy)())
+        found[each] = function_of(strategy, name)()
     Path(f"results_{rank}").write_bytes(pickle.dumps(found))
     dist.destroy_process_group()
 

@@ -1,63 +1,17 @@
-"""Two processes train as one does with the same batches."""
+"""What is to come of the functions of `together.py`, by what each of two processes found."""
 
 import numpy as np
 import pytest
 
-from tests.distribution import scenarios, together
-from tests.distribution.launching import Together
-
-SAME = [function.__name__ for function in scenarios.ALL]
-ONLY_TOGETHER = [function.__name__ for function in together.ALL]
+from tests.distribution import scenarios
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("together")
-
-
-@pytest.fixture(scope="module")
-def runs(folder):
-    """The results of one process, and of each of two."""
-    import fastk
-
-    started = Together(2, folder, "everything", *SAME, *ONLY_TOGETHER)
-    alone = {}
-    for function in scenarios.ALL:
-        fastk.utils.clear_session(free_memory=False)
-        alone[function.__name__] = function()
-    return alone, started.results()
-
-
-@pytest.mark.parametrize("name", SAME)
-def test_as_one_process(runs, name):
-    """Sums are in another order: a few roundings of float32 a step, over a few tens of steps."""
-    alone, parts = runs
-    for part in parts:
-        assert part[name].keys() == alone[name].keys()
-        for key, expected in alone[name].items():
-            np.testing.assert_allclose(part[name][key], expected, rtol=1e-4, atol=2e-5, err_msg=key)
-
-
-@pytest.mark.parametrize("name", SAME)
-def test_bit_for_bit_the_same_on_both(runs, name):
-    first, second = (part[name] for part in runs[1])
-    for key in first:
-        np.testing.assert_array_equal(first[key], second[key], err_msg=key)
-
-
-@pytest.fixture
-def both(runs, request):
-    """What the function of the test's name returned, on each process."""
-    name = request.node.name.removeprefix("test_")
-    return [part[name] for part in runs[1]]
-
-
-def test_captured_steps(both):
+def check_captured_steps(both):
     for one in both:
         assert one == {"reasons": [], "replayed": 1}
 
 
-def test_first_weights_and_seeds(both):
+def check_first_weights_and_seeds(both):
     first, second = both
     assert not np.array_equal(first["first before"], second["first before"])
     for key in ("first", "again"):
@@ -69,11 +23,11 @@ def test_first_weights_and_seeds(both):
         np.testing.assert_array_equal(one["first dropped"], one["again dropped"])
 
 
-def test_one_wants_to_stop(both):
+def check_one_wants_to_stop(both):
     assert both == [{"steps": 3, "epochs": 2}] * 2
 
 
-def test_logs_of_batches(both):
+def check_logs_of_batches(both):
     """Of each epoch the last batch's logs are those of the epoch, and the first batch's those of one process."""
     first, second = both
     np.testing.assert_array_equal(first["losses"], second["losses"])
@@ -84,7 +38,7 @@ def test_logs_of_batches(both):
     assert first["losses"][0] == pytest.approx(model.evaluate(x[:8], y[:8], verbose=0), rel=1e-5)
 
 
-def test_files(both):
+def check_files(both):
     first, second = both
     assert first["writes"] == [0, 0, 0] and second["writes"] == []
     assert first["same"] and second["same"]
@@ -93,13 +47,13 @@ def test_files(both):
     assert second["refused"].startswith("RankFailure: The first process could not write no/such/folder.keras")
 
 
-def test_csv_and_board_are_written_once(runs, folder):
+def check_what_is_written_once(folder):
     lines = (folder / "log.csv").read_text().splitlines()
     assert lines[0].startswith("epoch,") and [line.split(",")[0] for line in lines[1:]] == ["0", "1"]
     assert len(list((folder / "board" / "train").iterdir())) == 1
 
 
-def test_refusals(both):
+def check_refusals(both):
     for one in both:
         assert "do not train the same: epochs: " in one["epochs"]
         assert "do not train the same: shapes of the weights: " in one["shapes"]
@@ -107,7 +61,7 @@ def test_refusals(both):
         assert "batches of different sizes, [4, 6]" in one["sizes"]
 
 
-def test_data_of_their_own(both):
+def check_data_of_their_own(both):
     x, y = scenarios.regression(24)
     whole = scenarios.mlp()
     whole.compile("sgd", "mse")
@@ -125,7 +79,7 @@ def test_data_of_their_own(both):
                 np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_moving_averages(both):
+def check_moving_averages(both):
     x, _ = scenarios.regression(8)
     x = x.astype("float64")
     for one in both:
@@ -133,15 +87,15 @@ def test_moving_averages(both):
         np.testing.assert_allclose(one["variance"], (x[:4].var(0) + x[4:].var(0)) / 2, rtol=1e-5, atol=1e-6)
 
 
-def test_gradients_that_some_lack(both):
+def check_gradients_that_some_lack(both):
     assert both == [{"values": [0.0, -1.0, 1.0]}] * 2
 
 
-def test_overflow(both):
+def check_overflow(both):
     assert both == [{"skipped": 1.0, "value": -0.5, "scale": 2.0}] * 2
 
 
-def test_torch_ddp(both):
+def check_torch_ddp(both):
     x, y = scenarios.regression(16)
     model = scenarios.mlp()
     model.compile("sgd", "mse")
@@ -152,5 +106,5 @@ def test_torch_ddp(both):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_loops_of_the_users(both):
+def check_loops_of_the_users(both):
     assert [one["value"] for one in both] == [-2.0, -2.0]
