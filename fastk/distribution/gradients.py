@@ -50,13 +50,16 @@ def averaged(gradients: Sequence[torch.Tensor | None], parameters: Sequence[torc
     own = share.of_gradients(group)
     buckets = _buckets(parameters)
     flat = [_flattened(gradients, parameters, bucket).mul_(own) for bucket in buckets]
-    are_there = torch.tensor([g is not None for g in gradients], dtype=torch.float32, device=flat[0].device)
+    lacking = [i for i, g in enumerate(gradients) if g is None]
+    are_there = torch.ones(len(gradients), device=flat[0].device)
+    if lacking:
+        are_there[lacking] = 0.0
     group.sum_all_([*flat, are_there], "the gradients")
     result: list[Any] = [None] * len(gradients)
     for bucket, values in zip(buckets, flat, strict=True):
         for i, part in zip(bucket, values.split([parameters[i].numel() for i in bucket]), strict=True):
             result[i] = part.view(parameters[i].shape)
-    if any(g is None for g in gradients):  # only then the device is asked: what is there here is there in the sum
+    if lacking:  # only then the device is asked: what is there here is there in the sum
         result = [g if there else None for g, there in zip(result, are_there.tolist(), strict=True)]
     return result
 

@@ -7,8 +7,9 @@ process, which asks nothing else of this module. Whatever they say to each other
 from __future__ import annotations
 
 import atexit
+import contextlib
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -59,14 +60,29 @@ class Group:
         try:
             return function(*args, **kwargs)
         except RuntimeError as error:
-            raise RankFailure(
-                f"Process {self.rank} of {self.size} waited for {what} of the others, but at least one of them ended, "
-                "failed or hung: the first traceback in the output, or the process that the system killed, is the "
-                "cause. This process ends, too. Start the same command again to resume: with the callback "
-                "`BackupAndRestore`, `fit` goes on from the last backup, with any number of processes. If a process "
-                "was only slow, or only some of them made this call, see docs/many_devices.md "
-                f"(FASTK_COLLECTIVE_SECONDS is {patience():g}). torch's own words: {error}"
-            ) from error
+            raise self._failure(what, error) from error
+
+    def _failure(self, what: str, error: Exception) -> RankFailure:
+        return RankFailure(
+            f"Process {self.rank} of {self.size} waited for {what} of the others, but at least one of them ended, "
+            "failed or hung: the first traceback in the output, or the process that the system killed, is the cause. "
+            "This process ends, too. Start the same command again to resume: with the callback `BackupAndRestore`, "
+            "`fit` goes on from the last backup, with any number of processes. If a process was only slow, or only "
+            f"some of them made this call, see docs/many_devices.md (FASTK_COLLECTIVE_SECONDS is {patience():g}). "
+            f"torch's own words: {error}"
+        )
+
+    @contextlib.contextmanager
+    def explained(self, what: str) -> Iterator[None]:
+        """Says of an error of torch's inside, where other processes do not answer, what has happened."""
+        try:
+            yield
+        except RankFailure:
+            raise
+        except RuntimeError as error:
+            if isinstance(error, dist.DistError) or any(name in str(error) for name in ("gloo", "NCCL")):
+                raise self._failure(what, error) from error
+            raise
 
     def _group_for(self, x: torch.Tensor) -> Any:
         return self._on_host if x.is_cpu else None

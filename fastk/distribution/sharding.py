@@ -220,22 +220,30 @@ def _find_units(module: Any, units: list[Any], seen: set[int]) -> None:
     units.append(module)
 
 
+class _Cut:
+    """What torch makes of a parameter while it cuts it, in the place of the variable that is cut afterwards."""
+
+    part: Any = None
+
+    def follow(self, value: Any) -> None:
+        self.part = value
+
+
 def _cut(unit: Any, group: Group, mesh: Any, reshard_after_forward: bool) -> None:
-    found: list[tuple[Any, str, Variable]] = []
-    for layer in [unit, *(one for one in unit._flatten_layers() if one is not unit)]:
-        if layer.__dict__.get("_shards") is not None:
-            continue
-        shards: dict[str, Variable] = {}
-        for name, parameter in list(layer._parameters.items()):
-            owner = next((v for v in layer._trainable_variables if v._value is parameter), None)
-            if owner is None or parameter.ndim == 0:
-                continue
-            del layer._parameters[name]
-            layer._parameters[PREFIX + name] = parameter
-            shards[PREFIX + name] = owner
-            found.append((layer, PREFIX + name, owner))
     from torch.distributed.fsdp import fully_shard
 
+    found = _parameters_to_cut(unit)
+    missing = {id(v): v for v in unit.trainable_variables if v.ndim and not isinstance(v, ShardedVariable)}
+    for _, _, variable in found:
+        missing.pop(id(variable), None)
+    if missing:
+        raise NotImplementedError(
+            f"The layer '{unit.name}' has variables that are parameters of a torch module, "
+            f"{[v.path for v in missing.values()]}: they cannot be cut over processes. Train with `DataParallel`."
+        )
+    for layer, name, _ in found:
+        layer._parameters[PREFIX + name] = layer._parameters.pop(name)
+        layer.__dict__.setdefault("_shards", {})[PREFIX + name] = _Cut()
     ignored = {p for p in unit.parameters() if p.ndim == 0}
     kind = type(unit)
     fully_shard(unit, mesh=mesh, reshard_after_forward=reshard_after_forward, ignored_params=ignored)
@@ -244,9 +252,20 @@ def _cut(unit: Any, group: Group, mesh: Any, reshard_after_forward: bool) -> Non
     object.__setattr__(unit, "__class__", kind)  # torch's hooks do without its own class, by which nothing is saved
     object.__setattr__(unit, "__deepcopy__", _refuse_copy)
     for layer, name, variable in found:
-        shard(variable, group, layer._parameters[name])
-        shards = layer.__dict__.setdefault("_shards", {})
-        shards[name] = variable
+        shards = layer.__dict__["_shards"]
+        shard(variable, group, shards[PREFIX + name].part)
+        shards[PREFIX + name] = variable
+
+
+def _parameters_to_cut(unit: Any) -> list[tuple[Any, str, Variable]]:
+    """`(layer, name, variable)` of the parameters in a layer and its sub-layers, but for scalars and what is cut."""
+    found: list[tuple[Any, str, Variable]] = []
+    for layer in {id(one): one for one in (unit, *unit._flatten_layers())}.values():
+        for name, parameter in layer._parameters.items():
+            owner = next((v for v in layer._trainable_variables if v.__dict__.get("_value") is parameter), None)
+            if owner is not None and parameter.ndim:
+                found.append((layer, name, owner))
+    return found
 
 
 def _refuse_copy(memo: dict) -> Any:
@@ -300,7 +319,7 @@ def gradients(loss: torch.Tensor, variables: Sequence[Variable], group: Group) -
     (loss * (share.own(group) * group.size)).backward()  # torch's reduction is a mean over the processes
     found: list[torch.Tensor | None] = []
     for variable in variables:
-        parameter = variable._part if isinstance(variable, ShardedVariable) else variable._value
+        parameter: Any = variable._part if isinstance(variable, ShardedVariable) else variable._value
         gradient = parameter.grad
         parameter.grad = None
         found.append(getattr(gradient, "_local_tensor", gradient))

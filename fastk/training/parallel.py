@@ -127,7 +127,10 @@ def average_statistics(model: Any, group: Group) -> None:
 def run_part(model: Any, group: Group, step: Callable[..., Any], part: Part) -> Any:
     """A step over this process's part of a batch."""
     if part.share is not None:
-        with share.of_batch(group, part.share, is_in_loss=sharding.is_sharded(model)):
+        if not sharding.is_sharded(model):
+            with share.of_batch(group, part.share):
+                return step(*part.batch)
+        with share.of_batch(group, part.share, is_in_loss=True), group.explained("the parts of the model"):
             return step(*part.batch)
     # All compute the whole of a batch that has fewer samples than there are processes; one of them counts it.
     plain = step.step if isinstance(step, CapturedStep) else step

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 
 import numpy as np
 import torch.distributed as dist
@@ -19,6 +20,8 @@ class Die(fastk.callbacks.Callback):
         if self.epochs_done == self.epoch and batch == 1 and dist.get_rank() == dist.get_world_size() - 1:
             if self.how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self.how == "hangs":
+                time.sleep(300)
             if self.how == "left":
                 os._exit(3)
             raise ValueError("This sample is broken.")

@@ -26,13 +26,13 @@ class Together:
         folder.mkdir(exist_ok=True)
         self.folder, self.size = folder, size
         command = [sys.executable, "-W", "ignore", "-m", "tests.distribution.rank"]
-        self.processes = [
-            subprocess.Popen(
-                [*command, str(rank), str(size), str(folder), *names],
-                cwd=ROOT, env=environment(**variables), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            )
-            for rank in range(size)
-        ]  # fmt: skip
+        self.processes = []
+        for rank in range(size):
+            own = environment(LOCAL_RANK=str(rank), **variables)
+            arguments = [*command, str(rank), str(size), str(folder), *names]
+            pipe, to_it = subprocess.PIPE, subprocess.STDOUT
+            process = subprocess.Popen(arguments, cwd=ROOT, env=own, text=True, stdout=pipe, stderr=to_it)
+            self.processes.append(process)
 
     def ended(self):
         """What each process wrote, and how it ended."""

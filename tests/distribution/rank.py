@@ -12,12 +12,13 @@ import torch
 import torch.distributed as dist
 
 import fastk
-from tests.distribution import dying, scenarios, sharded, together
+from fastk.device import get_device
+from tests.distribution import dying, gpus, scenarios, sharded, together
 
 
 def function_of(strategy, name):
     """`together` and `sharded` have functions of the same names."""
-    modules = (scenarios, sharded if strategy == "FullySharded" else together, dying)
+    modules = (scenarios, sharded if strategy == "FullySharded" else together, dying, gpus)
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
@@ -25,7 +26,11 @@ def main():
     rank, size, folder, *names = sys.argv[1:]
     torch.set_num_threads(1)
     os.chdir(folder)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/found", rank=int(rank), world_size=int(size))
+    device = get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, init_method=f"file://{folder}/found", rank=int(rank), world_size=int(size))
     found = {}
     for each in names:
         strategy, _, name = each.partition(":")

@@ -1,5 +1,6 @@
 """A process that dies ends the job with a message; training goes on from the last epoch, with any number of them."""
 
+import socket
 import subprocess
 import sys
 
@@ -79,3 +80,40 @@ def test_parts_of_a_model_are_put_together_again(tmp_path, monkeypatch):
     says_what_happened(resumed[0][0])
     monkeypatch.chdir(tmp_path)
     assert dying.train()["epochs"] == [3, 4]
+
+
+@pytest.mark.slow
+def test_one_that_hangs(tmp_path):
+    """The others give up after the time that they are told."""
+    failed = torchrun(tmp_path, 2, DIES="1 hangs", FASTK_COLLECTIVE_SECONDS="5")
+    assert failed.returncode != 0
+    says_what_happened(failed.stderr)
+    assert "FASTK_COLLECTIVE_SECONDS is 5" in failed.stderr
+
+
+@pytest.mark.slow
+def test_processes_that_something_else_starts(tmp_path):
+    """They find each other by an address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = """if True:
+        import sys
+        import fastk
+        from tests.distribution.scenarios import mlp, regression
+        fastk.distribution.initialize("127.0.0.1:" + sys.argv[1], 2, int(sys.argv[2]))
+        fastk.distribution.set_distribution(fastk.distribution.DataParallel())
+        model = mlp()
+        model.compile("sgd", "mse")
+        print(model.fit(*regression(8), epochs=1, verbose=0).history["loss"])
+    """
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(port), str(rank)],
+            env=environment(), cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    ended = [process.communicate(timeout=SECONDS) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], ended
+    assert ended[0][0] == ended[1][0] and ended[0][0].startswith("[")
