@@ -127,7 +127,7 @@ def streams():
 
     model.fit(generate(), steps_per_epoch=3, epochs=3, verbose=0)
     model.fit(DataLoader(TensorDataset(torch.tensor(x), torch.tensor(y)), batch_size=7), epochs=2, verbose=0)
-    model.fit(x, y, batch_size=4, steps_per_epoch=4, epochs=3, verbose=0)
+    model.fit(x, y, batch_size=4, steps_per_epoch=3, epochs=4, verbose=0)
     evaluated = model.evaluate(Batches(x, y, 6), verbose=0)
     return results(model, first, evaluated=evaluated, predicted=model.predict(Batches(x, y, 4), verbose=0))
 
