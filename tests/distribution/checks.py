@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.distribution import scenarios
+from tests.distribution import scenarios, together
 
 
 def check_captured_steps(both):
@@ -77,6 +77,13 @@ def check_data_of_their_own(both):
         for key, model in (("own", whole), ("sampler", sampled)):
             for found, expected in zip(one[key], model.get_weights(), strict=True):
                 np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def check_orders_of_streams(both):
+    expected = together.orders_of_streams(alone=True)["weights"]
+    for one in both:
+        for found, wanted in zip(one["weights"], expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 def check_moving_averages(both):

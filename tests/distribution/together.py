@@ -189,6 +189,20 @@ def data_of_their_own():
     return found
 
 
+def orders_of_streams(alone=False):
+    """Loaders and datasets that are shuffled without a seed have the first process's orders on all."""
+    x, y = regression(20)
+    model = mlp()
+    if not alone and rank() == 1:
+        fastk.utils.set_random_seed(99)
+    model.compile("sgd", "mse")
+    loader = DataLoader(TensorDataset(torch.tensor(x), torch.tensor(y)), batch_size=8, shuffle=True)
+    model.fit(loader, epochs=2, verbose=0)
+    data = fastk.utils.Dataset.from_tensor_slices((x, y)).shuffle(20).batch(8)
+    model.fit(data, epochs=2, verbose=0)
+    return {"weights": model.get_weights()}
+
+
 def moving_averages():
     """Without `synchronized`, moving averages are the means of those of the processes."""
     fastk.utils.set_random_seed(7)
@@ -250,6 +264,7 @@ ALL = [
     files,
     refusals,
     data_of_their_own,
+    orders_of_streams,
     moving_averages,
     gradients_that_some_lack,
     overflow,

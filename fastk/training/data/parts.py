@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NamedTuple
+
+import numpy as np
+import torch
 
 from fastk import tree
 from fastk.distribution.ranks import Group
 from fastk.training.data.arrays import ArraySource
 from fastk.training.data.source import Batch, DataSource
-from fastk.training.data.streams import LoaderSource, PyDatasetSource
+from fastk.training.data.streams import DatasetSource, LoaderSource, PyDatasetSource
 from fastk.user_warning import warn_user
 
 
@@ -73,6 +78,26 @@ def _warn_of_ends(rows: list[int]) -> None:
             f"The data of processes {[i for i, n in enumerate(rows) if n == 0]} ended before that of the others: the "
             "pass ends here for all, and what the others had left is not used. Give each process as many batches."
         )
+
+
+def _begun_alike(source: DataSource, group: Group) -> Iterator[Batch]:
+    """The batches of a new pass, whose order all processes draw by the first one's random numbers.
+
+    A `DataLoader` and a `Dataset` draw the seed of a pass by its first batch, with torch's generator or Python's.
+    """
+    own = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    _set_random_states(*group.gather_objects(own if group.is_first else None, "random states")[0])
+    batches = source.one_pass()
+    first = next(batches, None)
+    if not group.is_first:
+        _set_random_states(*own)
+    return batches if first is None else chain((first,), batches)
+
+
+def _set_random_states(of_torch: torch.Tensor, of_python: Any, of_numpy: Any) -> None:
+    torch.set_rng_state(of_torch)
+    random.setstate(of_python)
+    np.random.set_state(of_numpy)
 
 
 class PartSource(DataSource):
@@ -166,10 +191,11 @@ class PartSource(DataSource):
 
     def _of_stream(self) -> Iterator[Part]:
         """What ends or grows on one process alone is found out at each batch: all of them end together."""
-        batches = self.source.one_pass()
         if not self.cuts:
-            yield from own_parts(batches, self.group)
+            yield from own_parts(self.source.one_pass(), self.group)
             return
+        draws = isinstance(self.source, (LoaderSource, DatasetSource))
+        batches = _begun_alike(self.source, self.group) if draws else self.source.one_pass()
         while True:
             batch = next(batches, None)
             rows = [one for (one,) in self.group.gather_numbers(0 if batch is None else rows_of(batch))]
