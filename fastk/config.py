@@ -79,6 +79,15 @@ def positive_seconds(text: str) -> float:
     return value
 
 
+def whole_number_or_nothing(text: str) -> int | None:
+    """A parser of a number from 0 on; None for an empty text."""
+    if not text:
+        return None
+    if not text.isdecimal():
+        raise ValueError("expected a whole number from 0 on")
+    return int(text)
+
+
 @dataclass(frozen=True)
 class EnvironmentVariable:
     """One variable: its default as text, how to parse it, and what it means."""
@@ -102,10 +111,22 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
     "FASTK_CACHE": EnvironmentVariable(
         "", str, "Folder of what fastk keeps between runs: the tuning database. Empty: `fastk` in `XDG_CACHE_HOME`."
     ),
+    "FASTK_COLLECTIVE_SECONDS": EnvironmentVariable(
+        "600",
+        positive_seconds,
+        "How long a process waits for the others ([many devices](many_devices.md)), in seconds.",
+    ),
     "FASTK_DEVICE": EnvironmentVariable(
         "auto",
         str,
-        "Device that variables and data live on: `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`.",
+        "Device that variables and data live on: `auto` (CUDA if there is one, under `torchrun` that of `LOCAL_RANK`, "
+        "else the CPU), `cpu`, `cuda`, `cuda:1`.",
+    ),
+    "FASTK_DISTRIBUTION": EnvironmentVariable(
+        "auto",
+        one_of("auto", "off"),
+        "Whether a program under `torchrun` that sets no distribution trains data-parallel "
+        "([many devices](many_devices.md)): `auto` (it does) or `off` (each process trains by itself).",
     ),
     "FASTK_FLOAT32_PRECISION": EnvironmentVariable(
         "tf32x3",
@@ -122,12 +143,29 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
     "KERAS_BACKEND": EnvironmentVariable(
         "", str, "Read by `fastk run` and `install_as_keras`, which warn where it names another backend than `torch`."
     ),
+    "KERAS_DISTRIBUTION_JOB_ADDRESSES": EnvironmentVariable(
+        "",
+        str,
+        "Addresses of the processes, for `keras.distribution.initialize`; the first one's, with its port, counts.",
+    ),
+    "KERAS_DISTRIBUTION_NUM_PROCESSES": EnvironmentVariable(
+        "", whole_number_or_nothing, "The number of processes, for `keras.distribution.initialize`."
+    ),
+    "KERAS_DISTRIBUTION_PROCESS_ID": EnvironmentVariable(
+        "", whole_number_or_nothing, "The number of this process, from 0 on, for `keras.distribution.initialize`."
+    ),
     "KERAS_HOME": EnvironmentVariable(
         "", str, "Folder of the cache of data sets, weights and other downloads; `~/.keras` where it is empty."
+    ),
+    "LOCAL_RANK": EnvironmentVariable(
+        "", whole_number_or_nothing, "Set by `torchrun`: the number of this process on its machine, and so of its GPU."
     ),
     "NO_COLOR": EnvironmentVariable("", str, "Any value: the progress bar uses no colours (https://no-color.org)."),
     "PYCHARM_HOSTED": EnvironmentVariable(
         "", str, "Set by PyCharm's console, which redraws lines as a terminal does: the progress bar follows."
+    ),
+    "RANK": EnvironmentVariable(
+        "", whole_number_or_nothing, "Set by `torchrun`: the number of this process among all."
     ),
     "TERM": EnvironmentVariable("", str, "The kind of terminal; on a `dumb` one the progress bar uses no colours."),
     "TRITON_INTERPRET": EnvironmentVariable(
@@ -135,6 +173,7 @@ ENVIRONMENT: dict[str, EnvironmentVariable] = {
         one_of("0", "1", "false", "true", "off", "on"),
         "`1`: Triton kernels run in Triton's interpreter, on CPU tensors: slow, for tests and debugging.",
     ),
+    "WORLD_SIZE": EnvironmentVariable("", whole_number_or_nothing, "Set by `torchrun`: the number of processes."),
     "XDG_CACHE_HOME": EnvironmentVariable(
         "", str, "The user's folder for caches, of the XDG base directory specification. Empty: `~/.cache`."
     ),
@@ -151,6 +190,12 @@ def read_environment(name: str, environ: os._Environ | dict[str, str] = os.envir
         raise ConfigurationError(
             f"The environment variable {name} is {text!r}: {error}. Unset it, or set it to such a value."
         ) from None
+
+
+def launched_as() -> tuple[int, int] | None:
+    """`(rank, number of processes)` as `torchrun` tells them; None where the process was started alone."""
+    rank, size = read_environment("RANK"), read_environment("WORLD_SIZE")
+    return (rank, size) if isinstance(rank, int) and isinstance(size, int) else None
 
 
 def environment_with(**variables: str) -> dict[str, str]:

@@ -47,7 +47,7 @@ def default_device() -> torch.device:
     """The device used where no scope says otherwise."""
     asked = str(config.read_environment("FASTK_DEVICE"))
     if asked == "auto":
-        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        return _own_gpu() if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = parse_device(asked)
     except ValueError:
@@ -61,6 +61,19 @@ def default_device() -> torch.device:
             "Install a CUDA build of torch and check `nvidia-smi`, or set FASTK_DEVICE to 'cpu' or 'auto'."
         )
     return device
+
+
+def _own_gpu() -> torch.device:
+    """The GPU that is this process's: torch's current one, under `torchrun` that of its number on this machine."""
+    local, count = config.read_environment("LOCAL_RANK"), torch.cuda.device_count()
+    if not isinstance(local, int) or count == 1:  # or a launcher shows each process its own GPU alone
+        return torch.device("cuda", torch.cuda.current_device())
+    if local >= count:
+        raise ConfigurationError(
+            f"LOCAL_RANK is {local}, but this machine has {count} GPUs: start at most {count} processes on it "
+            f"(torchrun --nproc-per-node={count}), or set FASTK_DEVICE to 'cpu'."
+        )
+    return torch.device("cuda", local)
 
 
 def get_device() -> torch.device:

@@ -70,3 +70,7 @@ class FileMissing(FastkError, FileNotFoundError, ValueError):
 
 class DeserializationError(FastkError, TypeError):
     """A configuration names a class that is not known, or does not fit its class."""
+
+
+class RankFailure(FastkError, RuntimeError):
+    """Another process of a distributed training ended, or did not answer in time."""

@@ -14,6 +14,7 @@ from fastk import config
 
 _logger = logging.getLogger("fastk")
 _interactive = True
+_quiet: bool | None = None
 
 
 @config.public
@@ -36,6 +37,21 @@ def is_interactive_logging_enabled() -> bool:
     return _interactive
 
 
+def leave_to_first_rank(quiet: bool) -> None:
+    """Has this process say nothing, or speak again: of several that train together one speaks."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether another process speaks: so it is from the start where `torchrun` has started several."""
+    global _quiet
+    if _quiet is None:
+        launched = config.launched_as()
+        _quiet = launched is not None and launched[0] > 0 and config.read_environment("FASTK_DISTRIBUTION") != "off"
+    return _quiet
+
+
 def tell(message: object, end: str = "\n") -> None:
     """Writes one message.
 
@@ -47,6 +63,8 @@ def tell(message: object, end: str = "\n") -> None:
     Found 3 files.
     """
     text = str(message)
+    if is_quiet():
+        return
     if not _interactive:
         _logger.info("%s", text.strip("\r\n"))
         return

@@ -225,10 +225,14 @@ class Variable:
             return self._scoped_value()
         return self._value
 
+    def _current(self) -> torch.Tensor | None:
+        """The value itself, whatever scope is open; None where it is not made yet."""
+        return self._value
+
     def _scoped_value(self) -> torch.Tensor:
         value = state.stateless.get_current_value(self) if state.stateless is not None else None
-        if value is None:
-            value = self._value
+        if value is None and not state.symbolic:
+            value = self._current()
         if state.symbolic:
             value = torch.empty(self._shape, dtype=dtypes.to_torch_dtype(self._dtype), device="meta")
         elif value is None:

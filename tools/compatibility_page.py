@@ -62,7 +62,7 @@ NOTES = {
     "keras.config.enable_traceback_filtering": "warns: tracebacks are never filtered",
     "keras.config.set_backend": "`'torch'` alone",
     "keras.distillation": "not written yet",
-    "keras.distribution": "not written yet; layers are `torch.nn.Module`s, which torch's DistributedDataParallel takes",
+    "keras.distribution": "one device a process, started by `torchrun`; `ModelParallel` describes and does not train",
     "keras.dtype_policies": "maps of policies are not supported; layers refuse policies of quantization",
     "keras.export.ExportArchive": 'raises: archives are TensorFlow\'s; `model.export(path, format="torch")` works',
     "keras.layers.JaxLayer": "computes with JAX",

@@ -9,6 +9,8 @@ from typing import Any
 
 from fastk.callbacks.callback import Callback
 from fastk.callbacks.save_schedule import SaveSchedule
+from fastk.distribution.files import is_writer
+from fastk.distribution.sharding import is_sharded
 from fastk.errors import FileFormatError
 from fastk.random.seed_generator import global_seed_generator
 
@@ -64,6 +66,8 @@ class BackupAndRestore(Callback):
                 "To use the BackupAndRestore callback, your model must be built before you call `fit()`. "
                 f"Model {self.model} is unbuilt. You can build it beforehand by calling it on a batch of data."
             )
+        if not is_writer() and not is_sharded(self.model):
+            return  # `fit` sends what the first process has read to the others
         try:
             self._restore()
         except (OSError, FileFormatError, json.JSONDecodeError):
@@ -117,7 +121,7 @@ class BackupAndRestore(Callback):
 
     def _back_up(self) -> None:
         os.makedirs(self.backup_dir, exist_ok=True)
-        if self.double_checkpoint and os.path.exists(self._weights_path):
+        if self.double_checkpoint and is_writer() and os.path.exists(self._weights_path):
             for path in (self._weights_path, self._metadata_path):
                 shutil.copyfile(path, f"{path}.new")
                 os.replace(f"{path}.new", f"{path}.bkp")
@@ -127,16 +131,20 @@ class BackupAndRestore(Callback):
             "iterations": self._step(),
             "seeds": [variable.numpy().tolist() for variable in self._seed_variables()],
         }
-        # Written beside and renamed: a crash leaves the old file or the new one, never half of one.
-        with open(f"{self._metadata_path}.new", "w") as file:
-            json.dump({**saved, "before": self._last_saved}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(f"{self._metadata_path}.new", self._metadata_path)
+        if is_writer():
+            self._write_metadata({**saved, "before": self._last_saved})
         self.model.save_weights(self._weights_path, overwrite=True)
         self._last_saved = saved
 
+    def _write_metadata(self, metadata: dict[str, Any]) -> None:
+        # Written beside and renamed: a crash leaves the old file or the new one, never half of one.
+        with open(f"{self._metadata_path}.new", "w") as file:
+            json.dump(metadata, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(f"{self._metadata_path}.new", self._metadata_path)
+
     def on_train_end(self, logs: dict | None = None) -> None:
         self._last_saved = None
-        if self.delete_checkpoint and os.path.isdir(self.backup_dir):
+        if self.delete_checkpoint and is_writer() and os.path.isdir(self.backup_dir):
             shutil.rmtree(self.backup_dir)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastk.callbacks.callback import Callback
+from fastk.distribution.files import is_writer
 from fastk.user_warning import warn_user
 
 
@@ -30,6 +31,8 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._columns: list[str] | None = None
+        if not is_writer():
+            return
         if self.append and os.path.exists(self.filename):
             with open(self.filename, newline="") as file:
                 self._columns = next(csv.reader(file, delimiter=self.sep), None)
@@ -38,6 +41,8 @@ class CSVLogger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = logs or {}
+        if self._file is None:
+            return
         if self._writer is None:
             self._start(logs)
         assert self._writer is not None

@@ -7,6 +7,7 @@ import json
 import numpy as np
 
 from fastk.callbacks.callback import Callback
+from fastk.distribution.files import is_writer
 from fastk.user_warning import warn_user
 
 _SECONDS = 10.0
@@ -38,6 +39,8 @@ class RemoteMonitor(Callback):
         self.send_as_json = send_as_json
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if not is_writer():
+            return
         import urllib.parse
         import urllib.request
 

@@ -9,7 +9,15 @@ from typing import Any
 import torch
 
 from fastk.callbacks.callback import Callback
+from fastk.distribution.files import is_writer
 from fastk.tensor import convert_to_numpy
+
+
+class _NoWriter:
+    """In the place of a writer on all processes but the first."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: None
 
 
 class TensorBoard(Callback):
@@ -61,6 +69,8 @@ class TensorBoard(Callback):
             self.on_train_batch_end = self._after_batch  # type: ignore[method-assign]
 
     def _writer(self, name: str) -> Any:
+        if not is_writer():
+            return _NoWriter()
         if name not in self._writers:
             try:
                 from torch.utils.tensorboard.writer import SummaryWriter
@@ -82,7 +92,7 @@ class TensorBoard(Callback):
         self._epoch_start = time.perf_counter()
 
     def _before_batch(self, batch: int, logs: dict | None = None) -> None:
-        if self._step + 1 in self._profiled and self._profiler is None:
+        if self._step + 1 in self._profiled and self._profiler is None and is_writer():
             self._profiler = torch.profiler.profile(
                 on_trace_ready=torch.profiler.tensorboard_trace_handler(os.path.join(self.log_dir, "train"))
             )

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 
 from fastk import dtypes, tree
+from fastk.distribution.files import written_by_first
+from fastk.messages import tell
 from fastk.tensor import get_device
 
 _INSTEAD = (
@@ -31,6 +33,7 @@ class ExportArchive:
         raise NotImplementedError(f"fastk writes no export archives, which are TensorFlow's. {_INSTEAD}")
 
 
+@written_by_first
 def export_model(
     model: Any, filepath: Any, format: str, verbose: Any = None, input_signature: Any = None, **kwargs: Any
 ) -> None:
@@ -66,7 +69,7 @@ def export_model(
     program = torch.export.export(model, (sample,), **kwargs)
     torch.export.save(program, path)
     if verbose is not False:
-        print(f"Saved a torch program to {path}. Load it with torch.export.load({path!r}).module().")
+        tell(f"Saved a torch program to {path}. Load it with torch.export.load({path!r}).module().")
 
 
 def _signature(model: Any) -> Any:

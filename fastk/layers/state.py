@@ -55,6 +55,11 @@ class LayerState(torch.nn.Module):
             setattr(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        shards = self.__dict__.get("_shards")
+        if shards is not None and name in shards:  # torch gathers a parameter that is cut over processes, or drops it
+            shards[name].follow(value)
+            self._parameters[name] = value
+            return
         if name != "training":  # torch's mode, which says nothing of the next step
             changes.count += 1
         kind = type(value)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fastk.distribution import share
 from fastk.losses.arrays import squeeze_or_expand_to_same_rank
 from fastk.tensor import convert_to_tensor
 
@@ -42,9 +43,11 @@ def reduce_values(
     if reduction in (None, "none") or values.ndim == 0 or values.shape == (0,):
         return values
     if reduction == "mean_with_sample_weight" and sample_weight is not None:
-        return divide_no_nan(values.sum(), sample_weight.sum().to(values.dtype))
+        return divide_no_nan(values.sum(), share.divisor(sample_weight.sum()).to(values.dtype))
+    if reduction == "sum":
+        return share.undivided(values.sum())
     # An empty batch has loss 0, not NaN.
-    return values.sum() if reduction == "sum" or values.numel() == 0 else values.mean()
+    return values.sum() if values.numel() == 0 else values.mean()
 
 
 def apply_mask(sample_weight: Any, mask: Any, dtype: torch.dtype, reduction: str | None) -> torch.Tensor | Any:
@@ -63,7 +66,8 @@ def apply_mask(sample_weight: Any, mask: Any, dtype: torch.dtype, reduction: str
     weight = mask.to(dtype)
     if reduction in ("mean", "sum_over_batch_size"):
         # Where nothing is kept, the weights are 0 whatever they are divided by.
-        weight = weight * (mask.numel() / weight.sum().clamp_min(1))
+        kept = share.divisor(weight.sum())
+        weight = weight * (mask.numel() / kept.masked_fill(kept == 0, 1))
     if sample_weight is None:
         return weight
     weight, sample_weight = squeeze_or_expand_to_same_rank(weight, convert_to_tensor(sample_weight, dtype=dtype))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastk import dtypes
+from fastk.messages import tell
 from fastk.tree import map_shape_structure
 
 GAP = 2
@@ -75,7 +76,7 @@ def print_summary(
     for row in rows:
         lines += [*_wrapped(row, widths), " " * total]
     lines += ["=" * total, *_totals(model), "_" * total]
-    (print_fn or print)("\n".join(lines))
+    (print_fn or tell)("\n".join(lines))
 
 
 # ---------------------------------------------------------------- what is shown

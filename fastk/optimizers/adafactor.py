@@ -35,6 +35,8 @@ class Adafactor(Optimizer):
 
     hyperparameters = ("beta_2_decay", "epsilon_1", "epsilon_2", "clip_threshold", "relative_step")
 
+    _is_elementwise = False
+
     def __init__(
         self,
         learning_rate: LearningRateLike = 0.001,

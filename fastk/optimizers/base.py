@@ -16,6 +16,7 @@ import torch
 
 from fastk import scopes, serialization
 from fastk.autograd import StepOptions
+from fastk.distribution import sharding, strategies
 from fastk.errors import did_you_mean
 from fastk.naming import auto_name, name_scope
 from fastk.optimizers import gradients as clipping
@@ -81,6 +82,8 @@ class Optimizer(OptimizerState):
 
     # Whether `update_step` is a user's, to be called for each variable.
     _per_variable = False
+    # Whether each element of a variable is treated by itself, so that a process may hold a part of it alone.
+    _is_elementwise = True
     # Whether `_update_tensors` takes `StepOptions` last, and then clips gradients and decays weights itself.
     _takes_options = False
 
@@ -235,6 +238,12 @@ class Optimizer(OptimizerState):
             stateless.apply_in_scope(self, grads, trainable_variables)
             return
         with torch.no_grad():
+            group = strategies.active()
+            if group is not None:
+                trainable_variables = list(
+                    self._own_variables(grads) if trainable_variables is None else trainable_variables
+                )
+                grads = clipping.averaged_over(group, grads, trainable_variables)
             plan, gradients = self._selected(grads, trainable_variables)
             if plan.updated:
                 self._step_of(plan, gradients)
@@ -363,7 +372,7 @@ class Optimizer(OptimizerState):
 
     def _unscales(self, plan: Plan) -> bool:
         """Whether the update divides the gradients by a loss scale in the same pass."""
-        return self._is_one_pass(plan) and not self.gradient_accumulation_steps
+        return self._is_one_pass(plan) and not self.gradient_accumulation_steps and plan.parts_in is None
 
     def _apply_scaled(
         self, grads: Sequence[Any], variables: list[Variable], scale: torch.Tensor, finite: torch.Tensor
@@ -383,16 +392,19 @@ class Optimizer(OptimizerState):
 
     def _update(self, plan: Plan, gradients: Tensors, scaling: Scaling | None = None) -> None:
         rate, step = self._current_rate(), self._step()
+        clipnorm, global_limit = self.clipnorm, self.global_clipnorm
+        if plan.parts_in is not None and (clipnorm or global_limit):
+            gradients = sharding.clipped(gradients, plan.updated, clipnorm, global_limit)
+            clipnorm = global_limit = None
         if self._takes_options and not self._per_variable:
             self._begin_update(step)
-            global_limit = self.global_clipnorm
             if global_limit and len(plan.groups) > 1:  # a norm over several calls
                 gradients, global_limit = clipping.clip_by_global_norm(gradients, global_limit), None
             for group in plan.groups:
-                options = self._options_of(group, global_limit, scaling)
+                options = self._options_of(group, clipnorm, global_limit, scaling)
                 self._update_tensors(group.parameters, group.chosen(gradients), group.slots, rate, step, options)
             return
-        gradients = self._clip_gradients(gradients)
+        gradients = self._clip_gradients(gradients, clipnorm, global_limit)
         for group in plan.groups:
             decay = self._weight_decay_of(group)
             if decay is not None and group.decayed:
@@ -406,21 +418,23 @@ class Optimizer(OptimizerState):
         for group in plan.groups:
             self._update_tensors(group.parameters, group.chosen(gradients), group.slots, rate, step)
 
-    def _options_of(self, group: Group, global_limit: float | None, scaling: Scaling | None) -> StepOptions | None:
+    def _options_of(
+        self, group: Group, clipnorm: float | None, global_limit: float | None, scaling: Scaling | None
+    ) -> StepOptions | None:
         """What `_update_tensors` is to do before the update of a group."""
         decay = (self._weight_decay_of(group) or 0.0) if group.decayed else 0.0
-        if not (decay or self.clipvalue or self.clipnorm or global_limit or scaling):
+        if not (decay or self.clipvalue or clipnorm or global_limit or scaling):
             return None
         scale, found_inf = scaling or (None, None)
         return StepOptions(
-            decay, group.are_decayed, self.clipvalue, self.clipnorm, global_limit, scale, found_inf
+            decay, group.are_decayed, self.clipvalue, clipnorm, global_limit, scale, found_inf
         )  # fmt: skip
 
-    def _clip_gradients(self, grads: Tensors) -> Tensors:
-        if self.clipnorm:
-            return clipping.clip_by_norm(grads, self.clipnorm)
-        if self.global_clipnorm:
-            return clipping.clip_by_global_norm(grads, self.global_clipnorm)
+    def _clip_gradients(self, grads: Tensors, clipnorm: float | None, global_clipnorm: float | None) -> Tensors:
+        if clipnorm:
+            return clipping.clip_by_norm(grads, clipnorm)
+        if global_clipnorm:
+            return clipping.clip_by_global_norm(grads, global_clipnorm)
         if self.clipvalue:
             return clipping.clip_by_value(grads, self.clipvalue)
         return grads

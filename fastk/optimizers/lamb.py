@@ -35,6 +35,8 @@ class Lamb(Optimizer):
 
     hyperparameters = ("beta_1", "beta_2", "epsilon")
 
+    _is_elementwise = False
+
     def __init__(
         self,
         learning_rate: LearningRateLike = 0.001,

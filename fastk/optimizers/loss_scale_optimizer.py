@@ -8,11 +8,14 @@ from typing import Any
 import torch
 
 from fastk import serialization
+from fastk.distribution import strategies
+from fastk.distribution.gradients import averaged_already
+from fastk.distribution.sharding import group_of
 from fastk.initializers import Constant
 from fastk.naming import name_scope
 from fastk.optimizers import stateless
 from fastk.optimizers.base import Optimizer
-from fastk.optimizers.gradients import as_gradient
+from fastk.optimizers.gradients import as_gradient, averaged_over
 from fastk.optimizers.plan import tensor_of, tensors
 from fastk.scopes import state
 from fastk.tensor import to_boundary
@@ -107,12 +110,18 @@ class LossScaleOptimizer(Optimizer):
             self._check_variables_are_known(variables)
         with torch.no_grad():
             gradients = [None if g is None else as_gradient(g, v) for g, v in zip(grads, variables, strict=True)]
+            group = strategies.active()
+            if group is not None:  # before they are looked at: all processes leave the same steps out
+                gradients = averaged_over(group, gradients, variables)
             finite = self.check_finite(gradients)
-            if finite.is_cpu:
-                if finite:
+            holders = group_of(variables)
+            if holders is not None:  # each process has looked at its parts
+                finite = holders.sum_(finite.logical_not().float(), "whether gradients are finite") == 0
+            with averaged_already():
+                if not finite.is_cpu:
+                    self._apply_on_device(gradients, variables, finite)
+                elif finite:
                     self.inner_optimizer.apply(self._unscaled(gradients, variables), variables)
-            else:
-                self._apply_on_device(gradients, variables, finite)
             self._adapt(finite)
 
     def check_finite(self, grads: Sequence[Any]) -> torch.Tensor:

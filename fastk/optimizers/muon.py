@@ -66,6 +66,8 @@ class Muon(Optimizer):
         "rms_rate",
     )
 
+    _is_elementwise = False
+
     def __init__(
         self,
         learning_rate: LearningRateLike = 0.001,

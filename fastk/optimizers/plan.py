@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fastk.distribution.sharding import group_of
 from fastk.variable import Variable
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Plan:
         all_accumulators: those of all the optimizer's variables that are not overwritten.
         averages, averaged: moving averages of all the optimizer's variables, and those variables' parameters.
         constrained: variables of `updated` with a constraint.
+        parts_in: the processes that hold parts of `updated`; None where this one has them whole.
     """
 
     def __init__(self, optimizer: Optimizer, indices: Sequence[int]):
@@ -83,6 +85,7 @@ class Plan:
             self.kept = [i for i, v in enumerate(variables) if not v.overwrite_with_gradient]
         self.signature = [(p.dtype, p.device, p.shape, p.stride()) for p in tensors(self.updated)]
         self.groups = self._grouped(optimizer)
+        self.parts_in = group_of(self.updated)
         self.constrained = [v for v in self.updated if v.constraint is not None]
         trainable = optimizer._trainable_variables
         if optimizer.gradient_accumulation_steps:

@@ -56,7 +56,7 @@ class ScheduleFreeAdamW(Optimizer):
         self._momentums, self._velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
         for momentum, variable in zip(self._momentums, variables, strict=True):
             if momentum is not None:
-                momentum.assign(tensor_of(variable))
+                tensor_of(momentum).data.copy_(tensor_of(variable).detach())
 
     def _update_tensors(self, parameters, gradients, slots, learning_rate, step):
         weights, squares = slots

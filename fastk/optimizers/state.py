@@ -11,6 +11,7 @@ import torch
 
 from fastk import initializers
 from fastk.device import device_scope
+from fastk.distribution.sharding import ShardedVariable, shard_like
 from fastk.naming import name_scope
 from fastk.optimizers.hyperparameters import HyperParameter
 from fastk.optimizers.plan import Plan, laid_out, tensor_of
@@ -175,6 +176,9 @@ class OptimizerState:
             made = self.add_variable(
                 reference_variable.shape, initializer, dtype=reference_variable.dtype, name=f"{path}_{name or 'var'}"
             )
+        if isinstance(reference_variable, ShardedVariable):
+            shard_like(made, reference_variable)
+            return made
         # Kernels walk through parameters and slots side by side: the layout, too, has to be the same.
         value = tensor_of(made)
         value.data = laid_out(value.data, tensor_of(reference_variable).stride())

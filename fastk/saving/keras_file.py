@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from typing import Any, BinaryIO
 
+from fastk.distribution.files import written_by_first
 from fastk.errors import FileFormatError
 from fastk.saving import legacy_h5
 from fastk.saving.archive import ASSETS, CONFIG, METADATA, WEIGHTS, Archive, Folder, NewAssets, add_member
@@ -27,6 +28,7 @@ KERAS_VERSION = "3.15.1"
 REMOTE = ("hf://", "kaggle://", "gs://", "s3://", "http://", "https://")
 
 
+@written_by_first
 def save_model(model: Any, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
     """Saves a model: architecture, weights, the arguments of `compile`, the optimizer's state.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from fastk.distribution.files import written_by_first
 from fastk.errors import FileFormatError, FileMissing, near_names
 from fastk.layers.lora import LowRankAdaptation
 from fastk.layers.state import LayerState
@@ -19,6 +20,7 @@ from fastk.user_warning import warn_user
 GIGABYTE = 1 << 30
 
 
+@written_by_first
 def save_weights(
     model: Any,
     filepath: Any,

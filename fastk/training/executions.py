@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from fastk import config, tree
+from fastk import config
 from fastk import device as devices
+from fastk.training import parallel
 from fastk.training.data.arrays import ArraySource
+from fastk.training.data.parts import PartSource, rows_of
 from fastk.training.step import CapturedStep, StepsTogether, cut
 
 STEPS_TOGETHER = {"cuda": 16}
@@ -35,6 +38,11 @@ def executions(
         mode: "train" or "test".
         step: called with a batch.
     """
+    if isinstance(source, PartSource):
+        run = partial(parallel.run_part, model, source.group, step)
+        for first, last, parts in grouped(source.epoch(), model.steps_per_execution):
+            yield first, last, [(run, (part,)) for part in parts]
+        return
     count = 1
     if isinstance(source, ArraySource) and isinstance(step, CapturedStep):
         count = _steps_together(model, source, callbacks.follows_batches(mode))
@@ -99,8 +107,3 @@ def grouped(batches: Iterator, size: int) -> Iterator[tuple[int, int, Any]]:
             step, group = step + size, []
     if group:
         yield step, step + len(group) - 1, group
-
-
-def rows_of(batch: Any) -> int:
-    """The samples in a structure of arrays."""
-    return next(len(part) for part in tree.flatten(batch) if part is not None)

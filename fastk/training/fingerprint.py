@@ -18,6 +18,7 @@ import torch
 
 from fastk import config
 from fastk.device import get_device
+from fastk.distribution import strategies
 from fastk.graph import KerasTensor
 from fastk.graph.function import CallGraph
 from fastk.graph.operation import Operation
@@ -37,7 +38,7 @@ _SMALL = 1 << 10
 # Attributes of layers and models that say nothing of what a step does, or that each step and each `fit` sets.
 _PASSING = frozenset({
     "_begun", "_build_shapes", "_call_context_args", "_compile_arguments", "_contained", "_has_fixed_losses",
-    "_inbound_nodes", "_init_arguments", "_initial_epoch", "_kept_plan", "_layers", "_losses_context",
+    "_inbound_nodes", "_init_arguments", "_initial_epoch", "_same_in", "_kept_plan", "_layers", "_losses_context",
     "_non_persistent_buffers_set", "_outbound_nodes", "_parent_path", "_path", "_signature", "_steps",
     "_told_eager", "_trainable_when_compiled", "_trained", "_weight_options", "history", "stop_evaluating",
     "stop_predicting", "stop_training", "training",
@@ -106,7 +107,7 @@ class Fingerprint:
             torch.get_default_dtype(), torch.get_float32_matmul_precision(),
             torch.are_deterministic_algorithms_enabled(), torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled,
             torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"),
-            torch.get_autocast_dtype("cpu"), torch.get_autocast_dtype("cuda"),
+            torch.get_autocast_dtype("cpu"), torch.get_autocast_dtype("cuda"), strategies.active() is not None,
         ]  # fmt: skip
         self._objects.append(seed_generator.global_seed_generator_if_any())
         for hooks in GLOBAL_HOOKS:

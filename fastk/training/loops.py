@@ -9,7 +9,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from itertools import islice, starmap
 from typing import Any
 
@@ -19,60 +18,28 @@ import torch
 from fastk import callbacks as callbacks_module
 from fastk import config, tree
 from fastk import device as devices
+from fastk.distribution import strategies
+from fastk.distribution.ranks import Group
 from fastk.random.seed_generator import draw_seed, host_generator
 from fastk.scopes import internal
-from fastk.tensor import convert_to_numpy, is_text_array
-from fastk.training import denormals, fingerprint
+from fastk.tensor import convert_to_numpy
+from fastk.training import denormals, parallel
 from fastk.training.build import build_for
 from fastk.training.data import make_source, train_validation_split
 from fastk.training.data.arrays import DEFAULT_BATCH_SIZE, ArraySource
-from fastk.training.data.convert import to_tensor
-from fastk.training.executions import executions, grouped, rows_of
-from fastk.training.logs import as_numbers, results_of, to_numbers
-from fastk.training.step import DEMANDED, CapturedStep, Steps
+from fastk.training.data.parts import Part, PartSource, rows_of
+from fastk.training.executions import executions, grouped
+from fastk.training.logs import results_of
+from fastk.training.one_batch import OneBatch, is_array, rows_in_common
+from fastk.training.step import CapturedStep
 from fastk.user_warning import warn_user
-from fastk.utils.packing import pack_x_y_sample_weight, unpack_x_y_sample_weight
+from fastk.utils.packing import unpack_x_y_sample_weight
 
 Flush = Callable[[bool], Any]  # of `denormals.as_zeros`
 
 
-class Loops:
+class Loops(OneBatch):
     """`fit`, `evaluate`, `predict`, and their one-batch forms."""
-
-    history: Any = None
-    stop_training = stop_evaluating = stop_predicting = False
-    _initial_epoch: int | None = None
-
-    # What `Trainer` and the layer bring.
-    compiled: bool
-    optimizer: Any
-    steps_per_execution: int
-    training: bool
-    train: Callable[[bool], Any]
-    eval: Callable[[], Any]
-    get_metrics_result: Callable[[], dict[str, Any]]
-    reset_metrics: Callable[[], None]
-    trainable_variables: list[Any]
-    trainable_weights: list[Any]
-    _loss_tracker: Any
-    _begin: Callable[[str], None]
-    _find_trained: Callable[[], Any]
-    _prepare: Callable[..., None]
-    _release: Callable[[], None]
-    _names_in_order: Callable[[dict[str, Any]], list[str]]
-    _train_on: Callable[[Any, Any, Any], Any]
-    _test_on: Callable[[Any, Any, Any], Any]
-    _steps: Steps
-    _told_eager: set[str]
-    _compile_arguments: dict[str, Any] | None
-    jit_compile: bool
-    _flatten_layers: Callable[..., list[Any]]
-    metrics: list[Any]
-    loss: Any
-    run_eagerly: bool
-    train_step: Any
-    test_step: Any
-    predict_step: Any
 
     def fit(
         self,
@@ -124,11 +91,11 @@ class Loops:
         if limit is not None and limit < epochs:
             warn_user(f"Limiting epochs to {limit}, the number set by `keras.config.set_max_epochs`.")
             epochs = limit
-        device = devices.get_device()
+        group, device = strategies.active(), devices.get_device()
         source = make_source(
             x, y, sample_weight,
             batch_size=batch_size, steps=steps_per_epoch, shuffle=shuffle, class_weight=class_weight,
-            device=device, generator=host_generator(draw_seed(None)) if shuffle else None,
+            device=device, generator=host_generator(_same_seed(group)) if shuffle else None,
         )  # fmt: skip
         validation = None
         if validation_data is not None:
@@ -137,6 +104,9 @@ class Loops:
                 val_x, val_y, val_weight,
                 batch_size=validation_batch_size or batch_size, steps=validation_steps, device=device,
             )  # fmt: skip
+        if group is not None:
+            source, validation = _parts_of(source, group), validation and _parts_of(validation, group)
+            parallel.agree(group, {"epochs": epochs, "initial_epoch": initial_epoch, "validation": bool(validation)})
         build_for(self, source.peek()[0])
         callbacks = self._callback_list(
             callbacks, verbose, source, epochs=epochs, add_history=True, validates=validation is not None
@@ -144,23 +114,31 @@ class Loops:
         self.stop_training = False
         logs: dict[str, Any] = {}
         try:
+            if group is not None:
+                parallel.share_out(self, group)
             self._find_trained()  # callbacks find the optimizer built
             callbacks.on_train_begin()
+            if group is not None:  # after a callback may have loaded weights
+                parallel.synchronise(self, group)
+                self._initial_epoch = group.gather_objects(self._initial_epoch)[0]
             if self._initial_epoch is not None:  # training that was interrupted goes on
                 source.skip_orders(self._initial_epoch - initial_epoch)
                 initial_epoch = self._initial_epoch
-            with denormals.as_zeros(device) as flush:
+            seeds = nullcontext() if group is None else parallel.own_seeds(self, group)
+            with seeds, denormals.as_zeros(device) as flush:
                 for epoch in range(initial_epoch, epochs):
                     self.reset_metrics()
                     callbacks.on_epoch_begin(epoch)
                     # Anew for each epoch: a callback may have changed what is trained.
                     step = self._start("train", anew=epoch == initial_epoch)
                     logs = self._run_epoch(source, callbacks, "train", step, flush)
+                    if group is not None:
+                        parallel.average_statistics(self, group)
                     if validation is not None and _is_due(epoch, validation_freq):
                         found = self._evaluate(validation, callbacks, flush)
                         logs |= {f"val_{name}": value for name, value in found.items()}
                     callbacks.on_epoch_end(epoch, logs)
-                    if self.stop_training or source.exhausted:
+                    if _for_any(self.stop_training or source.exhausted, group):
                         break
             if self.optimizer is not None and epochs > 0:
                 self.optimizer.finalize_variable_values(self.trainable_weights)
@@ -193,8 +171,13 @@ class Loops:
         """
         self._begin("evaluate")
         source = make_source(x, y, sample_weight, batch_size=batch_size, steps=steps, device=devices.get_device())
+        group = strategies.active()
+        if group is not None:
+            source = _parts_of(source, group)
         try:
             build_for(self, source.peek()[0])
+            if group is not None:
+                parallel.synchronise_once(self, group)
             callbacks = self._callback_list(callbacks, verbose, source)
             logs = self._evaluate(source, callbacks)
         finally:
@@ -228,32 +211,44 @@ class Loops:
         if verbose == 0 and callbacks is None and steps is None and _is_one_batch(x, batch_size):
             return self.predict_on_batch(x)
         source = make_source(x, batch_size=batch_size, steps=steps, device=devices.get_device())
-        if verbose == 0 and callbacks is None and self._is_own("predict_step"):
+        group = strategies.active()
+        if group is not None and (parts := _parts_of(source, group)).cuts:
+            source = parts
+        elif verbose == 0 and callbacks is None and self._is_own("predict_step"):
             return self._predict_quietly(source)
         try:
             build_for(self, source.peek()[0])
+            group = source.group if isinstance(source, PartSource) else None
+            if group is not None:
+                parallel.synchronise_once(self, group)
             callbacks = self._callback_list(callbacks, verbose, source)
             self.stop_predicting = False
             callbacks.on_predict_begin()
             step = self._start("predict", anew=True)
             collected: list[list] = []
             outputs: Any = None
+            rows: list[tuple[int, bool]] = []  # of each step, and whether they are a part of the batch
             with torch.no_grad(), internal():
                 for first, last, batches in grouped(source.epoch(), self.steps_per_execution):
                     callbacks.on_predict_batch_begin(first)
                     for batch in batches:
+                        if isinstance(batch, Part):
+                            rows.append((rows_of(batch.batch), batch.share is not None))
+                            batch = batch.batch
                         outputs = step(*batch)
                         # Detached, they do not keep alive what a loss would be computed from.
                         collected.append(
                             [x.detach() if isinstance(x, torch.Tensor) else x for x in tree.flatten(outputs)]
                         )
                     callbacks.on_predict_batch_end(last, {"outputs": _joined(outputs, collected[first:])})
-                    if self.stop_predicting:
+                    if _for_any(self.stop_predicting, group if callbacks.follows_batches("predict") else None):
                         break
             callbacks.on_predict_end()
         finally:
             source.close()
         columns = [_concatenated(column) for column in zip(*collected, strict=True)]
+        if group is not None:
+            columns = parallel.gathered(columns, rows, group)
         return tree.pack_sequence_as(outputs, columns)
 
     def _predict_quietly(self, source: Any) -> Any:
@@ -273,68 +268,6 @@ class Loops:
         columns = zip(*map(tree.flatten, outputs), strict=True)
         return tree.pack_sequence_as(outputs[-1], [_concatenated(column) for column in columns])
 
-    # ------------------------------------------------------------ one batch
-
-    def train_on_batch(
-        self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        class_weight: dict[int, float] | None = None,
-        return_dict: bool = False,
-    ) -> Any:
-        """One training step; returns the loss and the metrics of this batch."""
-        if class_weight is not None and sample_weight is not None:
-            raise ValueError(
-                "Arguments `sample_weight` and `class_weight` cannot be specified at the same time. "
-                f"Received: sample_weight={sample_weight}, class_weight={class_weight}"
-            )
-        return self._run_single("train", x, y, sample_weight, class_weight, return_dict)
-
-    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """The loss and the metrics of one batch."""
-        with torch.no_grad():
-            return self._run_single("test", x, y, sample_weight, None, return_dict)
-
-    def _run_single(self, mode: str, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool) -> Any:
-        known = step = self._known(f"{mode} on batch")
-        if step is None:
-            self._begin(f"{mode}_on_batch")
-        batch = self._single_batch(x, y, sample_weight, class_weight)
-        try:
-            if step is None:
-                build_for(self, batch[0])
-                step = self._start(mode, on_batch=True)
-            with internal():
-                logs = as_numbers(step(*batch))
-        finally:
-            if known is None:
-                self._release()
-        if return_dict:
-            return logs
-        if known is None:
-            return self._in_order(logs)
-        if known.log_names is None or known.log_names.keys() != logs.keys():
-            known.log_names = dict.fromkeys(self._names_in_order(logs))
-        return _one_or_all([logs[name] for name in known.log_names])
-
-    def _in_order(self, logs: dict[str, Any]) -> Any:
-        """Results as a list, or as one number."""
-        return _one_or_all([logs[name] for name in self._names_in_order(logs)])
-
-    def predict_on_batch(self, x: Any) -> Any:
-        """The model's outputs for one batch, as NumPy arrays."""
-        batch = self._single_batch(x)
-        step = self._known("predict")
-        if step is None:
-            build_for(self, batch[0])
-            step = self._start("predict")
-        with torch.no_grad(), internal():
-            outputs = step(*batch)
-        if isinstance(outputs, torch.Tensor):
-            return convert_to_numpy(outputs)
-        return tree.map_structure(convert_to_numpy, outputs)
-
     def _callback_list(self, callbacks: Any, verbose: Any, source: Any, epochs: int = 1, **options: Any) -> Any:
         """What the user passed as callbacks, and a progress bar, called as one."""
         if isinstance(callbacks, callbacks_module.CallbackList):
@@ -349,81 +282,6 @@ class Loops:
             **options,
         )
 
-    @staticmethod
-    def _single_batch(x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None) -> tuple:
-        device = devices.get_device()
-        if class_weight is None and sample_weight is None and _is_array(x) and (y is None or _is_array(y)):
-            if y is None:
-                return to_tensor(x).to(device), None, None
-            if x.shape[:1] == y.shape[:1]:
-                return to_tensor(x).to(device), to_tensor(y).to(device), None
-        if y is None and sample_weight is None and type(x) in (list, tuple) and _rows(x) is not None:
-            return type(x)([to_tensor(one).to(device) for one in x]), None, None
-        source = make_source(
-            x, y, sample_weight, batch_size=max(rows_of(x), 1), class_weight=class_weight, device=device
-        )
-        return source.peek()
-
-    # ------------------------------------------------------------ inside
-
-    def _start(self, mode: str, on_batch: bool = False, anew: bool = False) -> Callable[[Any, Any, Any], Any]:
-        """The step over one batch, made ready and replayed where it can be.
-
-        Args:
-            mode: "train", "test" or "predict"; a `train_step` of the user's comes in the place of fastk's, and is not
-                replayed.
-            on_batch: whether the step resets the metrics before, and returns the results.
-            anew: whether a step that was recorded before is compared with the model in any case.
-        """
-        own = self._is_own(f"{mode}_step")
-        if mode == "predict":
-            if self.training:
-                self.eval()
-        else:
-            self._prepare(training=mode == "train", own_step=own)
-        given = getattr(self, f"{mode}_step")
-        step = getattr(self, f"_{mode}_on") if own else lambda *batch: given(pack_x_y_sample_weight(*batch))
-        if on_batch:
-            step = partial(self._on_batch, step)
-        if self.run_eagerly or not own:
-            if self.jit_compile and mode not in self._told_eager:
-                self._told_eager.add(mode)
-                why = "the model runs eagerly" if own else f"`{mode}_step()` is the user's own"
-                warn_user(f"{DEMANDED} {why}.")
-            return step
-        key = f"{mode} on batch" if on_batch else mode
-        known = self._steps.get(key)
-        if known is None:
-            objects = [*self._flatten_layers(), *self.metrics, *tree.flatten(self.loss)]
-            known = self._steps[key] = CapturedStep(step, objects, partial(fingerprint.of_step, self))
-        known.is_demanded = self.jit_compile
-        if anew or not known.is_current:
-            known.check_again()
-        if not known.is_current:
-            known.tell(known.hooked[0])
-            return step
-        return known
-
-    def _known(self, key: str) -> CapturedStep | None:
-        """The step that was made ready before, where nothing has changed since."""
-        known = self._steps.get(key)
-        if known is None or self.run_eagerly or not known.is_current:
-            return None
-        training = key.startswith("train")
-        if self.training is not training:
-            self.train(training)
-        return known
-
-    def _on_batch(self, step: Callable, *batch: Any) -> dict[str, Any]:
-        self.reset_metrics()
-        logs = step(*batch)
-        return self.get_metrics_result() if logs is None else logs
-
-    def _is_own(self, step: str) -> bool:
-        from fastk.training.trainer import Trainer
-
-        return getattr(type(self), step) is getattr(Trainer, step) and step not in self.__dict__
-
     def _run_epoch(
         self, source: Any, callbacks: Any, mode: str, step: Callable, flush: Flush = denormals.nothing
     ) -> dict[str, Any]:
@@ -431,7 +289,13 @@ class Loops:
         begin, end = getattr(callbacks, f"on_{mode}_batch_begin"), getattr(callbacks, f"on_{mode}_batch_end")
         stop = "stop_training" if mode == "train" else "stop_evaluating"
         logs: Any = None
-        results = results_of(self._results, self.get_metrics_result, devices.get_device())
+        group = source.group if isinstance(source, PartSource) else None
+        follow = group if callbacks.follows_batches(mode) else None  # then one of them may stop what others go on with
+        share: float | None = None
+        if group is None:
+            results = results_of(self._results, self.get_metrics_result, devices.get_device())
+        else:
+            results = parallel.Results(lambda: self._results_of_all(group), self._results)
         with internal():
             for first, last, calls in executions(self, source, callbacks, mode, step):
                 begin(first)
@@ -439,44 +303,32 @@ class Loops:
                 for call, batch in calls:
                     logs = call(*batch)
                 flush(False)
-                end(last, results if logs is None else partial(as_numbers, logs))
-                if getattr(self, stop):
+                if group is not None:
+                    share = calls[-1][1][0].share
+                end(last, results if logs is None else self._logs_of(logs, group, share))
+                if _for_any(getattr(self, stop), follow):
                     break
-        return self._final_logs(logs)
-
-    def _results(self) -> dict[str, Any]:
-        with internal():
-            return to_numbers(self.get_metrics_result())
-
-    def _final_logs(self, logs: Any) -> dict[str, Any]:
-        """The metrics' results, or the last step's logs where a step of the user's reports something else."""
-        results = self._results()
-        if logs is None:
-            return results
-        logs = as_numbers(logs)
-        # A step that reports a loss and leaves the mean of the loss alone reports its own.
-        own_loss = "loss" in logs and not bool(self._loss_tracker.count.value)
-        return logs if own_loss or logs.keys() != results.keys() else {name: results[name] for name in logs}
+        return self._final_logs(logs, group, share)
 
 
-def _is_array(x: Any) -> bool:
-    return type(x) in (np.ndarray, torch.Tensor) and not is_text_array(x)
+def _same_seed(group: Group | None) -> torch.Tensor:
+    seed = draw_seed(None)
+    return seed if group is None else group.broadcast_(seed.clone(), "the seed of the order of samples")
+
+
+def _parts_of(source: Any, group: Group) -> PartSource:
+    return PartSource(source, group, strategies.cuts_data())
+
+
+def _for_any(value: Any, group: Group | None) -> bool:
+    """Whether it holds here or, where there is a group, on any of its processes."""
+    return bool(value) if group is None else group.any(bool(value))
 
 
 def _is_one_batch(x: Any, batch_size: Any) -> bool:
     if type(x) in (list, tuple):
-        return bool(x) and _rows(x) is not None and _is_one_batch(x[0], batch_size)
-    return _is_array(x) and x.ndim > 0 and 0 < len(x) <= (batch_size or DEFAULT_BATCH_SIZE)
-
-
-def _rows(arrays: Any) -> int | None:
-    """How many rows all of several arrays have; None where they are no arrays, or differ."""
-    counts = {x.shape[0] if _is_array(x) and x.ndim else None for x in arrays}
-    return counts.pop() if len(counts) == 1 else None
-
-
-def _one_or_all(values: list) -> Any:
-    return values[0] if len(values) == 1 else values
+        return bool(x) and rows_in_common(x) is not None and _is_one_batch(x[0], batch_size)
+    return is_array(x) and x.ndim > 0 and 0 < len(x) <= (batch_size or DEFAULT_BATCH_SIZE)
 
 
 def _count(value: Any, name: str) -> int:

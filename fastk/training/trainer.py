@@ -13,6 +13,7 @@ import torch
 
 from fastk import config, dtypes, metrics, optimizers, serialization, tree
 from fastk.capture import host_call
+from fastk.distribution import sharding, strategies
 from fastk.scopes import StatelessScope
 from fastk.tensor import get_keras_mask, set_keras_mask
 from fastk.training.compile_loss import CompileLoss
@@ -372,7 +373,8 @@ class Trainer(Loops):
 
     def _update(self, gradients: Any, trained: tuple[Any, ...]) -> None:
         """One step of the optimizer; a call of the host's where the host decides what it does."""
-        if any(g is not None and g.is_cpu for g in gradients) or _decides_on_host(self.optimizer):
+        on_host = any(g is not None and g.is_cpu for g in gradients) or strategies.active() is not None
+        if on_host or _decides_on_host(self.optimizer):
             host_call(self.optimizer.apply, gradients, trained)
         else:
             self.optimizer.apply(gradients, trained)
@@ -391,6 +393,8 @@ class Trainer(Loops):
                 f"The loss to minimize must be a scalar. Received: a tensor of shape {tuple(loss.shape)}. A compiled "
                 "loss must reduce: leave out `reduction='none'`; `compute_loss()` must return a mean or a sum."
             )
+        if sharding.is_sharded(self):
+            return sharding.gradients(self.optimizer.scale_loss(loss), trained, sharding.group_in(self))
         return torch.autograd.grad(self.optimizer.scale_loss(loss), [v.value for v in trained], allow_unused=True)
 
     def test_step(self, data: Any) -> dict[str, Any]:

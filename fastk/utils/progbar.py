@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastk import config
-from fastk.messages import is_interactive_logging_enabled, tell
+from fastk.messages import is_interactive_logging_enabled, is_quiet, tell
 
 Values = Mapping[str, Any] | Iterable[tuple[str, Any]] | Callable[[], Any]
 
@@ -139,7 +139,7 @@ class Progbar:
 
     def _draw(self, now: float, finalize: bool) -> None:
         stream = sys.stdout
-        if stream is None:  # a program without a console
+        if stream is None or is_quiet():  # a program without a console, or of several processes not the first
             return
         if not is_interactive_logging_enabled() and not finalize:
             return  # the log gets one line in the end

@@ -30,6 +30,16 @@ def test_runs(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+def test_learns_on_two_processes(tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "OMP_NUM_THREADS": "1"}
+    command = [*launcher, str(EXAMPLES / "data_parallel.py")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_learns(name, tmp_path):
     run(name, folder=tmp_path)  # each ends with an error where it learns less than it says

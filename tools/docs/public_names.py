@@ -33,6 +33,7 @@ PAGES = (
     ("constraints", "Constraints", ("fastk.constraints",)),
     ("ops", "Operations", ("fastk.ops", "fastk.ops.*")),
     ("random", "Random numbers", ("fastk.random",)),
+    ("distribution", "Many devices", ("fastk.distribution",)),
     ("saving", "Saving", ("fastk.saving", "fastk.legacy.saving", "fastk.export")),
     ("datasets", "Datasets", ("fastk.datasets.*",)),
     ("preprocessing", "Preprocessing", ("fastk.preprocessing", "fastk.preprocessing.*")),

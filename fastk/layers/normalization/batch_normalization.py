@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from fastk import autograd, config
+from fastk import activations, autograd, config
+from fastk.distribution import share
 from fastk.graph import OpSpec
 from fastk.layers.arguments import checked_axes
 from fastk.layers.input_spec import InputSpec
@@ -31,7 +32,8 @@ class BatchNormalization(Layer):
         renorm: whether training uses batch renormalization, which leads the statistics of batches towards moving ones.
         renorm_clipping: bounds `rmin` and `rmax` of its scale and `dmax` of its shift; no bounds by default.
         renorm_momentum: the share that a step keeps of the moving statistics it uses.
-        synchronized: not supported; must be False.
+        synchronized: whether, where several processes train together, the statistics are those of the whole batch, with
+            their gradients; if not, each process normalises its part by that part's, and moving averages are averaged.
 
     Call arguments: `inputs`, `training`, and `mask`, of the inputs' shape without the channels: masked positions do not
     count for the batch's statistics.
@@ -68,11 +70,7 @@ class BatchNormalization(Layer):
     ):
         super().__init__(**kwargs)
         self.axis = int(axis)
-        if synchronized:
-            raise ValueError(
-                "Argument synchronized=True is not supported: each process uses its own batch's statistics."
-            )
-        self.synchronized = False
+        self.synchronized = bool(synchronized)
         self.momentum = float(momentum)
         self.epsilon = float(epsilon)
         self.center = center
@@ -167,6 +165,9 @@ class BatchNormalization(Layer):
 
     def _normalize_batch(self, inputs: Any, gamma: Any, beta: Any, mask: Any, activation: str | None = None) -> Any:
         """`(outputs, mean, variance)` by the statistics of this batch, which have no gradient."""
+        if self.synchronized and share.is_part():
+            outputs, mean, variance = _normalize_over_ranks(inputs, gamma, beta, mask, self.axis, self.epsilon)
+            return outputs if activation is None else activations.get(activation)(outputs), mean, variance
         if mask is not None:
             mask = mask.to(torch.bool).expand(inputs.shape[:-1])
             if self.axis not in (-1, inputs.ndim - 1):
@@ -243,6 +244,32 @@ def _normalize_masked(inputs: Any, gamma: Any, beta: Any, mask: Any, axis: int, 
     variance = torch.where(counted, centred, 0).square().sum(reduced, keepdim=True) / count
     outputs = _scaled(centred * torch.rsqrt(variance + epsilon), gamma, beta, axis)
     return outputs.to(inputs.dtype), mean.detach().flatten(), variance.detach().flatten()
+
+
+def _normalize_over_ranks(inputs: Any, gamma: Any, beta: Any, mask: Any, axis: int, epsilon: float) -> Any:
+    """`(outputs, mean, variance)` by the statistics of the whole batch, of which this process has a part.
+
+    The sums of all processes are added up, in the backward pass their gradients: twice in each, for the mean and then,
+    from values less the mean, for the variance, which so loses no digits.
+    """
+    x = inputs.float() if inputs.dtype in (torch.float16, torch.bfloat16) else inputs
+    channels, reduced = x.shape[axis], [i for i in range(x.ndim) if i != axis % x.ndim]
+    if mask is None:
+        counted, count = None, x.new_full((channels,), x.numel() // max(channels, 1))
+    else:
+        counted = mask.to(torch.bool).unsqueeze(-1).expand(x.shape)
+        count = counted.sum(reduced).to(x.dtype)
+
+    def summed(values: Any) -> Any:
+        return (values if counted is None else torch.where(counted, values, 0)).sum(reduced)
+
+    total, count = share.sum_over_ranks(torch.stack([summed(x), count])).unbind()
+    count = count.detach() + (0.0 if counted is None else config.epsilon())
+    mean = total / count
+    centred = _scaled(x, None, -mean, axis)
+    variance = share.sum_over_ranks(summed(centred.square())) / count
+    outputs = _scaled(_scaled(centred, torch.rsqrt(variance + epsilon), None, axis), gamma, beta, axis)
+    return outputs.to(inputs.dtype), mean.detach(), variance.detach()
 
 
 def _checked_clipping(limits: dict[str, float]) -> dict[str, float]:

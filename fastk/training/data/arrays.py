@@ -145,17 +145,21 @@ class ArraySource(DataSource):
         if self._pass is not None:
             self._pass = self._batches(self._order)
 
-    def _batches(self, order: torch.Tensor | None) -> Iterator[Batch]:
+    def batches_in(self, order: torch.Tensor, rows: int) -> Iterator[Batch]:
+        """Batches of `rows` samples, those numbered in `order`: a part of a pass."""
+        return self._batches(order, rows)
+
+    def _batches(self, order: torch.Tensor | None, rows: int | None = None) -> Iterator[Batch]:
         if order is not None and self.resident:
             order = _sent(order, self.device)  # once, for all arrays and the whole pass
-        batches = zip(*(self._column(leaf, order) for leaf in self._leaves), strict=False)  # None's column has no end
+        size = self.rows * self._joined if rows is None else rows
+        batches = zip(*(self._column(leaf, order, size) for leaf in self._leaves), strict=False)  # None has no end
         if self._pack is not None:
             batches = map(self._pack, batches)
         return batches if self.resident else to_device(batches, self.device)
 
-    def _column(self, leaf: Any, order: torch.Tensor | None) -> Iterator[Any]:
+    def _column(self, leaf: Any, order: torch.Tensor | None, size: int) -> Iterator[Any]:
         """One array's part of each batch."""
-        size = self.rows * self._joined
         if leaf is None:
             return repeat(None)
         if order is None:

@@ -140,7 +140,6 @@ def test_renorm_corrects_towards_the_moving_statistics(rng):
 
 def test_mistakes():
     for kwargs, message in (
-        ({"synchronized": True}, "synchronized"),
         ({"renorm": True, "renorm_clipping": {"rmax": 1.0, "rmin": 2.0}}, "rmax should be greater"),
         ({"renorm": True, "renorm_clipping": {"dmax": -1.0}}, "dmax should be non-negative"),
         ({"renorm": True, "renorm_clipping": {"max": 1.0}}, "invalid keys"),
