@@ -273,7 +273,7 @@ def render() -> str:
         f"Of {len(flat)} public names {counts['supported']} are supported, {counts['partly']} partly, and "
         f"{counts['missing']} are missing. A name may be in several packages.",
         "",
-        "Everywhere: tensors are torch tensors, dense, on one device; names under `keras.src`, Keras's inside, are not",
+        "Everywhere: tensors are torch tensors, dense, on one device a process; names under `keras.src`, Keras's inside, are not",
         "served by `fastk run`; `~/.keras/keras.json` is not read.",
         "",
         "| package | supported | partly | missing | note |",
