@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from fastk import dtypes, tree
+from fastk.atomic import replacing
 from fastk.tensor import get_device
 
 _INSTEAD = (
@@ -64,7 +65,8 @@ def export_model(
     sample = tree.map_structure(_sample, signature)
     kwargs.setdefault("dynamic_shapes", {"args": (tree.map_structure(_any_sizes, signature),)})
     program = torch.export.export(model, (sample,), **kwargs)
-    torch.export.save(program, path)
+    with replacing(path) as file:
+        torch.export.save(program, file)
     if verbose is not False:
         print(f"Saved a torch program to {path}. Load it with torch.export.load({path!r}).module().")
 

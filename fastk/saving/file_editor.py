@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from fastk.atomic import replacing
 from fastk.errors import FileFormatError
 from fastk.messages import tell
 from fastk.saving.archive import CONFIG, METADATA, WEIGHTS, Archive
-from fastk.saving.atomic import replacing
 from fastk.saving.h5 import H5Reader, H5Writer
 from fastk.saving.weights import check_exists, save_state
 

@@ -7,15 +7,14 @@ import datetime
 import io
 import json
 import os
-import shutil
 import tempfile
 import zipfile
 from typing import Any, BinaryIO
 
+from fastk.atomic import check_overwrite, copy_atomically, replacing
 from fastk.errors import FileFormatError
 from fastk.saving import legacy_h5
 from fastk.saving.archive import ASSETS, CONFIG, METADATA, WEIGHTS, Archive, Folder, NewAssets, add_member
-from fastk.saving.atomic import check_overwrite, replacing
 from fastk.saving.h5 import H5Reader, H5Writer
 from fastk.saving.legacy_h5 import LEGACY
 from fastk.saving.weights import check_exists, load_state, save_state
@@ -171,11 +170,25 @@ def _write_folder(model: Any, path: str, skip: list) -> None:
         weights = files.enter_context(replacing(os.path.join(path, WEIGHTS)))
         with H5Writer(weights) as writer:
             save_state(model, writer, assets=assets, skip=skip)
-        shutil.rmtree(os.path.join(path, ASSETS), ignore_errors=True)
         for source, name in assets.files():
             target = os.path.join(path, ASSETS, *name.split("/"))
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            shutil.copyfile(source, target)
+            copy_atomically(source, target)
+        kept = {name for _, name in assets.files()}
+    _remove_other_assets(os.path.join(path, ASSETS), kept)
+
+
+def _remove_other_assets(folder: str, kept: set[str]) -> None:
+    """Removes what a model that was in the folder before had, once the new one is there."""
+    if os.path.islink(folder):  # what it leads to may be used by others
+        return
+    for where, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            file = os.path.join(where, name)
+            if os.path.relpath(file, folder).replace(os.sep, "/") not in kept:
+                os.unlink(file)
+        if not os.listdir(where):
+            os.rmdir(where)
 
 
 # ---------------------------------------------------------------- reading

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from fastk.atomic import replacing
 from fastk.errors import FileFormatError
-from fastk.saving.atomic import replacing
 from fastk.saving.h5 import H5Reader
 from fastk.saving.legacy_config import current, old_loss, old_model, old_object
 from fastk.serialization import custom_object_scope, deserialize_keras_object, safe_mode_scope, serialize_keras_object

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from fastk.atomic import check_overwrite, replacing
 from fastk.errors import FileFormatError, FileMissing, near_names
 from fastk.layers.lora import LowRankAdaptation
 from fastk.layers.state import LayerState
 from fastk.saving import legacy_h5
 from fastk.saving.archive import WEIGHTS, Archive, NewAssets
-from fastk.saving.atomic import check_overwrite, replacing
-from fastk.saving.h5 import H5Reader, H5Writer, ShardedReader, ShardedWriter, VariableReader, shard_map_path
+from fastk.saving.h5 import H5Reader, H5Writer, VariableReader
 from fastk.saving.legacy_h5 import LEGACY
+from fastk.saving.shards import ShardedReader, ShardedWriter, shard_map_path
 from fastk.saving.walk import Walk
 from fastk.user_warning import warn_user
 
