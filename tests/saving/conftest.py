@@ -12,7 +12,7 @@ import fastk
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))  # the modules beside, which programs here import too
-collect_ignore = ["keras_side.py"]  # imports Keras
+collect_ignore = ["keras_side.py", "keras_text.py"]  # import Keras
 
 
 @pytest.fixture(scope="session")

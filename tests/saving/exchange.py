@@ -8,14 +8,14 @@ import trained_zoo
 import zoo
 
 GOLDEN = {
-    "mlp": "Dense layers, Adam",
-    "cnn_bn": "Conv2D, BatchNormalization, pooling, SGD with momentum",
-    "lstm": "an LSTM over a sequence",
-    "gru": "two GRUs, one with `reset_after=False`",
-    "bidirectional": "Bidirectional LSTM and GRU",
-    "two_branch": "two inputs and two outputs by name, operations between the layers",
-    "transformer": "Embedding, MultiHeadAttention, LayerNormalization, a residual block",
-    "noise": "Dropout and GaussianNoise",
+    "mlp": "Dense layers; Adam",
+    "cnn_bn": "Rescaling, Conv2D, BatchNormalization, pooling; SGD with momentum",
+    "lstm": "Embedding, two LSTMs; RMSprop",
+    "gru": "Masking, two GRUs, LayerNormalization, TimeDistributed; Adam",
+    "bidirectional": "Bidirectional LSTM and GRU; AdamW",
+    "two_branch": "two inputs and two outputs by name, one of images; Adam",
+    "transformer": "Embedding, MultiHeadAttention, LayerNormalization, a model within; Adam",
+    "noise": "Normalization, Dropout, GaussianNoise, PReLU; Adam",
 }
 """Files that Keras wrote, in the repository."""
 OPTIMIZERS = tuple(zoo.OPTIMIZERS)

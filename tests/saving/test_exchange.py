@@ -59,7 +59,7 @@ def agree(found, path, name):
         if letter == "w" and name in exchange.NOT_THE_SAME_WEIGHTS:
             continue
         for key, value in zip(keys, values, strict=True):
-            tolerance = CLOSE
+            tolerance: dict[str, Any] = CLOSE
             if letter in "wo":
                 tolerance = {"rtol": 0, "atol": 0}
             elif name in HALF:

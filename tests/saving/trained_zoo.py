@@ -228,9 +228,17 @@ def data(name: str) -> tuple[Any, Any]:
 # ---------------------------------------------------------------- what users write
 
 
-@functools.cache
+_registered: dict[str, dict[str, Any]] = {}
+
+
 def own(keras: Any) -> dict[str, Any]:
     """Classes and functions of each kind, registered with a package once."""
+    if keras.__name__ not in _registered:
+        _registered[keras.__name__] = _register(keras)
+    return _registered[keras.__name__]
+
+
+def _register(keras: Any) -> dict[str, Any]:
     ops, register = keras.ops, keras.saving.register_keras_serializable
 
     @register("exchange")

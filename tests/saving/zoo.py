@@ -259,7 +259,6 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
         {"momentum": 0.5, "use_ema": True, "ema_overwrite_frequency": 4, "gradient_accumulation_steps": 2},
     ),
     "rmsprop_decaying": ("RMSprop", {"weight_decay": 0.01, "clipnorm": 1.0, "loss_scale_factor": 4.0}),
-    "scaled": ("LossScaleOptimizer", {}),
     "scaled_accumulating": ("LossScaleOptimizer", {"gradient_accumulation_steps": 2}),
     **dict.fromkeys(SCHEDULES, ("Adam", {})),
 }
