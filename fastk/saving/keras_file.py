@@ -229,7 +229,7 @@ def _check_readable(path: str) -> None:
         raise ValueError(
             f"Loading from a remote place is not supported. Received: filepath={path}. Download the file first."
         )
-    if path.endswith((".weights.h5", ".weights.json")):
+    if path.endswith((".weights.h5", ".weights.json", ".safetensors")):
         raise ValueError(
             f"File format not supported: filepath={path} holds weights without an architecture. Build the model, and "
             "call `model.load_weights(path)`."
