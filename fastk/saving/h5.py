@@ -211,11 +211,11 @@ class H5Reader:
         """Around calls of h5py alone: whatever they raise means that the file is damaged."""
         try:
             yield
-        except FileFormatError:
+        except (FileFormatError, RecursionError):  # the latter is of groups within groups, and not of one call
             raise
         except _DAMAGE as error:
             raise FileFormatError(
-                f"{self.source} is not a readable HDF5 file: could not {what} ({error}). If it was copied or "
+                f"{self.source} is not a readable HDF5 file: could not {what:.300} ({error}). If it was copied or "
                 "downloaded, get it again."
             ) from error
 

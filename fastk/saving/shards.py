@@ -11,11 +11,9 @@ import numpy as np
 
 from fastk.atomic import replacing
 from fastk.errors import FileFormatError, FileMissing
+from fastk.saving.archive import MAX_CONFIG, parsed
 from fastk.saving.h5 import H5Reader, H5Writer, VariableReader, VariableWriter, vars_path
 from fastk.user_warning import warn_user
-
-MAX_MAP = 1 << 26
-"""The most bytes of a map of sharded weights: that of a million variables takes as many."""
 
 
 class ShardedWriter:
@@ -148,10 +146,8 @@ def shards_of(path: str) -> set[str]:
 def _read_map(path: str) -> dict[str, list[str]]:
     """The files of each group, by its path, as a map of sharded weights lists them."""
     try:
-        if os.path.getsize(path) > MAX_MAP:
-            raise ValueError(f"it takes {os.path.getsize(path)} bytes")
-        with open(path, encoding="utf-8") as file:
-            where = json.load(file)["weight_map"]
+        with open(path, "rb") as file:
+            where = parsed(file.read(MAX_CONFIG + 1), path)["weight_map"]
         found = {str(key): [names] if isinstance(names, str) else list(names) for key, names in where.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileFormatError(

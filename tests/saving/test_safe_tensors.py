@@ -2,6 +2,7 @@
 
 import struct
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,7 +145,8 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded(path, change, says):
 
 def test_arguments_and_paths_are_checked(path, tmp_path):
     model = make()
-    for arguments in ({"max_shard_size": 1}, {"objects_to_skip": [model.layers[0]]}):
+    refused: list[dict[str, Any]] = [{"max_shard_size": 1}, {"objects_to_skip": [model.layers[0]]}]
+    for arguments in refused:
         with pytest.raises(ValueError, match=r"are for `\.weights\.h5`"):
             fastk.saving.save_weights(model, path, **arguments)
     with pytest.raises(FileMissing, match="File not found"):
