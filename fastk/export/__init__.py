@@ -1,35 +1,37 @@
-"""`keras.export`: models for programs that do not define them, in torch's format.
+"""`keras.export`: models for programs that do not define them, as programs of torch or as ONNX files.
 
 >>> import fastk
 >>> model = fastk.Sequential([fastk.Input((4,)), fastk.layers.Dense(2)])
 >>> try:
-...     model.export("model", format="onnx")
+...     model.export("model", format="tf_saved_model")
 ... except NotImplementedError as error:
-...     print(str(error)[:40])
-fastk exports models as 'torch' programs
+...     print(str(error)[:45])
+fastk exports models as 'torch' programs and
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from fastk import dtypes, tree
-from fastk.atomic import replacing
-from fastk.tensor import get_device
+from fastk.export.onnx_file import save_onnx
+from fastk.export.program import save_program
+from fastk.messages import tell
 
 _INSTEAD = (
-    'For another format save the model with model.save("model.keras"), load it with Keras, and export it from there; '
-    "for ONNX alone, torch.onnx takes the model too, which is a torch.nn.Module."
+    'For another format save the model with model.save("model.keras"), load it with Keras, and export it from there.'
 )
+_FORMATS = {"torch": (".pt2", save_program), "onnx": (".onnx", save_onnx)}
 
 
 class ExportArchive:
     """Not supported: raises `NotImplementedError`."""
 
     def __init__(self) -> None:
-        raise NotImplementedError(f"fastk writes no export archives, which are TensorFlow's. {_INSTEAD}")
+        raise NotImplementedError(
+            "fastk writes no export archives, which are TensorFlow's SavedModels with several endpoints. "
+            'model.export("model.onnx", format="onnx") and model.export("model.pt2", format="torch") write one model. '
+            f"{_INSTEAD}"
+        )
 
 
 def export_model(
@@ -39,55 +41,47 @@ def export_model(
 
     Args:
         model: a model that is built.
-        filepath: a path that ends in `.pt2`, which `torch.export.load` reads.
-        format: `"torch"`.
+        filepath: a path that ends in `.pt2`, which `torch.export.load` reads, or in `.onnx`.
+        format: `"torch"` or `"onnx"`.
         verbose: whether to say that it is written; by default it is said.
         input_signature: KerasTensors, or what else has a shape and a dtype, like the inputs; by default those of a
-            functional model. A size that is None may be any in the program.
-        kwargs: further arguments of `torch.export.export`.
+            functional model. A size that is None may be any in what is written.
+        kwargs: further arguments of `torch.export.export`, or of `torch.onnx.export`, such as `opset_version`.
 
     Raises:
         NotImplementedError: another format.
         ValueError: a path of another kind, or inputs that are not known.
+        ImportError: for ONNX, without the packages `onnx` and `onnxscript`.
     """
-    if format != "torch":
+    if format not in _FORMATS:
         raise NotImplementedError(
-            f'fastk exports models as \'torch\' programs: model.export("model.pt2", format="torch"). {_INSTEAD} '
-            f"Received: format={format!r}"
+            f'fastk exports models as \'torch\' programs and ONNX files: model.export("model.onnx", format="onnx"). '
+            f"{_INSTEAD} Received: format={format!r}"
         )
+    ending, save = _FORMATS[format]
     path = str(filepath)
-    if not path.endswith(".pt2"):
-        raise ValueError(f"The file of a torch program must end with '.pt2'. Received: filepath={path!r}")
-    signature = _signature(model) if input_signature is None else input_signature
-    is_flat = isinstance(signature, (list, tuple)) and len(signature) == 1
-    signature = signature[0] if is_flat else signature
-    # Sizes of 0 and 1 would be taken as constants.
-    sample = tree.map_structure(_sample, signature)
-    kwargs.setdefault("dynamic_shapes", {"args": (tree.map_structure(_any_sizes, signature),)})
-    program = torch.export.export(model, (sample,), **kwargs)
-    with replacing(path) as file:
-        torch.export.save(program, file)
+    if not path.endswith(ending):
+        raise ValueError(f"The file of format '{format}' must end with '{ending}'. Received: filepath={path!r}")
+    hint = save(model, path, signature_of(model) if input_signature is None else input_signature, kwargs)
     if verbose is not False:
-        print(f"Saved a torch program to {path}. Load it with torch.export.load({path!r}).module().")
+        tell(f"Saved the model to {path}. {hint}")
 
 
-def _signature(model: Any) -> Any:
-    inputs = getattr(model, "_inputs_struct", None) or getattr(model, "inputs", None)
+def signature_of(model: Any) -> Any:
+    """What a model takes: the structure of its inputs.
+
+    Raises:
+        ValueError: where it is not known.
+    """
+    inputs = getattr(model, "_inputs_struct", None)
+    if inputs is None:
+        inputs = getattr(model, "inputs", None)
     if inputs is None:
         raise ValueError(
             f"The inputs of model '{model.name}' are not known: make a functional model, or pass "
             "input_signature=[keras.KerasTensor(shape, dtype)]."
         )
     return inputs
-
-
-def _sample(x: Any) -> torch.Tensor:
-    sizes = [2 if size is None else size for size in x.shape]
-    return torch.zeros(sizes, dtype=dtypes.to_torch_dtype(x.dtype), device=get_device())
-
-
-def _any_sizes(x: Any) -> dict[int, Any]:
-    return {i: torch.export.Dim.AUTO for i, size in enumerate(x.shape) if size is None}
 
 
 __all__ = ["ExportArchive"]

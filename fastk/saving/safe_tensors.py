@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -36,7 +37,11 @@ def save(model: Any, path: str) -> None:
     named = _named(model)
     tensors = {name: variable.value.detach().cpu().contiguous() for name, variable in named.items()}
     with replacing(path) as file:
-        library.torch.save_file(tensors, file.name, {"format": "pt"})
+        mode = os.fstat(file.fileno()).st_mode
+        library.torch.save_file(tensors, file.name, {"format": "pt"})  # which may make a new file of that name
+        os.chmod(file.name, mode)
+        with open(file.name, "rb") as written:
+            os.fsync(written.fileno())
 
 
 def load(model: Any, path: str, skip_mismatch: bool) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 
 import fastk
 from fastk import lambdas
+from fastk.messages import disable_interactive_logging
 from fastk.saving import KerasFileEditor
 
 ROOM = 2 << 30  # bytes of address space beyond what the process has when it begins
@@ -113,7 +114,7 @@ def main(folder, times, seed=0):
     global _watched
     os.chdir(folder)
     warnings.simplefilter("ignore")
-    fastk.config.disable_interactive_logging()
+    disable_interactive_logging()
     folder = pathlib.Path.cwd()
     model, plain, files = prepare(folder)
     for name in files:  # so that what is imported when it is first needed is there

@@ -15,6 +15,7 @@ import time
 import numpy as np
 
 import fastk
+from fastk.messages import disable_interactive_logging
 
 
 def make():
@@ -76,7 +77,7 @@ def clear(folder):
 
 
 def main(folder, times):
-    fastk.config.disable_interactive_logging()
+    disable_interactive_logging()
     model = make()
     backup = callback(fastk.callbacks.BackupAndRestore, model, f"{folder}/backup")
     checkpoint = callback(fastk.callbacks.ModelCheckpoint, model, f"{folder}/checkpoint.keras")

@@ -90,7 +90,7 @@ def test_the_limit_goes_with_the_size_of_the_file_and_with_safe_mode(path, monke
 
 def test_sizes_that_are_no_numbers_are_refused_too():
     with budget.limited_to(100, "Why."), pytest.raises(FileFormatError, match=r"Why\."):
-        budget.take((float("nan"),), 4, "x")
+        budget.take((1,), float("nan"), "x")
     with budget.limited_to(100, "Why."):
         budget.take((-(10**9),), 4, "x")
         with pytest.raises(FileFormatError, match="100 are left"):

@@ -1,5 +1,6 @@
 """Weights as `.safetensors` files: names, what does not fit, torch's files, and files that are not to be trusted."""
 
+import os
 import struct
 import sys
 from typing import Any
@@ -36,6 +37,8 @@ def path(tmp_path):
 def test_names_are_the_paths_of_variables(path):
     model = make()
     model.save_weights(path)
+    model.save_weights(f"{path}.weights.h5")
+    assert os.stat(path).st_mode == os.stat(f"{path}.weights.h5").st_mode
     stored = safetensors.torch.load_file(path)
     assert list(stored) == sorted(variable.path for variable in model.weights)
     assert "tower/batch_normalization/moving_mean" in stored and "head/kernel" in stored

@@ -1,0 +1,115 @@
+"""Models as ONNX files, through torch's exporter.
+
+Inputs and outputs have the names that they have in the model, and the batch may be of any size.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from typing import Any
+
+import torch
+
+from fastk import tree
+from fastk.atomic import replacing
+from fastk.export.program import program_of
+from fastk.graph import KerasTensor
+
+
+def save_onnx(model: Any, path: str, signature: Any, options: dict[str, Any]) -> str:
+    """Writes an ONNX file; returns how it is run.
+
+    Args:
+        model: a built model.
+        path: of the file.
+        signature: what has a shape and a dtype, in the structure of the inputs.
+        options: further arguments of `torch.onnx.export`.
+    """
+    translations = _translations()
+    program = program_of(model, signature, {})
+    given = {
+        "input_names": _names(program.call_spec.in_spec, "input", [x.name for x in _tensors(signature)]),
+        "output_names": _names(program.call_spec.out_spec, "output", _output_names(model)),
+        "custom_translation_table": translations,
+        "verbose": False,
+        **options,
+    }
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)  # it warns of packages that no model of fastk needs
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"torch\.|onnxscript|copyreg")
+            exported: Any = torch.onnx.export(program, dynamo=True, **given)
+    finally:
+        exporter.setLevel(level)
+    written = exported.model_proto
+    _name_batch(written.graph)
+    with replacing(path) as file:
+        file.write(written.SerializeToString())
+    return f"Run it with onnxruntime.InferenceSession({path!r})."
+
+
+def _tensors(signature: Any) -> list[Any]:
+    """The symbolic tensors of a signature, where all are."""
+    tensors = tree.flatten(signature)
+    return tensors if all(isinstance(x, KerasTensor) for x in tensors) else []
+
+
+def _output_names(model: Any) -> list[str]:
+    """The names of the layers that the outputs come from, where the model has a graph."""
+    return [x._keras_history.operation.name for x in getattr(model, "outputs", None) or ()]
+
+
+def _names(spec: Any, kind: str, names: list[str]) -> list[str]:
+    """The names of a program's inputs or outputs, in its order.
+
+    Args:
+        spec: their structure: of a dict the keys are the names.
+        kind: what a nameless one is called, before its number.
+        names: those of the model, in its order, which is that of the program where there is no dict.
+    """
+    structure = spec.unflatten(range(spec.num_leaves))
+    if kind == "input":
+        structure = structure[0]  # the positional arguments
+    if isinstance(structure, tuple) and len(structure) == 1:
+        structure = structure[0]
+    found = names if len(names) == spec.num_leaves else [f"{kind}_{i}" for i in range(spec.num_leaves)]
+    if isinstance(structure, dict) and all(isinstance(i, int) for i in structure.values()):
+        found = [name for name, _ in sorted(structure.items(), key=lambda item: item[1])]
+    return found
+
+
+def _name_batch(graph: Any) -> None:
+    """Calls the size of the batch "batch" in all shapes of the file, where torch has numbered it."""
+    shapes = [value.type.tensor_type.shape for value in (*graph.input, *graph.output, *graph.value_info)]
+    first = next((shape.dim[0].dim_param for shape in shapes if shape.dim and shape.dim[0].dim_param), None)
+    for dimension in (dimension for shape in shapes for dimension in shape.dim):
+        if first is not None and dimension.dim_param:
+            dimension.dim_param = re.sub(rf"\b{re.escape(first)}\b", "batch", dimension.dim_param)
+
+
+def _translations() -> dict[Any, Any]:
+    """What torch's exporter has no words for.
+
+    Raises:
+        ImportError: without the packages of ONNX.
+    """
+    try:
+        import onnx  # noqa: F401 - torch's exporter needs it
+        from onnxscript import opset18
+    except ImportError as error:
+        raise ImportError(
+            "Exporting to ONNX needs the packages `onnx` and `onnxscript`: install them with `pip install onnx "
+            "onnxscript` (or `pip install fastk[onnx]`)."
+        ) from error
+    op: Any = opset18
+
+    def stable_sort(values: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
+        # Of equal values TopK gives the first one first.
+        length = op.Gather(op.Shape(values), op.Constant(value_ints=[dim]))
+        return op.TopK(values, length, axis=dim, largest=int(descending), sorted=1)
+
+    return {torch.ops.aten.sort.stable: stable_sort}
