@@ -102,7 +102,8 @@ class KerasFileEditor:
                 budget.take(dataset.shape, dataset.dtype.itemsize, f"'{inner}'")
                 found[key] = reader.values(dataset)
             elif key == "vars":
-                name = item.attrs.get("name")
+                with reader._damage_reported(f"read the name of '{path}'"):
+                    name = item.attrs.get("name")
                 if isinstance(name, str):
                     self.object_metadata[path] = {"name": name}
                 found |= self._read(reader, item, path, seen)

@@ -219,7 +219,8 @@ class _Group:
     @property
     def lists_layers(self) -> bool:
         """Whether the group is one of a model's weights."""
-        return any(key in self._group.attrs for key in ("layer_names", "layer_names0"))
+        with self._reader._damage_reported(f"find 'layer_names' of '{self._path}'"):
+            return any(key in self._group.attrs for key in ("layer_names", "layer_names0"))
 
     def names(self, key: str) -> list[str]:
         """A list of names; one that was too long is in several attributes."""
