@@ -64,7 +64,7 @@ NOTES = {
     "keras.distillation": "not written yet",
     "keras.distribution": "not written yet; layers are `torch.nn.Module`s, which torch's DistributedDataParallel takes",
     "keras.dtype_policies": "maps of policies are not supported; layers refuse policies of quantization",
-    "keras.export.ExportArchive": 'raises: archives are TensorFlow\'s; `model.export(path, format="torch")` works',
+    "keras.export.ExportArchive": "raises: archives are TensorFlow's; `model.export` writes torch's programs and ONNX",
     "keras.layers.JaxLayer": "computes with JAX",
     "keras.layers.FlaxLayer": "computes with JAX",
     "keras.layers.TFSMLayer": "computes with TensorFlow",

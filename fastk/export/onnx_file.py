@@ -15,22 +15,21 @@ import torch
 from fastk import tree
 from fastk.atomic import replacing
 from fastk.export.program import program_of
-from fastk.graph import KerasTensor
 
 
-def save_onnx(model: Any, path: str, signature: Any, options: dict[str, Any]) -> str:
+def save_onnx(model: Any, path: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> str:
     """Writes an ONNX file; returns how it is run.
 
     Args:
         model: a built model.
         path: of the file.
-        signature: what has a shape and a dtype, in the structure of the inputs.
+        arguments: of the call: structures of what has a shape and a dtype.
         options: further arguments of `torch.onnx.export`.
     """
     translations = _translations()
-    program = program_of(model, signature, {})
+    program = program_of(model, arguments, {})
     given = {
-        "input_names": _names(program.call_spec.in_spec, "input", [x.name for x in _tensors(signature)]),
+        "input_names": _names(program.call_spec.in_spec, "input", _input_names(arguments)),
         "output_names": _names(program.call_spec.out_spec, "output", _output_names(model)),
         "custom_translation_table": translations,
         "verbose": False,
@@ -52,10 +51,10 @@ def save_onnx(model: Any, path: str, signature: Any, options: dict[str, Any]) ->
     return f"Run it with onnxruntime.InferenceSession({path!r})."
 
 
-def _tensors(signature: Any) -> list[Any]:
-    """The symbolic tensors of a signature, where all are."""
-    tensors = tree.flatten(signature)
-    return tensors if all(isinstance(x, KerasTensor) for x in tensors) else []
+def _input_names(arguments: tuple[Any, ...]) -> list[str]:
+    """The names of what was passed for the inputs, where all have one."""
+    names = [getattr(x, "name", None) for x in tree.flatten(arguments)]
+    return [name for name in names if name] if len(set(names)) == len(names) else []
 
 
 def _output_names(model: Any) -> list[str]:
@@ -74,8 +73,7 @@ def _names(spec: Any, kind: str, names: list[str]) -> list[str]:
     structure = spec.unflatten(range(spec.num_leaves))
     if kind == "input":
         structure = structure[0]  # the positional arguments
-    if isinstance(structure, tuple) and len(structure) == 1:
-        structure = structure[0]
+        structure = structure[0] if len(structure) == 1 else structure
     found = names if len(names) == spec.num_leaves else [f"{kind}_{i}" for i in range(spec.num_leaves)]
     if isinstance(structure, dict) and all(isinstance(i, int) for i in structure.values()):
         found = [name for name, _ in sorted(structure.items(), key=lambda item: item[1])]

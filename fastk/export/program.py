@@ -11,25 +11,23 @@ from fastk.atomic import replacing
 from fastk.tensor import get_device
 
 
-def program_of(model: Any, signature: Any, options: dict[str, Any]) -> Any:
+def program_of(model: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """The program of a model's call.
 
     Args:
         model: a built model.
-        signature: what has a shape and a dtype, in the structure of the inputs.
+        arguments: of the call: structures of what has a shape and a dtype.
         options: further arguments of `torch.export.export`.
     """
-    is_single = isinstance(signature, (list, tuple)) and len(signature) == 1
-    signature = signature[0] if is_single else signature
     batch = torch.export.Dim("batch")
-    sample = tree.map_structure(_sample, signature)
-    dynamic = {"args": (tree.map_structure(lambda x: _any_sizes(x, batch), signature),)}
-    return torch.export.export(model, (sample,), **{"dynamic_shapes": dynamic, **options})
+    sample = tree.map_structure(_sample, arguments)
+    dynamic = {"args": tree.map_structure(lambda x: _any_sizes(x, batch), arguments)}
+    return torch.export.export(model, sample, **{"dynamic_shapes": dynamic, **options})
 
 
-def save_program(model: Any, path: str, signature: Any, options: dict[str, Any]) -> str:
+def save_program(model: Any, path: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> str:
     """Writes the program of a model; returns how it is loaded."""
-    program = program_of(model, signature, options)
+    program = program_of(model, arguments, options)
     with replacing(path) as file:
         torch.export.save(program, file)
     return f"Load it with torch.export.load({path!r}).module()."

@@ -152,7 +152,7 @@ class Model(Planned, Trainer, Layer):
         input_signature: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Writes the model as a program of torch, with `format="torch"`; other formats are not supported.
+        """Writes the model as a program of torch (`format="torch"`) or as an ONNX file (`"onnx"`); see docs/files.md.
 
         Args:
             filepath, format, verbose, input_signature, kwargs: see `fastk.export.export_model`.

@@ -79,6 +79,24 @@ def test_a_subclass_needs_a_signature(tmp_path):
     assert torch.export.load(tmp_path / "model.pt2").module()(torch.ones(4, 3)).sum() == 24
 
 
+class Sum(keras.Model):
+    """Takes two arguments."""
+
+    def build(self, x_shape, y_shape):
+        self.scale = self.add_weight(shape=(x_shape[-1],), initializer="ones", name="scale")
+
+    def call(self, x, y):
+        return x * self.scale + y
+
+
+def test_a_subclass_that_was_called_has_one(tmp_path):
+    model, x = Sum(), np.arange(6.0, dtype="float32").reshape(2, 3)
+    model(x, x)
+    model.export(tmp_path / "model.pt2", format="torch", verbose=False)
+    x = torch.arange(15.0).reshape(5, 3)
+    np.testing.assert_array_equal(torch.export.load(tmp_path / "model.pt2").module()(x, 1 + x).detach(), 2 * x + 1)
+
+
 def test_a_size_that_the_model_fixes_is_not_left_open(tmp_path):
     """Better an error than a program for batches of two."""
 
@@ -135,6 +153,20 @@ def test_an_onnx_file_computes_what_the_model_does(name, inputs, outputs, tmp_pa
     onnx_computes_the_same(path, model, make, (2, 1, 5))
 
 
+@pytest.mark.timeout(120)
+def test_arguments_of_a_call_and_names_that_are_given(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    specs = [layers.InputSpec(shape=(None, 3), dtype="float32", name=name) for name in ("first", "second")]
+    model = Sum()
+    model.build((None, 3), (None, 3))
+    path = tmp_path / "model"  # as Keras, of any ending
+    model.export(path, format="onnx", input_signature=specs, verbose=False, opset_version=20)
+    assert onnx.load(path).opset_import[0].version == 20
+    x = np.arange(15.0, dtype="float32").reshape(5, 3)
+    np.testing.assert_array_equal(run_onnx(path, {"first": x, "second": x})["output_0"], 2 * x)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NAMES)
@@ -160,8 +192,6 @@ def test_refusals(tmp_path):
             model.export(tmp_path / "model", format=format)
     with pytest.raises(ValueError, match=r"\.pt2"):
         model.export(tmp_path / "model", format="torch")
-    with pytest.raises(ValueError, match=r"\.onnx"):
-        model.export(tmp_path / "model.pt2", format="onnx")
     with pytest.raises(NotImplementedError, match="archives"):
         keras.export.ExportArchive()
     with pytest.raises(NotImplementedError, match="quantize"):
