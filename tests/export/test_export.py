@@ -3,6 +3,7 @@
 import os
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from fastk import layers
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "saving" / "golden"
 NAMES = ("mlp", "cnn_bn", "lstm", "gru", "bidirectional", "two_branch", "transformer", "noise")
-UNROLLED = ("lstm", "gru", "bidirectional")  # whose steps torch's exporter takes one by one, for half a minute
+UNROLLED = ("lstm", "gru", "bidirectional")  # whose steps are written one by one, which takes seconds
 # float32 sums of some hundred terms in another order.
-CLOSE = {"rtol": 1e-5, "atol": 1e-6}
+CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-6}
 
 
 def models():
