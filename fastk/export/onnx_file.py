@@ -5,9 +5,11 @@ Inputs and outputs have the names that they have in the model, and the batch may
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -15,6 +17,9 @@ import torch
 from fastk import tree
 from fastk.atomic import replacing
 from fastk.export.program import program_of
+
+MAX_SIZE = 2**31 - 2**20
+"""The most bytes of weights in one file: protobuf, the format below ONNX, ends at 2 GiB."""
 
 
 def save_onnx(model: Any, path: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> str:
@@ -27,10 +32,12 @@ def save_onnx(model: Any, path: str, arguments: tuple[Any, ...], options: dict[s
         options: further arguments of `torch.onnx.export`.
     """
     translations = _translations()
+    _check_size(model)
     program = program_of(model, arguments, {})
+    inputs = _names(program.call_spec.in_spec, "input", _input_names(arguments), taken=())
     given = {
-        "input_names": _names(program.call_spec.in_spec, "input", _input_names(arguments)),
-        "output_names": _names(program.call_spec.out_spec, "output", _output_names(model)),
+        "input_names": inputs,
+        "output_names": _names(program.call_spec.out_spec, "output", _output_names(model), taken=inputs),
         "custom_translation_table": translations,
         "verbose": False,
         **options,
@@ -51,6 +58,15 @@ def save_onnx(model: Any, path: str, arguments: tuple[Any, ...], options: dict[s
     return f"Run it with onnxruntime.InferenceSession({path!r})."
 
 
+def _check_size(model: Any) -> None:
+    size = sum(v.value.numel() * v.value.element_size() for v in model.weights)
+    if size >= MAX_SIZE:
+        raise ValueError(
+            f"The weights of model '{model.name}' take {size} bytes, and an ONNX file holds at most {MAX_SIZE}. Write "
+            'a torch program instead: model.export("model.pt2", format="torch").'
+        )
+
+
 def _input_names(arguments: tuple[Any, ...]) -> list[str]:
     """The names of what was passed for the inputs, where all have one."""
     names = [getattr(x, "name", None) for x in tree.flatten(arguments)]
@@ -62,13 +78,14 @@ def _output_names(model: Any) -> list[str]:
     return [x._keras_history.operation.name for x in getattr(model, "outputs", None) or ()]
 
 
-def _names(spec: Any, kind: str, names: list[str]) -> list[str]:
+def _names(spec: Any, kind: str, names: list[str], taken: Iterable[str]) -> list[str]:
     """The names of a program's inputs or outputs, in its order.
 
     Args:
         spec: their structure: of a dict the keys are the names.
         kind: what a nameless one is called, before its number.
         names: those of the model, in its order, which is that of the program where there is no dict.
+        taken: names that are others'; a name that is taken, or comes twice, is numbered.
     """
     structure = spec.unflatten(range(spec.num_leaves))
     if kind == "input":
@@ -77,7 +94,11 @@ def _names(spec: Any, kind: str, names: list[str]) -> list[str]:
     found = names if len(names) == spec.num_leaves else [f"{kind}_{i}" for i in range(spec.num_leaves)]
     if isinstance(structure, dict) and all(isinstance(i, int) for i in structure.values()):
         found = [name for name, _ in sorted(structure.items(), key=lambda item: item[1])]
-    return found
+    unique: list[str] = []
+    for name in found:
+        numbered = (f"{name}_{i}" for i in itertools.count(1))
+        unique.append(next(n for n in itertools.chain([name], numbered) if n not in taken and n not in unique))
+    return unique
 
 
 def _name_batch(graph: Any) -> None:

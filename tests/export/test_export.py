@@ -169,6 +169,24 @@ def test_arguments_of_a_call_and_names_that_are_given(tmp_path):
 
 
 @pytest.mark.slow
+def test_an_output_that_is_an_input_has_a_name_of_its_own(tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    model, make = next((m, f) for n, m, f in models() if n == "two inputs")
+    model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    onnx_computes_the_same(tmp_path / "model.onnx", model, make, (2, 5))
+    assert list(run_onnx(tmp_path / "model.onnx", make(2))) == ["sum", "b_1"]
+
+
+def test_what_no_file_can_hold_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr("fastk.export.onnx_file.MAX_SIZE", 40)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"40 bytes.*torch program instead"):
+        model.export(tmp_path / "model.onnx", format="onnx")
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NAMES)
 def test_models_of_keras_become_onnx_files(name, tmp_path):
