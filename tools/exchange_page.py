@@ -23,7 +23,7 @@ steps of training; *yes* is a test that passes. What is compared:
 - *optimizer*: every variable of the optimizer is the same, to the bit.
 - *trained on*: both sides take three further steps on the same data (one, where Keras's file is in the repository).
   Losses, predictions, and the weights and optimizer variables in the end are the same within a relative 1e-4; in half
-  precision within 8 roundings of the largest value.
+  precision within 16 roundings of the largest value.
 
 The page is written by `tools/exchange_page.py`; [files](files.md) has the formats themselves.
 """

@@ -78,11 +78,10 @@ class KerasFileEditor:
     def _read(self, reader: H5Reader, group: Any, path: str, seen: set[int]) -> dict[str, Any]:
         """The arrays of a group; those under `vars` are the object's own."""
         import h5py
-        from h5py import h5o
 
         found: dict[str, Any] = {}
         with reader._damage_reported(f"find '{path}'"):
-            address = h5o.get_info(group.id).addr
+            address = h5py.h5o.get_info(group.id).addr  # type: ignore[attr-defined]
         if address in seen:
             raise FileFormatError(f"{reader.source}: the group at '{path}' has several places. It is not read.")
         seen.add(address)
