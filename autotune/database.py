@@ -13,7 +13,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fastk import config
+from fastk.atomic import write_atomically
 from fastk.autotune.space import Tunable, fingerprint, problem_to_data
 
 SCHEMA = 1
@@ -180,21 +180,6 @@ def loads(text: str) -> dict[str, Record]:
         return {name: Record.from_data(entry) for name, entry in data["entries"].items()}
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"an entry is malformed ({type(error).__name__}: {error}).") from None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file that is at any time the old one or the new one, whatever stops the process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 @functools.cache

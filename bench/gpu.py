@@ -29,9 +29,9 @@ from pathlib import Path
 import torch
 
 import fastk
+from fastk.atomic import replacing
 from fastk.bench.about import checkout, slug
 from fastk.bench.models.worker.cases import CASES
-from fastk.saving.atomic import replacing
 
 SLICE = 570.0  # seconds a call: 9.5 minutes
 SHORTEST = 90.0  # a stage that has less time is left to the next call

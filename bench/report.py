@@ -8,9 +8,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from fastk.atomic import replacing
 from fastk.bench import results, svg
 from fastk.errors import ConfigurationError
-from fastk.saving.atomic import replacing
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --soft: #5b6472; --page: #fff; --line: #dfe3ea; --ours: #1d63d8;

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastk.atomic import replacing
 from fastk.errors import FileFormatError
-from fastk.saving.atomic import replacing
 
 SCHEMA = 1
 KEY = ("kind", "case", "variant", "dtype", "measure", "provider")

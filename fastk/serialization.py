@@ -358,6 +358,8 @@ def _from_module_objects(config: Any, objects: dict[str, Any]) -> Any:
     name = config.get("class_name")
     if name is None:
         raise ValueError(f"Unknown `config` as a `dict`, config={config}")
+    if "config" not in config:
+        raise DeserializationError(f"The description of '{name}' has no `config`: {_shortened(config)}")
     if name == "function":
         name = config["config"]
     custom = _custom(name)
@@ -457,7 +459,9 @@ def _loaded_class(module: str, name: str) -> Any:
     if module.split(".")[0] not in ("keras", "keras_hub", "keras_cv", "keras_nlp"):
         return None
     found = vars(sys.modules.get(module, types)).get(name)
-    return found if isinstance(found, type) and hasattr(found, "get_config") and hasattr(found, "from_config") else None
+    # Of fastk's kind: what Keras itself makes, where it is imported too, asks another safe mode.
+    is_ours = isinstance(found, type) and any(base.__module__.split(".")[0] == "fastk" for base in found.__mro__)
+    return found if is_ours and hasattr(found, "get_config") and hasattr(found, "from_config") else None
 
 
 def _check_registered_name(name: str, config: dict) -> None:

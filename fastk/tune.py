@@ -22,10 +22,11 @@ from typing import Any
 import torch
 
 from fastk import autotune, commands, config, kernels, losses, tree
+from fastk.atomic import write_atomically
 from fastk.autotune import Tunable, search, tuner
 from fastk.autotune.check import report
 from fastk.autotune.compilation import Outcome, Workers
-from fastk.autotune.database import Record, default_database, dumps, loads, write_atomically
+from fastk.autotune.database import Record, default_database, dumps, loads
 from fastk.autotune.space import TUNABLES, problem_from_data
 from fastk.commands import Refusal
 from fastk.kernels.activation.aten import ACTIVATIONS

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastk import budget, dtypes
 from fastk import device as devices
-from fastk import dtypes
 from fastk.naming import auto_name, current_path
 from fastk.scopes import ConcreteScope, state
 from fastk.tensor import convert_to_numpy, convert_to_tensor
@@ -166,6 +166,8 @@ class Variable:
             self._dtype = dtypes.standardize_dtype(dtype)
             self._shape = self._checked_shape(shape)
             self._initializer = initializer
+            item_size = dtypes.TORCH_DTYPES.get(self._dtype, torch.float64).itemsize
+            budget.take(self._shape, item_size, f"The variable '{self.path}' of shape {self._shape}")
             if state.stateless is not None:
                 state.stateless.register_uninitialized(self)
             else:

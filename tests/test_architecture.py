@@ -17,8 +17,8 @@ LONGEST_FILE = 600
 # From the bottom to the top: a module imports from its own level and from those before it. Each name is a module
 # or a package of fastk, `fastk` being `fastk/__init__.py`. docs/architecture.md shows the same table.
 LEVELS = {
-    "base": "capture config device distribution dtypes errors lambdas legacy messages naming random scopes "
-    "serialization tensor tree user_warning variable",
+    "base": "atomic budget capture config device distribution dtypes errors lambdas legacy messages naming random "
+    "scopes serialization tensor tree user_warning variable",
     "autotune": "autotune",
     "kernels": "kernels",
     "dispatch": "contest dispatch",

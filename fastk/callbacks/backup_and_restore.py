@@ -7,6 +7,7 @@ import os
 import shutil
 from typing import Any
 
+from fastk.atomic import copy_atomically, write_atomically
 from fastk.callbacks.callback import Callback
 from fastk.callbacks.save_schedule import SaveSchedule
 from fastk.distribution.files import is_writer
@@ -74,7 +75,7 @@ class BackupAndRestore(Callback):
             if not os.path.exists(f"{self._weights_path}.bkp"):
                 raise
             for path in (self._weights_path, self._metadata_path):
-                shutil.copyfile(f"{path}.bkp", path)
+                copy_atomically(f"{path}.bkp", path)
             self._restore()
 
     def _restore(self) -> None:
@@ -123,8 +124,7 @@ class BackupAndRestore(Callback):
         os.makedirs(self.backup_dir, exist_ok=True)
         if self.double_checkpoint and is_writer() and os.path.exists(self._weights_path):
             for path in (self._weights_path, self._metadata_path):
-                shutil.copyfile(path, f"{path}.new")
-                os.replace(f"{path}.new", f"{path}.bkp")
+                copy_atomically(path, f"{path}.bkp")
         saved = {
             "epoch": self._current_epoch,
             "batch": self._schedule.last_batch or 0,
@@ -132,17 +132,9 @@ class BackupAndRestore(Callback):
             "seeds": [variable.numpy().tolist() for variable in self._seed_variables()],
         }
         if is_writer():
-            self._write_metadata({**saved, "before": self._last_saved})
+            write_atomically(self._metadata_path, json.dumps({**saved, "before": self._last_saved}))
         self.model.save_weights(self._weights_path, overwrite=True)
         self._last_saved = saved
-
-    def _write_metadata(self, metadata: dict[str, Any]) -> None:
-        # Written beside and renamed: a crash leaves the old file or the new one, never half of one.
-        with open(f"{self._metadata_path}.new", "w") as file:
-            json.dump(metadata, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(f"{self._metadata_path}.new", self._metadata_path)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         self._last_saved = None

@@ -17,8 +17,8 @@ class ModelCheckpoint(MonitorCallback):
     """Saves after every epoch, or every so many batches.
 
     Args:
-        filepath: the file, ending in `.keras` (or in `.weights.h5` for weights alone); may hold `{epoch:02d}` and names
-            of the logs, such as `{val_loss:.2f}`.
+        filepath: the file, ending in `.keras`, or for weights alone in `.weights.h5` or `.safetensors`; may hold
+            `{epoch:02d}` and names of the logs, such as `{val_loss:.2f}`.
         monitor: the name in the logs that says which epoch is best.
         verbose: 1 says what is saved.
         save_best_only: whether to save only what is better than all before.
@@ -46,10 +46,10 @@ class ModelCheckpoint(MonitorCallback):
         self.save_freq = save_freq
         self._schedule = SaveSchedule(save_freq)
         self._current_epoch = 0
-        if save_weights_only and not self.filepath.endswith(".weights.h5"):
+        if save_weights_only and not self.filepath.endswith((".weights.h5", ".safetensors")):
             raise ValueError(
                 "When using `save_weights_only=True` in `ModelCheckpoint`, the filepath provided must end in "
-                f"`.weights.h5` (Keras weights format). Received: filepath={self.filepath}"
+                f"`.weights.h5` (Keras weights format) or `.safetensors`. Received: filepath={self.filepath}"
             )
         if not save_weights_only and not self.filepath.endswith(".keras"):
             raise ValueError(

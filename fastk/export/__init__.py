@@ -1,36 +1,39 @@
-"""`keras.export`: models for programs that do not define them, in torch's format.
+"""`keras.export`: models for programs that do not define them, as programs of torch or as ONNX files.
 
 >>> import fastk
 >>> model = fastk.Sequential([fastk.Input((4,)), fastk.layers.Dense(2)])
 >>> try:
-...     model.export("model", format="onnx")
+...     model.export("model", format="tf_saved_model")
 ... except NotImplementedError as error:
-...     print(str(error)[:40])
-fastk exports models as 'torch' programs
+...     print(str(error)[:45])
+fastk exports models as 'torch' programs and
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from fastk import dtypes, tree
 from fastk.distribution.files import written_by_first
+from fastk.export.onnx_file import save_onnx
+from fastk.export.program import save_program
+from fastk.graph import KerasTensor
 from fastk.messages import tell
-from fastk.tensor import get_device
 
 _INSTEAD = (
-    'For another format save the model with model.save("model.keras"), load it with Keras, and export it from there; '
-    "for ONNX alone, torch.onnx takes the model too, which is a torch.nn.Module."
+    'For another format save the model with model.save("model.keras"), load it with Keras, and export it from there.'
 )
+_FORMATS = {"torch": (".pt2", save_program), "onnx": ("", save_onnx)}
 
 
 class ExportArchive:
     """Not supported: raises `NotImplementedError`."""
 
     def __init__(self) -> None:
-        raise NotImplementedError(f"fastk writes no export archives, which are TensorFlow's. {_INSTEAD}")
+        raise NotImplementedError(
+            "fastk writes no export archives, which are TensorFlow's SavedModels with several endpoints. "
+            'model.export("model.onnx", format="onnx") and model.export("model.pt2", format="torch") write one model. '
+            f"{_INSTEAD}"
+        )
 
 
 @written_by_first
@@ -41,54 +44,70 @@ def export_model(
 
     Args:
         model: a model that is built.
-        filepath: a path that ends in `.pt2`, which `torch.export.load` reads.
-        format: `"torch"`.
+        filepath: a path; of a torch program one that ends in `.pt2`, which `torch.export.load` reads.
+        format: `"torch"` or `"onnx"`.
         verbose: whether to say that it is written; by default it is said.
-        input_signature: KerasTensors, or what else has a shape and a dtype, like the inputs; by default those of a
-            functional model. A size that is None may be any in the program.
-        kwargs: further arguments of `torch.export.export`.
+        input_signature: KerasTensors, or what else has a shape and a dtype, in a list: one for each argument of the
+            call; by default those of a functional model, or of the first call. A size that is None may be any in what
+            is written.
+        kwargs: further arguments of `torch.export.export`, or of `torch.onnx.export`, such as `opset_version`.
 
     Raises:
         NotImplementedError: another format.
         ValueError: a path of another kind, or inputs that are not known.
+        ImportError: for ONNX, without the packages `onnx` and `onnxscript`.
     """
-    if format != "torch":
+    if format not in _FORMATS:
         raise NotImplementedError(
-            f'fastk exports models as \'torch\' programs: model.export("model.pt2", format="torch"). {_INSTEAD} '
-            f"Received: format={format!r}"
+            f'fastk exports models as \'torch\' programs and ONNX files: model.export("model.onnx", format="onnx"). '
+            f"{_INSTEAD} Received: format={format!r}"
         )
+    ending, save = _FORMATS[format]
     path = str(filepath)
-    if not path.endswith(".pt2"):
-        raise ValueError(f"The file of a torch program must end with '.pt2'. Received: filepath={path!r}")
-    signature = _signature(model) if input_signature is None else input_signature
-    is_flat = isinstance(signature, (list, tuple)) and len(signature) == 1
-    signature = signature[0] if is_flat else signature
-    # Sizes of 0 and 1 would be taken as constants.
-    sample = tree.map_structure(_sample, signature)
-    kwargs.setdefault("dynamic_shapes", {"args": (tree.map_structure(_any_sizes, signature),)})
-    program = torch.export.export(model, (sample,), **kwargs)
-    torch.export.save(program, path)
+    if not path.endswith(ending):
+        raise ValueError(f"The file of format '{format}' must end with '{ending}'. Received: filepath={path!r}")
+    hint = save(model, path, arguments_of(model, input_signature), kwargs)
     if verbose is not False:
-        tell(f"Saved a torch program to {path}. Load it with torch.export.load({path!r}).module().")
+        tell(f"Saved the model to {path}. {hint}")
 
 
-def _signature(model: Any) -> Any:
-    inputs = getattr(model, "_inputs_struct", None) or getattr(model, "inputs", None)
+def arguments_of(model: Any, signature: Any = None) -> tuple[Any, ...]:
+    """What stands for the arguments of a model's call: structures of what has a shape and a dtype.
+
+    Args:
+        model: a built model.
+        signature: the arguments, one after the other, as in Keras; or the inputs of a functional model. None for those
+            that the model knows.
+
+    Raises:
+        ValueError: where they are not known.
+    """
+    inputs = getattr(model, "_inputs_struct", None)
     if inputs is None:
+        inputs = getattr(model, "inputs", None)
+        inputs = inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else inputs
+    if signature is not None:
+        given = tuple(signature) if isinstance(signature, (list, tuple)) else (signature,)
+        return given if len(given) == 1 or inputs is None else (signature,)
+    if inputs is not None:
+        return (inputs,)
+    shapes = (model.get_build_config() or {}) if model.built else {}
+    if not shapes or not model._called:
         raise ValueError(
-            f"The inputs of model '{model.name}' are not known: make a functional model, or pass "
+            f"The inputs of model '{model.name}' are not known: call it on data first, or pass "
             "input_signature=[keras.KerasTensor(shape, dtype)]."
         )
-    return inputs
+    shapes = shapes.get("shapes_dict", shapes)
+    return tuple(_with_any_batch(shape, model.input_dtype) for shape in shapes.values())
 
 
-def _sample(x: Any) -> torch.Tensor:
-    sizes = [2 if size is None else size for size in x.shape]
-    return torch.zeros(sizes, dtype=dtypes.to_torch_dtype(x.dtype), device=get_device())
-
-
-def _any_sizes(x: Any) -> dict[int, Any]:
-    return {i: torch.export.Dim.AUTO for i, size in enumerate(x.shape) if size is None}
+def _with_any_batch(shape: Any, dtype: Any) -> Any:
+    """The symbolic inputs of a structure of shapes."""
+    if isinstance(shape, dict):
+        return {name: _with_any_batch(inner, dtype) for name, inner in shape.items()}
+    if any(not isinstance(size, (int, type(None))) for size in shape):
+        return [_with_any_batch(inner, dtype) for inner in shape]
+    return KerasTensor((None, *shape[1:]), dtype=dtype)
 
 
 __all__ = ["ExportArchive"]

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from fastk import config
+from fastk import budget, config
 from fastk.losses.reduction import divide_no_nan
-from fastk.metrics.counts import ConfusionMetric, evenly_spaced
+from fastk.metrics.counts import THRESHOLD_SIZE, ConfusionMetric, evenly_spaced
 from fastk.metrics.reduction import detached
 from fastk.tensor import convert_to_numpy, convert_to_tensor
 
@@ -70,6 +70,7 @@ class AUC(ConfusionMetric):
         self._given_thresholds = None if thresholds is None else sorted(float(t) for t in thresholds)
         inner = self._given_thresholds
         if inner is None:
+            budget.take((num_thresholds,), THRESHOLD_SIZE, f"AUC with num_thresholds={num_thresholds}")
             inner = [i / (num_thresholds - 1) for i in range(1, num_thresholds - 1)]
         even = self._given_thresholds is None or evenly_spaced([0.0, *inner, 1.0])
         self.num_thresholds = len(inner) + 2

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
+from fastk import budget
 from fastk.losses.reduction import divide_no_nan
-from fastk.metrics.counts import NEGATIVE_INFINITY, ConfusionMetric, checked_thresholds
+from fastk.metrics.counts import NEGATIVE_INFINITY, THRESHOLD_SIZE, ConfusionMetric, checked_thresholds
 
 
 class _Count(ConfusionMetric):
@@ -199,6 +200,7 @@ class _BestUnderConstraint(ConfusionMetric):
         self.num_thresholds = num_thresholds
         self.class_id = class_id
         single = num_thresholds == 1
+        budget.take((num_thresholds,), THRESHOLD_SIZE, f"{type(self).__name__} with num_thresholds={num_thresholds}")
         self.thresholds = [0.5] if single else [i / (num_thresholds - 1) for i in range(num_thresholds)]
         self._set_thresholds(self.thresholds, even=not single)
         self._add_counts(self.COUNTS, (num_thresholds,))

@@ -24,6 +24,8 @@ from fastk.tensor import convert_to_tensor
 from fastk.variable import Variable
 
 # What a prediction counts as that is not among the `top_k`.
+THRESHOLD_SIZE = 128
+"""Bytes that a threshold takes: in lists, in tensors, in the counts of its confusion matrix."""
 NEGATIVE_INFINITY = -1e10
 
 

@@ -123,7 +123,7 @@ def _clone_functional(
     outputs = model._graph.run(tree.flatten(input_tensors), operation)
     cls: type = type(model) if takes_functional_arguments(type(model)) else Functional
     result = cls(input_tensors, outputs, name=model.name)
-    result.trainable = model.trainable
+    object.__setattr__(result, "_trainable", model.trainable)  # its layers have their own, from their configurations
     _compile_like(result, model)
     return result
 

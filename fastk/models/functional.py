@@ -30,7 +30,8 @@ class Functional(Function, Model):
     Args:
         inputs, outputs: KerasTensors or structures of them. Intermediate tensors are allowed as inputs.
         name: the model's name.
-        **kwargs: `trainable` sets all layers trainable or not, None leaves them as they are; and what `Layer` takes.
+        **kwargs: `trainable` says whether training changes the weights, each layer having its own say beside; and what
+            `Layer` takes.
     """
 
     _keras_location = ("keras.src.models.functional", "Functional", "Functional")
@@ -57,8 +58,8 @@ class Functional(Function, Model):
         for operation in self._graph.operations:
             if isinstance(operation, Layer):
                 self._track_layer(operation)
-        if trainable is not None:
-            self.trainable = trainable
+        if trainable is not None:  # of the model alone: layers that are frozen stay so when it is loaded
+            object.__setattr__(self, "_trainable", bool(trainable))
         self.built = True
         self._convert_input_args = False
         self._allow_non_tensor_positional_args = True

@@ -152,7 +152,7 @@ class Model(Planned, Trainer, Layer):
         input_signature: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Writes the model as a program of torch, with `format="torch"`; other formats are not supported.
+        """Writes the model as a program of torch (`format="torch"`) or as an ONNX file (`"onnx"`); see docs/files.md.
 
         Args:
             filepath, format, verbose, input_signature, kwargs: see `fastk.export.export_model`.
@@ -164,13 +164,13 @@ class Model(Planned, Trainer, Layer):
         super().quantize(mode, config=config)
 
     def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
-        """Saves the weights as a `.weights.h5` file, or several of at most `max_shard_size` GB."""
+        """Saves the weights as a `.weights.h5` or `.safetensors` file, or as several of at most `max_shard_size` GB."""
         from fastk.saving import save_weights
 
         save_weights(self, filepath, overwrite=overwrite, max_shard_size=max_shard_size)
 
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
-        """Loads weights from a `.weights.h5` or `.keras` file, or from an `.h5` file of Keras's old format.
+        """Loads weights from a `.weights.h5`, `.safetensors` or `.keras` file, or an `.h5` file of Keras's old format.
 
         Args:
             filepath: the file.

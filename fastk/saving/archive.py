@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import struct
@@ -18,7 +19,9 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from fastk import budget
 from fastk.errors import FileFormatError
+from fastk.serialization import in_safe_mode
 
 METADATA = "metadata.json"
 CONFIG = "config.json"
@@ -43,6 +46,51 @@ _DAMAGE = (
     OverflowError,
     MemoryError,
 )
+
+
+MAX_CONFIG = 1 << 26
+"""The most bytes of JSON that are read: those of the largest models in use are a hundredth of it."""
+MAX_VALUES = 1 << 22
+"""The most values in it, of which each takes some fifty bytes of memory."""
+UNUSABLE = (KeyError, IndexError, AttributeError, OverflowError, RecursionError, RuntimeError, MemoryError)
+"""What is raised where a description lacks something or is none; wrong arguments raise `ValueError` or `TypeError`."""
+FREE_MEMORY = 1 << 28
+"""Bytes that the variables of a model may take, whatever its file holds."""
+MEMORY_PER_BYTE = 16
+"""Bytes that they may take for each of the file: room for an optimizer whose state was not saved."""
+
+
+def memory_limit(size: int, source: str, safe_mode: bool) -> contextlib.AbstractContextManager[None]:
+    """Limits what a model takes that is rebuilt from a file of `size` bytes, in safe mode."""
+    if not safe_mode or in_safe_mode() is False:
+        return contextlib.nullcontext()
+    return budget.limited_to(
+        FREE_MEMORY + MEMORY_PER_BYTE * size,
+        f"{source} stores {size} bytes, so that no such model was saved in it: it is damaged, or made to fill the "
+        "memory. If you trust where it comes from, pass `safe_mode=False`.",
+    )
+
+
+def parsed(text: bytes | str, what: str) -> Any:
+    """What a file's JSON says.
+
+    Args:
+        text: the JSON.
+        what: the file and the part of it, for errors.
+
+    Raises:
+        FileFormatError: where it is no JSON, or would fill the memory.
+    """
+    marks = (b",", b"[", b"{") if isinstance(text, bytes) else (",", "[", "{")
+    if len(text) > MAX_CONFIG or sum(text.count(mark) for mark in marks) > MAX_VALUES:  # type: ignore[arg-type]
+        raise FileFormatError(
+            f"{what} is JSON of {len(text)} bytes, more than any model in use has: it is damaged, or made to fill the "
+            "memory."
+        )
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FileFormatError(f"{what} is not valid JSON ({error}). The file is damaged.") from error
 
 
 class Archive:
@@ -79,6 +127,11 @@ class Archive:
     def __contains__(self, name: str) -> bool:
         return name in self._members
 
+    @property
+    def size(self) -> int:
+        """The bytes of all members together."""
+        return sum(info.file_size for info in self._members.values())
+
     def _member(self, name: str) -> zipfile.ZipInfo:
         if name not in self._members:
             raise FileFormatError(
@@ -97,9 +150,9 @@ class Archive:
             )
 
     def read(self, name: str) -> bytes:
-        """The contents of a member."""
+        """The contents of a member that is JSON: `parsed` refuses what is longer than is read here."""
         with self.open(name) as member:
-            return member.read()
+            return member.read(MAX_CONFIG + 1)
 
     def open(self, name: str) -> BinaryIO:
         """A member as a file that can be sought in; its checksum has been compared."""
@@ -159,10 +212,15 @@ class Folder:
     def __contains__(self, name: str) -> bool:
         return os.path.isfile(os.path.join(self._path, name))
 
+    @property
+    def size(self) -> int:
+        """The bytes of all files together."""
+        return sum(os.path.getsize(os.path.join(self._path, name)) for name in (CONFIG, WEIGHTS) if name in self)
+
     def read(self, name: str) -> bytes:
-        """The contents of a file."""
+        """The contents of a file that is JSON: `parsed` refuses what is longer than is read here."""
         with self.open(name) as file:
-            return file.read()
+            return file.read(MAX_CONFIG + 1)
 
     def open(self, name: str) -> BinaryIO:
         """A file."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from fastk import budget
+from fastk.atomic import replacing
 from fastk.errors import FileFormatError
 from fastk.messages import tell
-from fastk.saving.archive import CONFIG, METADATA, WEIGHTS, Archive
-from fastk.saving.atomic import replacing
+from fastk.saving.archive import CONFIG, FREE_MEMORY, MEMORY_PER_BYTE, METADATA, WEIGHTS, Archive, parsed
 from fastk.saving.h5 import H5Reader, H5Writer
 from fastk.saving.weights import check_exists, save_state
 
@@ -59,20 +59,32 @@ class KerasFileEditor:
             source: Any = path
             if path.endswith(".keras"):
                 archive = Archive(files.enter_context(open(path, "rb")), path)
-                self.config, self.metadata = json.loads(archive.read(CONFIG)), json.loads(archive.read(METADATA))
+                self.config = parsed(archive.read(CONFIG), f"{path}: `{CONFIG}`")
+                self.metadata = parsed(archive.read(METADATA), f"{path}: `{METADATA}`")
                 source = files.enter_context(archive.open(WEIGHTS))
             reader = files.enter_context(H5Reader(source, path))
-            self.weights_dict = self._read(reader, reader._h5, "")
+            size = os.path.getsize(path)
+            limit = FREE_MEMORY + MEMORY_PER_BYTE * size
+            files.enter_context(budget.limited_to(limit, f"{path} stores {size} bytes, so that it is no such file."))
+            try:
+                self.weights_dict = self._read(reader, reader._h5, "", set())
+            except RecursionError as error:
+                raise FileFormatError(f"{path} holds groups within groups without end. It is not read.") from error
         tell(f"Keras model file '{path}'")
-        if self.metadata is not None:
+        if isinstance(self.metadata, dict):
             version, date = self.metadata.get("keras_version"), self.metadata.get("date_saved")
             tell(f"Saved with Keras {version} - date: {date}")
 
-    def _read(self, reader: H5Reader, group: Any, path: str) -> dict[str, Any]:
+    def _read(self, reader: H5Reader, group: Any, path: str, seen: set[int]) -> dict[str, Any]:
         """The arrays of a group; those under `vars` are the object's own."""
         import h5py
 
         found: dict[str, Any] = {}
+        with reader._damage_reported(f"find '{path}'"):
+            address = h5py.h5o.get_info(group.id).addr  # type: ignore[attr-defined]
+        if address in seen:
+            raise FileFormatError(f"{reader.source}: the group at '{path}' has several places. It is not read.")
+        seen.add(address)
         with reader._damage_reported(f"list '{path}'"):
             keys = list(group)
         for key in keys:
@@ -86,14 +98,17 @@ class KerasFileEditor:
                 item = group[key]
             inner = f"{path}/{key}" if path else key
             if not isinstance(item, h5py.Group):
-                found[key] = reader.values(reader.dataset(group, key, 0))
+                dataset = reader.dataset(group, key, 0)
+                budget.take(dataset.shape, dataset.dtype.itemsize, f"'{inner}'")
+                found[key] = reader.values(dataset)
             elif key == "vars":
-                name = item.attrs.get("name")
+                with reader._damage_reported(f"read the name of '{path}'"):
+                    name = item.attrs.get("name")
                 if isinstance(name, str):
                     self.object_metadata[path] = {"name": name}
-                found |= self._read(reader, item, path)
+                found |= self._read(reader, item, path, seen)
             else:
-                contents = self._read(reader, item, inner)
+                contents = self._read(reader, item, inner, seen)
                 if contents:
                     found[key] = contents
         return found

@@ -10,19 +10,15 @@ are refused before they are read.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
-from fastk.errors import FileFormatError, FileMissing
-from fastk.saving.atomic import replacing
+from fastk.errors import FileFormatError
 from fastk.tensor import convert_to_numpy
-from fastk.user_warning import warn_user
 
 FREE_ELEMENTS = 1 << 20
 """Datasets of more elements may only be stored compressed, or not at all, where a variable is as large."""
@@ -67,63 +63,10 @@ class H5Writer:
         return _write(self._h5, path, key, array)
 
 
-class ShardedWriter:
-    """Variables into several files of limited size, `NAME_00000.weights.h5`, ..., and a map `NAME.weights.json`.
-
-    All files take their places when the block ends without an error, the map last.
-
-    Args:
-        path: the map's path.
-        max_size: the most bytes of values that one file may hold.
-    """
-
-    def __init__(self, path: str, max_size: float):
-        self._base = path.removesuffix(".weights.json")
-        self._max_size, self._size, self._total = max_size, 0, 0
-        self._files = contextlib.ExitStack()
-        self._map = self._files.enter_context(replacing(path))
-        self._shards: list[H5Writer] = []
-        self._where: dict[str, list[str]] = {}
-
-    def __enter__(self) -> ShardedWriter:
-        return self
-
-    def __exit__(self, *exception: Any) -> Any:
-        text = json.dumps({"metadata": {"total_size": self._total}, "weight_map": self._where}, indent=4)
-        self._map.write(text.encode())
-        return self._files.__exit__(*exception)
-
-    def group(self, path: str, name: str | None) -> VariableWriter:
-        """What the object at `path`, called `name`, puts its variables into."""
-        return VariableWriter(self, path)
-
-    def put(self, path: str, key: str, array: np.ndarray) -> Any:
-        """Writes one variable into the last file, or a new one where it would grow too large; returns its dataset."""
-        if array.nbytes > self._max_size:
-            raise ValueError(
-                f"The variable '{key}' of '{path}' takes {array.nbytes} bytes, which exceeds the maximum shard size of "
-                f"{self._max_size:.0f} bytes. Pass a larger `max_shard_size` (in GB)."
-            )
-        if not self._shards or self._size + array.nbytes > self._max_size:
-            file = self._files.enter_context(replacing(self._shard_path(len(self._shards))))
-            self._shards.append(self._files.enter_context(H5Writer(file)))
-            self._size = 0
-        self._size += array.nbytes
-        self._total += array.nbytes
-        names = self._where.setdefault(f"/{vars_path(path)}", [])
-        name = os.path.basename(self._shard_path(len(self._shards) - 1))
-        if name not in names:
-            names.append(name)
-        return self._shards[-1].put(path, key, array)
-
-    def _shard_path(self, index: int) -> str:
-        return f"{self._base}_{index:05}.weights.h5"
-
-
 class VariableWriter(MutableMapping):
     """What `save_own_variables(store)` is given: values put into it are in the file at once."""
 
-    def __init__(self, writer: H5Writer | ShardedWriter, path: str):
+    def __init__(self, writer: Any, path: str):
         self._writer, self._path = writer, path
         self._datasets: dict[str, Any] = {}
 
@@ -268,64 +211,13 @@ class H5Reader:
         """Around calls of h5py alone: whatever they raise means that the file is damaged."""
         try:
             yield
-        except FileFormatError:
+        except (FileFormatError, RecursionError):  # the latter is of groups within groups, and not of one call
             raise
         except _DAMAGE as error:
             raise FileFormatError(
-                f"{self.source} is not a readable HDF5 file: could not {what} ({error}). If it was copied or "
+                f"{self.source} is not a readable HDF5 file: could not {what:.300} ({error}). If it was copied or "
                 "downloaded, get it again."
             ) from error
-
-
-class ShardedReader:
-    """Variables from the files that a map, `NAME.weights.json`, lists.
-
-    Args:
-        path: the map's path.
-
-    Raises:
-        FileFormatError: where the map is malformed or names files that are not beside it.
-    """
-
-    def __init__(self, path: str):
-        self._folder = os.path.dirname(path)
-        self._files = contextlib.ExitStack()
-        self._shards: dict[str, H5Reader] = {}
-        try:
-            with open(path, encoding="utf-8") as file:
-                where = json.load(file)["weight_map"]
-            self._where = {str(key): [names] if isinstance(names, str) else list(names) for key, names in where.items()}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise FileFormatError(
-                f"{path} is no map of sharded weights ({type(error).__name__}: {error}). Expected JSON with a "
-                "`weight_map`, as `model.save_weights(path, max_shard_size=...)` writes it."
-            ) from error
-        for name in (name for names in self._where.values() for name in names):
-            if not isinstance(name, str) or os.path.basename(name) != name or not name.endswith(".h5") or "\0" in name:
-                raise FileFormatError(f"{path} names {name!r} as a file of weights. Expected `.h5` files beside it.")
-
-    def __enter__(self) -> ShardedReader:
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._files.close()
-
-    def group(self, path: str, largest: int = 0) -> VariableReader:
-        """The variables of the object at `path`; see `H5Reader.group`."""
-        names = self._where.get(f"/{vars_path(path)}", [])
-        return VariableReader([self._shard(name) for name in names], path, largest)
-
-    def has(self, path: str) -> bool:
-        """Whether any file has a group at `path`."""
-        return any(key.startswith(f"/{path}/") for key in self._where)
-
-    def _shard(self, name: str) -> H5Reader:
-        if name not in self._shards:
-            path = os.path.join(self._folder, name)
-            if not os.path.isfile(path):
-                raise FileMissing(f"{path}, a part of the sharded weights, does not exist: copy it beside its map.")
-            self._shards[name] = self._files.enter_context(H5Reader(path, path))
-        return self._shards[name]
 
 
 class VariableReader(Mapping):
@@ -375,12 +267,3 @@ def _values(dataset: Any) -> np.ndarray:
         )
     # The upper half of a float32 with the same value.
     return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-
-
-def shard_map_path(path: str) -> str:
-    """The path of the map of sharded weights; a `.weights.h5` path is changed, with a warning, as in Keras."""
-    if path.endswith(".weights.h5"):
-        renamed = f"{path.removesuffix('.h5')}.json"
-        warn_user(f"Sharded weights are listed in a `.weights.json` file: {renamed} is used for {path}.")
-        return renamed
-    return path

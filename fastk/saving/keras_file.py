@@ -7,16 +7,27 @@ import datetime
 import io
 import json
 import os
-import shutil
 import tempfile
 import zipfile
 from typing import Any, BinaryIO
 
+from fastk.atomic import check_overwrite, copy_atomically, replacing
 from fastk.distribution.files import written_by_first
 from fastk.errors import FileFormatError
 from fastk.saving import legacy_h5
-from fastk.saving.archive import ASSETS, CONFIG, METADATA, WEIGHTS, Archive, Folder, NewAssets, add_member
-from fastk.saving.atomic import check_overwrite, replacing
+from fastk.saving.archive import (
+    ASSETS,
+    CONFIG,
+    METADATA,
+    UNUSABLE,
+    WEIGHTS,
+    Archive,
+    Folder,
+    NewAssets,
+    add_member,
+    memory_limit,
+    parsed,
+)
 from fastk.saving.h5 import H5Reader, H5Writer
 from fastk.saving.legacy_h5 import LEGACY
 from fastk.saving.weights import check_exists, load_state, save_state
@@ -173,11 +184,25 @@ def _write_folder(model: Any, path: str, skip: list) -> None:
         weights = files.enter_context(replacing(os.path.join(path, WEIGHTS)))
         with H5Writer(weights) as writer:
             save_state(model, writer, assets=assets, skip=skip)
-        shutil.rmtree(os.path.join(path, ASSETS), ignore_errors=True)
         for source, name in assets.files():
             target = os.path.join(path, ASSETS, *name.split("/"))
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            shutil.copyfile(source, target)
+            copy_atomically(source, target)
+        kept = {name for _, name in assets.files()}
+    _remove_other_assets(os.path.join(path, ASSETS), kept)
+
+
+def _remove_other_assets(folder: str, kept: set[str]) -> None:
+    """Removes what a model that was in the folder before had, once the new one is there."""
+    if os.path.islink(folder):  # what it leads to may be used by others
+        return
+    for where, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            file = os.path.join(where, name)
+            if os.path.relpath(file, folder).replace(os.sep, "/") not in kept:
+                os.unlink(file)
+        if not os.listdir(where):
+            os.rmdir(where)
 
 
 # ---------------------------------------------------------------- reading
@@ -218,7 +243,7 @@ def _check_readable(path: str) -> None:
         raise ValueError(
             f"Loading from a remote place is not supported. Received: filepath={path}. Download the file first."
         )
-    if path.endswith((".weights.h5", ".weights.json")):
+    if path.endswith((".weights.h5", ".weights.json", ".safetensors")):
         raise ValueError(
             f"File format not supported: filepath={path} holds weights without an architecture. Build the model, and "
             "call `model.load_weights(path)`."
@@ -232,7 +257,9 @@ def _check_readable(path: str) -> None:
 
 
 def _read(members: Archive | Folder, custom_objects: dict | None, compile: bool, safe_mode: bool) -> Any:
-    model = _rebuild(_read_config(members), members.source, custom_objects, compile, safe_mode)
+    config = _read_config(members)
+    with memory_limit(members.size, members.source, safe_mode):
+        model = _rebuild(config, members.source, custom_objects, compile, safe_mode)
     if WEIGHTS not in members and "model.weights.npz" in members:
         raise FileFormatError(
             f"{members.source} holds weights as `.npz`, which Keras itself does not load. Save it as HDF5."
@@ -247,14 +274,7 @@ def _read(members: Archive | Folder, custom_objects: dict | None, compile: bool,
 
 
 def _read_config(members: Archive | Folder) -> dict[str, Any]:
-    try:
-        config = json.loads(members.read(CONFIG))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, FileFormatError):
-            raise
-        raise FileFormatError(
-            f"{members.source}: `{CONFIG}` is not valid JSON ({error}). The file is damaged."
-        ) from error
+    config = parsed(members.read(CONFIG), f"{members.source}: `{CONFIG}`")
     if not isinstance(config, dict) or not isinstance(config.get("class_name"), str) or "config" not in config:
         found = f"the keys {sorted(config)[:10]}" if isinstance(config, dict) else f"a {type(config).__name__}"
         raise FileFormatError(
@@ -270,8 +290,7 @@ def _rebuild(config: dict[str, Any], source: str, custom_objects: dict | None, c
     try:
         with object_sharing_scope():
             model = deserialize_keras_object(config, custom_objects, safe_mode=safe_mode)
-    except (KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
-        # Not what a wrong argument raises: the description lacks something, or is no description.
+    except UNUSABLE as error:
         raise FileFormatError(
             f"{source}: the model could not be rebuilt from `{CONFIG}` ({type(error).__name__}: {error}). The file is "
             "damaged, or the `from_config` of a class in it fails."

@@ -10,13 +10,15 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastk.atomic import replacing
 from fastk.errors import FileFormatError
-from fastk.saving.atomic import replacing
+from fastk.saving.archive import UNUSABLE, memory_limit, parsed
 from fastk.saving.h5 import H5Reader
 from fastk.saving.legacy_config import current, old_loss, old_model, old_object
 from fastk.serialization import custom_object_scope, deserialize_keras_object, safe_mode_scope, serialize_keras_object
@@ -128,7 +130,7 @@ def load_model(path: str, custom_objects: dict[str, Any] | None, compile: bool, 
                 f"No model config found in the file at {path}: it holds weights alone, or is no model of Keras. Build "
                 "the model, and call `model.load_weights(path)`."
             )
-        with safe_mode_scope(safe_mode):
+        with memory_limit(os.path.getsize(path), path, safe_mode), safe_mode_scope(safe_mode):
             model = _rebuild(described, path)
             load_weights(model, reader, "model_weights")
             if not compile:
@@ -151,10 +153,7 @@ def _read_json(reader: H5Reader, key: str) -> Any:
         text = reader._h5.attrs.get(key)
     if text is None:
         return None
-    try:
-        found = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise FileFormatError(f"{reader.source}: the attribute `{key}` is not valid JSON ({error}).") from error
+    found = parsed(text if isinstance(text, bytes) else str(text), f"{reader.source}: the attribute `{key}`")
     if not isinstance(found, dict):
         raise FileFormatError(f"{reader.source}: the attribute `{key}` should be an object, and is {found!r:.100}.")
     return found
@@ -163,7 +162,7 @@ def _read_json(reader: H5Reader, key: str) -> Any:
 def _rebuild(described: dict, path: str) -> Any:
     try:
         model = deserialize_keras_object(current(described))
-    except (KeyError, IndexError, AttributeError, RecursionError) as error:
+    except UNUSABLE as error:
         raise FileFormatError(
             f"{path}: the model could not be rebuilt from `model_config` ({type(error).__name__}: {error}). The file "
             "is damaged, or the `from_config` of a class in it fails."
@@ -220,7 +219,8 @@ class _Group:
     @property
     def lists_layers(self) -> bool:
         """Whether the group is one of a model's weights."""
-        return any(key in self._group.attrs for key in ("layer_names", "layer_names0"))
+        with self._reader._damage_reported(f"find 'layer_names' of '{self._path}'"):
+            return any(key in self._group.attrs for key in ("layer_names", "layer_names0"))
 
     def names(self, key: str) -> list[str]:
         """A list of names; one that was too long is in several attributes."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from fastk.atomic import check_overwrite, replacing
 from fastk.distribution.files import written_by_first
 from fastk.errors import FileFormatError, FileMissing, near_names
 from fastk.layers.lora import LowRankAdaptation
 from fastk.layers.state import LayerState
-from fastk.saving import legacy_h5
+from fastk.saving import legacy_h5, safe_tensors
 from fastk.saving.archive import WEIGHTS, Archive, NewAssets
-from fastk.saving.atomic import check_overwrite, replacing
-from fastk.saving.h5 import H5Reader, H5Writer, ShardedReader, ShardedWriter, VariableReader, shard_map_path
+from fastk.saving.h5 import H5Reader, H5Writer, VariableReader
 from fastk.saving.legacy_h5 import LEGACY
+from fastk.saving.shards import ShardedReader, ShardedWriter, shard_map_path
 from fastk.saving.walk import Walk
 from fastk.user_warning import warn_user
 
@@ -32,13 +33,15 @@ def save_weights(
 
     Args:
         model: a built model or layer.
-        filepath: a path that ends in `.weights.h5`, or in `.weights.json` where `max_shard_size` is given.
+        filepath: a path that ends in `.weights.h5`, or in `.weights.json` where `max_shard_size` is given; or in
+            `.safetensors`, for the weights alone, by their paths, as other libraries read them.
         overwrite: whether an existing file is replaced; if not, its existence is an error.
         max_shard_size: the most gigabytes in one file; more goes into further ones.
         objects_to_skip: layers whose variables are left out.
 
     Raises:
         ValueError: an unbuilt model, or another ending.
+        ImportError: for `.safetensors`, without the package of that name.
         FileExistsError: an existing file that may not be replaced.
 
     >>> import os, tempfile, fastk
@@ -50,11 +53,20 @@ def save_weights(
     """
     path = os.fsdecode(filepath)
     _check_built(model, "saving")
+    if path.endswith(safe_tensors.ENDING):
+        if max_shard_size is not None or objects_to_skip is not None:
+            raise ValueError(
+                "`max_shard_size` and `objects_to_skip` are for `.weights.h5` and `.weights.json` files. Received: "
+                f"filepath={path}, max_shard_size={max_shard_size}, objects_to_skip={objects_to_skip}"
+            )
+        check_overwrite(path, overwrite)
+        safe_tensors.save(model, path)
+        return
     if not path.endswith(".weights.h5") and (max_shard_size is None or not path.endswith(".weights.json")):
         ending = "`.weights.h5`" if max_shard_size is None else "`.weights.json` where `max_shard_size` is given"
         raise ValueError(
-            f"The filename must end in {ending}. Received: filepath={path}. Pass such a path, or call `model.save` for "
-            "the whole model as a `.keras` file."
+            f"The filename must end in {ending}. Received: filepath={path}. Pass such a path, or one that ends in "
+            "`.safetensors`, or call `model.save` for the whole model as a `.keras` file."
         )
     if max_shard_size is None:
         check_overwrite(path, overwrite)
@@ -79,9 +91,13 @@ def load_weights(
 ) -> None:
     """Loads variables that `save_weights` or `save_model` saved, into a model of the same architecture.
 
+    A `.safetensors` file is loaded whole or, where it does not fit, not at all; it may be of `save_weights`, or of
+    torch with the names of `model.state_dict()`.
+
     Args:
         model: a built model or layer.
-        filepath: a `.weights.h5`, `.weights.json` or `.keras` file, or an `.h5` file of Keras's old format.
+        filepath: a `.weights.h5`, `.weights.json`, `.safetensors` or `.keras` file, or an `.h5` file of Keras's old
+            format.
         skip_mismatch: warn about objects whose variables do not fit, and leave them as they are, instead of raising.
         objects_to_skip: layers that keep their values.
         by_name: for `.h5` files of Keras's old format: whether layers are found by their names, not by their order.
@@ -92,7 +108,7 @@ def load_weights(
         FileMissing: no such file.
     """
     path = os.fsdecode(filepath)
-    known = path.endswith((".keras", ".weights.h5", ".weights.json"))
+    known = path.endswith((".keras", ".weights.h5", ".weights.json", safe_tensors.ENDING))
     if kwargs:
         raise ValueError(
             f"Invalid keyword arguments: {kwargs}. `load_weights` takes `skip_mismatch` and `objects_to_skip`."
@@ -106,11 +122,14 @@ def load_weights(
         )
     if not known and not path.endswith(LEGACY):
         raise ValueError(
-            f"File format not supported: filepath={path}. Expected a `.weights.h5`, `.weights.json` or `.keras` file, "
-            "or an `.h5` file of Keras's old format."
+            f"File format not supported: filepath={path}. Expected a `.weights.h5`, `.weights.json`, `.safetensors` "
+            "or `.keras` file, or an `.h5` file of Keras's old format."
         )
     _check_built(model, "loading")
     check_exists(path)
+    if path.endswith(safe_tensors.ENDING):
+        safe_tensors.load(model, path, skip_mismatch)
+        return
     if not known:
         with H5Reader(path, path) as reader:
             legacy_h5.load_weights(model, reader, by_name=bool(by_name), skip_mismatch=skip_mismatch)

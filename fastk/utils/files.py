@@ -12,6 +12,7 @@ import urllib.request
 from typing import Any, BinaryIO
 
 from fastk import config
+from fastk.atomic import replacing
 from fastk.messages import tell
 from fastk.user_warning import warn_user
 from fastk.utils.archives import extract_archive
@@ -135,28 +136,16 @@ def _places(folder: str, fname: Any, origin: str, extract: bool) -> tuple[str, s
 
 
 def _download(origin: str, target: str, file_hash: str | None, algorithm: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".download_")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            _fetch(origin, file, target)
-        if file_hash is not None and not validate_file(temporary, file_hash, algorithm):
-            raise ValueError(
-                f"Incomplete or corrupted file detected: the {algorithm} hash of what {origin} gave is "
-                f"{hash_file(temporary, _hasher_name(algorithm, file_hash))}, and {file_hash} was expected. Download "
-                "it again, or check `file_hash`."
-            )
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    """The process's mask of permissions, which `mkstemp` does not follow."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with replacing(target) as file:
+        _fetch(origin, file, target)
+        file.flush()
+        if file_hash is None or validate_file(file.name, file_hash, algorithm):
+            return
+        raise ValueError(
+            f"Incomplete or corrupted file detected: the {algorithm} hash of what {origin} gave is "
+            f"{hash_file(file.name, _hasher_name(algorithm, file_hash))}, and {file_hash} was expected. Download it "
+            "again, or check `file_hash`."
+        )
 
 
 def _fetch(origin: str, file: BinaryIO, target: str) -> None:

@@ -50,6 +50,7 @@ def gru(
         return _fused(x, h, kernel, recurrent_kernel, bias, mask, return_sequences, zero_output_for_mask)
     step = _Step(recurrent_kernel, bias, activation, recurrent_activation, reset_after, recurrent_dropout_mask)
     projected = project(x, kernel, step.input_bias, dropout_mask)
+    plain = plain and not torch.compiler.is_exporting()  # writing in place would bind an exported program to one batch
     if plain and mask is not None:  # z = 1 keeps the state as it is
         skip = torch.cat([projected.new_full((units,), _SATURATE), projected.new_zeros(2 * units)])
         projected = torch.where(mask.t().unsqueeze(-1), projected, skip)

@@ -31,6 +31,7 @@ def _by_maxima(x: Tensor, window: Pair, strides: Pair, padding: Padding) -> bool
         and window == strides
         and window[0] * window[1] <= 4
         and padding == ((0, 0), (0, 0))
+        and not torch.compiler.is_compiling()  # a program for any batch would be bound to one side of the threshold
         and x.numel() >= LARGE
         and x.is_floating_point()
         and not (x.requires_grad and torch.is_grad_enabled())

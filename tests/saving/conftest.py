@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +11,8 @@ import pytest
 import fastk
 
 HERE = pathlib.Path(__file__).parent
-collect_ignore = ["keras_side.py"]  # imports Keras
+sys.path.insert(0, str(HERE))  # the modules beside, which programs here import too
+collect_ignore = ["keras_side.py", "keras_text.py"]  # import Keras
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +22,9 @@ def golden():
 
 @pytest.fixture(scope="session")
 def zoo():
-    spec = importlib.util.spec_from_file_location("zoo", HERE / "zoo.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    import zoo
+
+    return zoo
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """What Keras does in `test_exchange.py`, in a process of its own: `python keras_side.py FOLDER`, on the torch backend.
 
 It loads what fastk saved into the folder, and saves models of its own into it. Of each it notes, in NAME.npz,
-predictions, weights, optimizer variables, losses and metrics, and the loss and the predictions after one more step
-of training.
+predictions, weights, optimizer variables, losses and metrics; the loss and the predictions after one more step of
+training; and weights and optimizer variables after two further ones.
 """
 
 # ruff: noqa: E402 - what comes before the imports says what Keras imports itself
@@ -15,9 +15,10 @@ os.environ["KERAS_BACKEND"] = "torch"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 sys.modules["tensorflow"] = sys.modules["jax"] = None  # type: ignore[assignment] - importing them takes seconds
 
+import exchange
 import keras
 import numpy as np
-import zoo
+import trained_zoo
 
 del sys.modules["tensorflow"], sys.modules["jax"]  # their presence would make Keras use them
 
@@ -35,9 +36,13 @@ def note(model, x, t, path):
     if t is not None:
         arrays |= {f"o{i:03}": keras.ops.convert_to_numpy(v) for i, v in enumerate(model.optimizer.variables)}
         arrays["loss"] = np.asarray(flat(model.test_on_batch(x, t)))
-        if "noise" not in str(path):
+        if model.name.removeprefix("with_") not in exchange.NOT_CONTINUED:
             arrays["nloss"] = np.asarray(flat(model.train_on_batch(x, t)))
             arrays |= {f"n{i}": np.asarray(v) for i, v in enumerate(flat(model.predict_on_batch(x)))}
+            for _ in range(2):
+                model.train_on_batch(x, t)
+            arrays |= {f"c{i:03}": keras.ops.convert_to_numpy(v) for i, v in enumerate(model.weights)}
+            arrays |= {f"p{i:03}": keras.ops.convert_to_numpy(v) for i, v in enumerate(model.optimizer.variables)}
     np.savez(path, **arrays)  # type: ignore[arg-type] - none is called allow_pickle
 
 
@@ -55,6 +60,7 @@ def given(path):
 
 
 def main(folder):
+    trained_zoo.own(keras)
     for path in sorted(folder.glob("ours_*.keras")):
         x, t = given(path.with_suffix(".npz"))
         note(keras.saving.load_model(path), x, t, folder / f"read_{path.stem}.npz")
@@ -66,27 +72,22 @@ def main(folder):
         if path.name.endswith((".weights.h5", ".weights.json")) and "_0000" not in path.name:
             name = path.name.split(".")[0].removeprefix("ours_")
             keras.utils.clear_session()
-            model = getattr(zoo, name)(keras)
+            model = exchange.make(keras, name)
             model.load_weights(path)
-            note(model, *zoo.data(name), folder / f"read_{path.name}.npz")
+            note(model, *exchange.inputs_and_targets(name), folder / f"read_{path.name}.npz")
     keras.utils.set_random_seed(3)
-    for make in zoo.ZOO:
-        model = make(keras)
+    for name in exchange.WEIGHTS:
+        model = exchange.make(keras, name)
         model.set_weights([np.random.normal(0, 0.3, w.shape) for w in model.get_weights()])
-        model.save_weights(folder / f"theirs_{make.__name__}.weights.h5")
-        note(model, *zoo.data(make.__name__), folder / f"theirs_{make.__name__}.npz")
-    for make in zoo.DESCRIBED:
-        model, name = make(keras), make.__name__
-        model.save(folder / f"theirs_{name}.keras")
-        if name in zoo.OLD:
-            model.save(folder / f"theirs_{name}.h5")
-        note(model, *zoo.data(name), folder / f"theirs_whole_{name}.npz")
-    for name in zoo.OPTIMIZERS:
-        model, (x, t) = zoo.compiled(keras, name), zoo.data(name)
-        for _ in range(3):
+        model.save_weights(folder / f"theirs_{name}.weights.h5")
+        model.save_weights(folder / f"theirs_{name}.weights.json", max_shard_size=20000 / 2**30)
+        note(model, *exchange.inputs_and_targets(name), folder / f"theirs_weights_{name}.npz")
+    for name in (*exchange.OPTIMIZERS, *exchange.TRAINED, *exchange.DESCRIBED):
+        model, (x, t) = exchange.make(keras, name), exchange.inputs_and_targets(name)
+        for _ in range(3 if name not in exchange.DESCRIBED else 0):
             model.train_on_batch(x, t)
         model.save(folder / f"theirs_{name}.keras")
-        if name in zoo.OLD:
+        if name in exchange.OLD:
             model.save(folder / f"theirs_{name}.h5")
         note(model, x, t, folder / f"theirs_{name}.npz")
 

@@ -37,6 +37,21 @@ def rewritten(path, change, compression=zipfile.ZIP_STORED):
 # ---------------------------------------------------------------- what is kept
 
 
+def test_what_is_frozen_stays_so_in_files_and_clones(tmp_path):
+    layers = fastk.layers
+    x = fastk.Input((4,))
+    base = fastk.Sequential([fastk.Input((4,)), layers.Dense(3), layers.BatchNormalization()])
+    base.trainable = False
+    dense = layers.Dense(4)
+    model = fastk.Model(x, layers.Dense(2)(base(dense(layers.Dense(4, trainable=False)(x)))))
+    dense.enable_lora(2)  # freezes the kernel alone
+    model.save(tmp_path / "model.keras")
+    kept = [v.shape for v in model.trainable_variables]
+    assert len(kept) == 5
+    for other in (fastk.saving.load_model(tmp_path / "model.keras"), fastk.models.clone_model(model)):
+        assert [v.shape for v in other.trainable_variables] == kept
+
+
 def test_members_are_stored_in_the_order_of_keras(path):
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["metadata.json", "config.json", "model.weights.h5"]

@@ -126,6 +126,35 @@ def test_shards_hold_what_one_file_would(model, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(model.optimizer.variables, other.optimizer.variables, strict=True))
 
 
+def test_a_second_save_replaces_the_shards_of_the_first(tmp_path):
+    """With other numbers: until the map is replaced, it leads to the first save's files, whole."""
+    path, mine = tmp_path / "x.weights.json", tmp_path / "x_00005.weights.h5"
+    mine.write_text("not a shard")
+    seen = []
+    for units in (40, 40, 30, 20):
+        saved, loaded = stack(units, 3), stack(units, 3)
+        saved.save_weights(path, max_shard_size=500 / 2**30)
+        loaded.load_weights(path)
+        assert same(saved, loaded)
+        listed = {name for names in json.loads(path.read_text())["weight_map"].values() for name in names}
+        assert not seen or not listed & seen[-1]
+        seen.append(listed)
+        # Keras opens the first shard, whatever the map says.
+        assert set(os.listdir(tmp_path)) == {*listed, "x_00000.weights.h5", "x.weights.json", "x_00005.weights.h5"}
+    assert mine.read_text() == "not a shard"
+
+
+def test_a_map_that_is_replaced_takes_no_other_files_with_it(tmp_path):
+    path, mine = tmp_path / "x.weights.json", tmp_path / "y_00000.weights.h5"
+    mine.write_text("mine")
+    path.write_text(json.dumps({"weight_map": {"/a/vars": ["y_00000.weights.h5", "x_0.weights.h5", "x.weights.h5"]}}))
+    stack(4).save_weights(path, max_shard_size=1)
+    assert mine.read_text() == "mine"
+    path.write_text("no map")
+    stack(4).save_weights(path, max_shard_size=1)
+    stack(4).load_weights(path)
+
+
 def test_shards_of_one_file_may_be_named_by_a_string(tmp_path):
     saved, loaded = stack(4), stack(4)
     saved.save_weights(tmp_path / "x.weights.json", max_shard_size=1)

@@ -213,6 +213,28 @@ DESCRIBED = (every_layer, boxed, plain_layers, judged)
 # Those that are saved in the old HDF5 format too.
 OLD = ("every_layer", "plain_layers", "sgd_momentum", "rmsprop", "adam_amsgrad", "adamw_ema", "scheduled")
 
+# Learning rates that change: each is (class, arguments).
+SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {
+    "scheduled": (
+        "CosineDecay", {"initial_learning_rate": 0.01, "decay_steps": 50, "warmup_steps": 3, "warmup_target": 0.02}
+    ),
+    "scheduled_restarts": (
+        "CosineDecayRestarts",
+        {"initial_learning_rate": 0.01, "first_decay_steps": 2, "t_mul": 1.5, "m_mul": 0.8, "alpha": 0.1},
+    ),
+    "scheduled_exponential": (
+        "ExponentialDecay", {"initial_learning_rate": 0.02, "decay_steps": 2, "decay_rate": 0.7, "staircase": True}
+    ),
+    "scheduled_inverse": (
+        "InverseTimeDecay", {"initial_learning_rate": 0.02, "decay_steps": 2, "decay_rate": 0.5}
+    ),
+    "scheduled_pieces": ("PiecewiseConstantDecay", {"boundaries": [2, 4], "values": [0.02, 0.01, 0.005]}),
+    "scheduled_polynomial": (
+        "PolynomialDecay",
+        {"initial_learning_rate": 0.02, "decay_steps": 6, "end_learning_rate": 0.001, "power": 2.0, "cycle": True},
+    ),
+}  # fmt: skip
+
 # What makes the optimizers' variables differ: each is (class, arguments).
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {}),
@@ -230,24 +252,36 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "lion": ("Lion", {}),
     "lamb": ("Lamb", {}),
     "scaled": ("LossScaleOptimizer", {}),
-    "scheduled": ("Adam", {}),
+    "muon": ("Muon", {}),
+    "schedule_free": ("ScheduleFreeAdamW", {"warmup_steps": 2}),
+    "sgd_averaged_accumulating": (
+        "SGD",
+        {"momentum": 0.5, "use_ema": True, "ema_overwrite_frequency": 4, "gradient_accumulation_steps": 2},
+    ),
+    "rmsprop_decaying": ("RMSprop", {"weight_decay": 0.01, "clipnorm": 1.0, "loss_scale_factor": 4.0}),
+    "scaled_accumulating": ("LossScaleOptimizer", {"gradient_accumulation_steps": 2}),
+    **dict.fromkeys(SCHEDULES, ("Adam", {})),
 }
+
+
+def schedule(keras: Any, name: str) -> Any:
+    """The learning rate of an optimizer of `OPTIMIZERS`: 0.01, or one of `SCHEDULES`."""
+    if name not in SCHEDULES:
+        return 0.01
+    cls, arguments = SCHEDULES[name]
+    return getattr(keras.optimizers.schedules, cls)(**arguments)
 
 
 def optimizer(keras: Any, name: str) -> Any:
     """An optimizer of `OPTIMIZERS`."""
     cls, arguments = OPTIMIZERS[name]
-    if name == "scaled":
-        return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), initial_scale=8.0)
-    rate = (
-        keras.optimizers.schedules.CosineDecay(0.01, 50, warmup_steps=3, warmup_target=0.02)
-        if name == "scheduled"
-        else 0.01
-    )
-    return getattr(keras.optimizers, cls)(rate, **arguments)
+    if cls == "LossScaleOptimizer":
+        inner = keras.optimizers.Adam(0.01, **arguments)
+        return keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0, dynamic_growth_steps=2)
+    return getattr(keras.optimizers, cls)(schedule(keras, name), **arguments)
 
 
-def compiled(keras: Any, name: str) -> Any:
+def make(keras: Any, name: str) -> Any:
     """A model with an optimizer of `OPTIMIZERS`."""
     layers = keras.layers
     model = keras.Sequential(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastk import budget
 from fastk import config as settings
 from fastk.graph import KerasTensor
 from fastk.layers.layer import Layer
@@ -59,6 +60,7 @@ class IndexLookup(Layer):
         self.supports_jit = False
         self.invert = invert
         self.max_tokens = max_tokens
+        budget.take((num_oov_indices,), 16, f"num_oov_indices={num_oov_indices}")
         self.num_oov_indices = num_oov_indices
         self.mask_token = mask_token
         self.oov_token = oov_token

@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all."""
+"""Files that are replaced whole or not at all: every file that fastk writes for its user, but logs that grow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def replacing(path: Any) -> Iterator[BinaryIO]:
         FileMissing: where the folder does not exist.
 
     >>> import os, pathlib, tempfile
-    >>> from fastk.saving.atomic import replacing
+    >>> from fastk.atomic import replacing
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "notes")
     ...     with replacing(path) as file:
@@ -52,6 +52,24 @@ def replacing(path: Any) -> Iterator[BinaryIO]:
             os.unlink(temporary)
         raise
     _sync_folder(folder)
+
+
+def write_atomically(path: Any, text: str) -> None:
+    """Writes a text file; what stops the process leaves the old one or the new one.
+
+    Args:
+        path: the file; its folder is made where there is none.
+        text: its contents, stored as UTF-8.
+    """
+    os.makedirs(os.path.dirname(os.path.realpath(path)), exist_ok=True)
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def copy_atomically(source: Any, path: Any) -> None:
+    """Copies a file's contents to `path`, in whose folder there must be room for both."""
+    with open(source, "rb") as original, replacing(path) as file:
+        shutil.copyfileobj(original, file)
 
 
 def _sync_folder(folder: str) -> None:
