@@ -1,0 +1,1 @@
+"""fastk's kernels where models already are: in Keras, in torch."""

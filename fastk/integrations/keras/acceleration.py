@@ -1,0 +1,250 @@
+"""`accelerate(model)`: fastk's steps in Keras's loops, on one model, until they are taken back."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastk.integrations.keras.callbacks import callback_list_class
+from fastk.integrations.keras.data import feed
+from fastk.integrations.keras.session import MODES, Session
+from fastk.integrations.keras.state import State
+from fastk.training import denormals
+from fastk.training.data.arrays import DEFAULT_BATCH_SIZE
+from fastk.training.step import CapturedStep
+
+PLACE = "_accelerated_by_fastk"
+_METHODS = ("make_train_function", "make_test_function", "make_predict_function", "fit", "evaluate", "predict")
+
+
+class Acceleration:
+    """What `accelerate` returns; a context manager, at whose end `undo` is called.
+
+    Args:
+        keras: the module.
+        model: the `keras.Model`.
+        replay_custom_steps: see `accelerate`.
+    """
+
+    def __init__(self, keras: Any, model: Any, replay_custom_steps: bool = False):
+        self.keras, self.model = keras, model
+        self.replay_custom_steps = replay_custom_steps
+        self.session: Session | None = None
+        self._may_have_changed = True
+        self._quiet = False  # whether the results of a batch are asked for where they are needed
+        self._unread: dict[str, Any] = {}
+        self._flush: Callable[[bool], Any] = denormals.nothing
+        self._results_step: CapturedStep | None = None
+
+    # ------------------------------------------------------------ in place and back
+
+    def install(self) -> None:
+        """Puts fastk's functions on the instance; its class stays as it is."""
+        attributes = vars(self.model)
+        attributes[PLACE] = self
+        for mode in MODES:
+            attributes[f"make_{mode}_function"] = functools.partial(self._make_function, mode)
+        for name in ("fit", "evaluate", "predict"):
+            if getattr(type(self.model), name) is getattr(self.keras.Model, name):
+                own = functools.partial(getattr(self, f"_{name}"))
+                attributes[name] = functools.update_wrapper(own, getattr(type(self.model), name))
+        self._forget_functions()
+
+    def undo(self) -> None:
+        """Takes everything back: the model is Keras's again, with the weights and states that it has now."""
+        attributes = vars(self.model)
+        if attributes.get(PLACE) is not self:
+            return
+        for name in (PLACE, *_METHODS):
+            attributes.pop(name, None)
+        self._forget_functions()
+        self.session = self._results_step = None
+
+    def _forget_functions(self) -> None:
+        for mode in MODES:
+            setattr(self.model, f"{mode}_function", None)
+
+    def __enter__(self) -> Acceleration:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.undo()
+
+    # ------------------------------------------------------------ the session
+
+    def look_again(self) -> None:
+        """Has the model compared with what its steps were recorded from before the next one."""
+        self._may_have_changed = True
+
+    def prepared(self) -> Session:
+        """The session of the model as it is."""
+        session = self.session
+        if session is None or self._may_have_changed:
+            self._may_have_changed = False
+            if session is None or session.state != State(self.keras, self.model):
+                optimizer = self.model.optimizer
+                if optimizer is not None and not optimizer.built and self.model.built:
+                    optimizer.build(self.model.trainable_variables)
+                session = self.session = Session(self.keras, self.model, self.replay_custom_steps)
+                self._results_step = CapturedStep(lambda x, y, w: self.model.get_metrics_result(), session.own)
+        return session
+
+    def results(self, logs: Any = None) -> Any:
+        """The loss and the metrics so far; `logs` themselves where a step of the user's gave them."""
+        if logs and logs is not self._unread:
+            return logs
+        step = self._results_step
+        if step is None or self.session is None or self.session.own or self._device().type != "cpu":
+            return self.model.get_metrics_result()
+        with torch.no_grad():
+            return step(None, None, None)
+
+    def _device(self) -> torch.device:
+        from keras.src.backend.torch.core import get_device
+
+        return torch.device(get_device())
+
+    # ------------------------------------------------------------ what Keras's loops call
+
+    def _make_function(self, mode: str, force: bool = False) -> Any:
+        model = self.model
+        if model.run_eagerly:
+            return getattr(type(model), f"make_{mode}_function")(model, force)
+        self.look_again()
+        self.prepared().check_again()
+        self._unread = dict.fromkeys(model.get_metrics_result()) if model.compiled else {}
+        function = functools.partial(self._run, mode)
+        setattr(model, f"{mode}_function", function)
+        return function
+
+    def _run(self, mode: str, data: list[Any]) -> Any:
+        """`train_function` and the others: as many steps as there are batches."""
+        if self._may_have_changed or not self._quiet:
+            self._may_have_changed = True
+            self.prepared()
+        assert self.session is not None
+        step = self.session.step(mode)
+        flush = self._flush if mode == "train" else denormals.nothing
+        outputs: Any = None
+        if mode == "train":
+            flush(True)
+            for batch in data:
+                outputs = step(*self._batch(batch))
+            flush(False)
+        else:
+            with torch.no_grad():
+                for batch in data:
+                    outputs = step(*self._batch(batch))
+        if mode == "predict":
+            return outputs
+        if outputs is not None:
+            return outputs
+        return self._unread if self._quiet else self.results()
+
+    def _batch(self, data: Any) -> tuple[Any, Any, Any]:
+        """`(x, y, sample_weight)` as tensors on Keras's device."""
+        parts = tuple(data) if isinstance(data, (tuple, list)) and len(data) <= 3 else (data,)
+        kind = self._device_type
+        if not all(x is None or (type(x) is torch.Tensor and x.device.type == kind) for x in parts):
+            parts = tuple(self.keras.tree.map_structure(self._tensor, part, none_is_leaf=False) for part in parts)
+        return (*parts, None, None)[:3]  # type: ignore[return-value]
+
+    @functools.cached_property
+    def _device_type(self) -> str:
+        return self._device().type
+
+    def _tensor(self, x: Any) -> Any:
+        if isinstance(x, np.ndarray) and x.dtype.kind not in "fiubc":
+            return x  # strings, which layers look up
+        return self.keras.ops.convert_to_tensor(x)
+
+    # ------------------------------------------------------------ Keras's methods, with fastk's data and callbacks
+
+    def _fit(self, *args: Any, **kwargs: Any) -> Any:
+        given = self._given("fit", args, kwargs)
+        split, validation = given["validation_split"], given["validation_data"]
+        arrays = given["x"], given["y"], given["sample_weight"]
+        if split and validation is None:
+            from keras.src.trainers.data_adapters.array_slicing import train_validation_split
+
+            arrays, validation = train_validation_split(arrays, validation_split=split)
+            given |= dict(zip(("x", "y", "sample_weight"), arrays, strict=True), validation_split=0.0)
+        steps = given["steps_per_epoch"]
+        self._feed(given, arrays, steps, shuffle=given["shuffle"], class_weight=given["class_weight"])
+        if validation is not None:
+            parts = self.keras.utils.unpack_x_y_sample_weight(validation)
+            size = given["validation_batch_size"] or given["batch_size"]
+            made = feed(self.keras, *parts, batch_size=size, steps=given["validation_steps"])
+            given["validation_data"] = validation if made is None else (made,)
+        with self._quietly(given, epochs=given["epochs"], add_history=True), denormals.as_zeros(self._device()) as flush:
+            self._flush = flush
+            try:
+                return type(self.model).fit(self.model, **given)
+            finally:
+                self._flush = denormals.nothing
+
+    def _evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("_use_cached_eval_dataset"):
+            return type(self.model).evaluate(self.model, *args, **kwargs)
+        given = self._given("evaluate", args, kwargs)
+        self._feed(given, (given["x"], given["y"], given["sample_weight"]), given["steps"])
+        with self._quietly(given):
+            return type(self.model).evaluate(self.model, **given)
+
+    def _predict(self, *args: Any, **kwargs: Any) -> Any:
+        given = self._given("predict", args, kwargs)
+        x = given["x"]
+        if given["verbose"] == 0 and given["callbacks"] is None and given["steps"] is None:
+            rows = x.shape[0] if isinstance(x, (np.ndarray, torch.Tensor)) and x.ndim else None
+            if rows is not None and 0 < rows <= (given["batch_size"] or DEFAULT_BATCH_SIZE) and x.dtype != np.float64:
+                return self.model.predict_on_batch(x)
+        self._feed(given, (x, None, None), given["steps"])
+        with self._quietly(given):
+            return type(self.model).predict(self.model, **given)
+
+    def _given(self, name: str, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a method by name, with their defaults."""
+        bound = inspect.signature(getattr(type(self.model), name)).bind(self.model, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(list(bound.arguments.items())[1:])
+        return arguments | arguments.pop("kwargs", {})
+
+    def _feed(self, given: dict[str, Any], arrays: tuple, steps: int | None, **options: Any) -> None:
+        """Puts fastk's source of batches in the place of arrays."""
+        made = feed(self.keras, *arrays, batch_size=given["batch_size"], steps=steps, **options)
+        if made is not None:
+            given["x"] = made
+            given |= dict.fromkeys(given.keys() & {"y", "sample_weight", "class_weight"})
+
+    @contextlib.contextmanager
+    def _quietly(self, given: dict[str, Any], epochs: int = 1, **options: Any) -> Iterator[None]:
+        """Inside, a step's results are computed where they are looked at; not with a `CallbackList` of the user's."""
+        is_list = isinstance(given["callbacks"], self.keras.callbacks.CallbackList)
+        if is_list or self.model.run_eagerly:
+            yield
+            return
+        verbose, x = given["verbose"], given["x"]
+        steps = given.get("steps_per_epoch") or given.get("steps") or self._batches_of(x)
+        given["callbacks"] = callback_list_class()(
+            self, given["callbacks"], add_progbar=verbose != 0, verbose=verbose, epochs=epochs, steps=steps,
+            model=self.model, **options,
+        )  # fmt: skip
+        before, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = before
+
+    def _batches_of(self, x: Any) -> int | None:
+        from keras.src.trainers.data_adapters import get_data_adapter
+        from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+
+        if isinstance(x, DataAdapter):
+            return x.num_batches
+        return None if inspect.isgenerator(x) else get_data_adapter(x).num_batches
