@@ -253,7 +253,7 @@ class Loops:
             callbacks.on_predict_end()
         finally:
             source.close()
-        columns = [_concatenated(column) for column in zip(*collected, strict=True)]
+        columns = [concatenated(column) for column in zip(*collected, strict=True)]
         return tree.pack_sequence_as(outputs, columns)
 
     def _predict_quietly(self, source: Any) -> Any:
@@ -269,9 +269,9 @@ class Loops:
         finally:
             source.close()
         if all(isinstance(one, torch.Tensor) for one in outputs):
-            return _concatenated(tuple(one.detach() if one.requires_grad else one for one in outputs))
+            return concatenated(tuple(one.detach() if one.requires_grad else one for one in outputs))
         columns = zip(*map(tree.flatten, outputs), strict=True)
-        return tree.pack_sequence_as(outputs[-1], [_concatenated(column) for column in columns])
+        return tree.pack_sequence_as(outputs[-1], [concatenated(column) for column in columns])
 
     # ------------------------------------------------------------ one batch
 
@@ -498,7 +498,8 @@ def _is_due(epoch: int, frequency: Any) -> bool:
     )
 
 
-def _concatenated(parts: tuple) -> np.ndarray:
+def concatenated(parts: tuple) -> np.ndarray:
+    """One output of several batches as one array."""
     if all(isinstance(part, torch.Tensor) for part in parts):
         return convert_to_numpy(parts[0] if len(parts) == 1 else torch.cat(parts))
     return np.concatenate([convert_to_numpy(part) for part in parts])

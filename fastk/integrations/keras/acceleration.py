@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
 from fastk.integrations.keras.callbacks import callback_list_class
-from fastk.integrations.keras.data import feed
+from fastk.integrations.keras.data import feed, is_arrays
+from fastk.integrations.keras.report import Report, report
 from fastk.integrations.keras.session import MODES, Session
-from fastk.integrations.keras.state import State
 from fastk.training import denormals
 from fastk.training.data.arrays import DEFAULT_BATCH_SIZE
+from fastk.training.data.convert import to_tensor
+from fastk.training.loops import concatenated
 from fastk.training.step import CapturedStep
 
 PLACE = "_accelerated_by_fastk"
@@ -70,6 +73,10 @@ class Acceleration:
         for mode in MODES:
             setattr(self.model, f"{mode}_function", None)
 
+    def explain(self, batch_size: int = 32, training: bool = True) -> Report:
+        """What of the model fastk computes; see `fastk.integrations.keras.explain`."""
+        return report(self, batch_size, training)
+
     def __enter__(self) -> Acceleration:
         return self
 
@@ -87,7 +94,7 @@ class Acceleration:
         session = self.session
         if session is None or self._may_have_changed:
             self._may_have_changed = False
-            if session is None or session.state != State(self.keras, self.model):
+            if session is None or not session.state.holds():
                 optimizer = self.model.optimizer
                 if optimizer is not None and not optimizer.built and self.model.built:
                     optimizer.build(self.model.trainable_variables)
@@ -118,18 +125,16 @@ class Acceleration:
             return getattr(type(model), f"make_{mode}_function")(model, force)
         self.look_again()
         self.prepared().check_again()
-        self._unread = dict.fromkeys(model.get_metrics_result()) if model.compiled else {}
+        if mode != "predict" and self._quiet:
+            self._unread = dict.fromkeys(model.get_metrics_result())
         function = functools.partial(self._run, mode)
         setattr(model, f"{mode}_function", function)
         return function
 
     def _run(self, mode: str, data: list[Any]) -> Any:
         """`train_function` and the others: as many steps as there are batches."""
-        if self._may_have_changed or not self._quiet:
-            self._may_have_changed = True
-            self.prepared()
-        assert self.session is not None
-        step = self.session.step(mode)
+        step = self.prepared().step(mode)
+        self._may_have_changed = not self._quiet  # code of the user's runs between two calls
         flush = self._flush if mode == "train" else denormals.nothing
         outputs: Any = None
         if mode == "train":
@@ -200,17 +205,37 @@ class Acceleration:
     def _predict(self, *args: Any, **kwargs: Any) -> Any:
         given = self._given("predict", args, kwargs)
         x = given["x"]
-        if given["verbose"] == 0 and given["callbacks"] is None and given["steps"] is None:
-            rows = x.shape[0] if isinstance(x, (np.ndarray, torch.Tensor)) and x.ndim else None
-            if rows is not None and 0 < rows <= (given["batch_size"] or DEFAULT_BATCH_SIZE) and x.dtype != np.float64:
-                return self.model.predict_on_batch(x)
+        is_seen = given["verbose"] != 0 or given["callbacks"] is not None or self.model.run_eagerly
+        if not is_seen and given["steps"] is None and _is_one_batch(x, given["batch_size"]):
+            return self._predict_quietly([self.keras.utils.pack_x_y_sample_weight(to_tensor(x))])
         self._feed(given, (x, None, None), given["steps"])
+        if not is_seen and given["x"] is not x:
+            batches = given["x"].get_torch_dataloader()
+            limit = given["steps"] or self.keras.config.max_steps_per_epoch()
+            return self._predict_quietly(itertools.islice(batches, limit))
         with self._quietly(given):
             return type(self.model).predict(self.model, **given)
 
+    def _predict_quietly(self, batches: Iterable[Any]) -> Any:
+        """`predict` where nobody looks on: without the bookkeeping of a batch."""
+        model = self.model
+        if model.training:
+            model.eval()
+        if model.predict_function is None or self._may_have_changed:
+            model.make_predict_function()
+        step = self.prepared().step("predict")
+        self._may_have_changed = True
+        fixed = step.with_fixed_weights() if isinstance(step, CapturedStep) else contextlib.nullcontext()
+        with torch.no_grad(), fixed:
+            outputs = [step(*self._batch(batch)) for batch in batches]
+        if all(isinstance(one, torch.Tensor) for one in outputs):
+            return concatenated(tuple(outputs))
+        columns = zip(*map(self.keras.tree.flatten, outputs), strict=True)
+        return self.keras.tree.pack_sequence_as(outputs[0], [concatenated(column) for column in columns])
+
     def _given(self, name: str, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a method by name, with their defaults."""
-        bound = inspect.signature(getattr(type(self.model), name)).bind(self.model, *args, **kwargs)
+        bound = _signature(getattr(type(self.model), name)).bind(self.model, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(list(bound.arguments.items())[1:])
         return arguments | arguments.pop("kwargs", {})
@@ -248,3 +273,14 @@ class Acceleration:
         if isinstance(x, DataAdapter):
             return x.num_batches
         return None if inspect.isgenerator(x) else get_data_adapter(x).num_batches
+
+
+_signature = functools.cache(inspect.signature)
+
+
+def _is_one_batch(x: Any, batch_size: int | None) -> bool:
+    """Whether `x` is one array of at most a batch, of a dtype that is the same to Keras and to fastk."""
+    if not isinstance(x, (np.ndarray, torch.Tensor)) or not is_arrays(x):
+        return False
+    name = str(x.dtype).removeprefix("torch.")
+    return 0 < x.shape[0] <= (batch_size or DEFAULT_BATCH_SIZE) and name in ("float32", "float64", "int32", "int64")

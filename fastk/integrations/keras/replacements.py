@@ -65,7 +65,7 @@ def batch_normalization(layer: Any, inputs: Any, training: Any = None, mask: Any
     concrete(inputs)
     if mask is not None or layer.renorm or layer.synchronized:
         raise Keep("it takes a mask, renormalizes or is synchronized")
-    x = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+    x = inputs if inputs.dtype is torch.float64 else inputs.float()
     own = {name: _tensor(getattr(layer, name)).to(x.dtype) for name in ("moving_mean", "moving_variance")}
     gamma = _tensor(layer.gamma).to(x.dtype) if layer.scale else None
     beta = _tensor(layer.beta).to(x.dtype) if layer.center else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
+
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +16,7 @@ from fastk.integrations.keras.sharing import Unlike
 from fastk.integrations.keras.state import State, users_own
 from fastk.integrations.keras.twin import Twin
 from fastk.training.step import CapturedStep
+from fastk.user_warning import warn_user
 
 MODES = ("train", "test", "predict")
 
@@ -140,7 +141,7 @@ class Session:
             with torch.no_grad():
                 model.optimizer.apply(list(gradients), trained)
         else:
-            warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+            warn_user("The model does not have any trainable weights.")
         return self._measure(x, y, y_pred, sample_weight)
 
     def _test(self, x: Any, y: Any, sample_weight: Any) -> Any:

@@ -2,86 +2,91 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-_PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype)
 # Attributes that say nothing of what a step computes, or that each step and each `fit` sets.
 _PASSING = frozenset({
     "built", "training", "_called", "stop_training", "stop_evaluating", "stop_predicting", "_initial_epoch",
     "_jit_compile", "_is_full_backward_hook", "train_function", "test_function", "predict_function", "history",
     "_eval_epoch_iterator", "make_train_function", "make_test_function", "make_predict_function", "fit", "evaluate",
-    "predict", "_accelerated_by_fastk", "_compile_config", "_compiled_trainable_state", "_auto_config",
-    "metrics_names", "_lock",
+    "predict", "_accelerated_by_fastk", "_compile_config", "_compiled_trainable_state", "_auto_config", "_lock",
+    "_losses_override", "_exclude_from_weight_decay_cache", "_inbound_nodes", "_outbound_nodes", "_path", "_parent_path",
 })  # fmt: skip
 
 
 class State:
-    """What was found at one time; two of the same model are equal where a step would do the same.
+    """What was found at one time: the attributes of what a step uses, and the tensors of the variables.
 
     Args:
         keras: the module.
         model: the model.
     """
 
-    __slots__ = ("_objects", "_values")
-    __hash__ = None  # type: ignore[assignment]
-
     def __init__(self, keras: Any, model: Any):
-        self._objects: list[Any] = []
-        self._values: list[Any] = [
-            keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format(),
-            keras.config.is_flash_attention_enabled(), torch.get_default_dtype(),
-        ]  # fmt: skip
-        for layer in model._flatten_layers():
-            self._note(layer)
-            self._note_variables(layer)
+        self._keras, self._model = keras, model
+        self._objects = self._used()
+        self._attributes = [dict(vars(x)) for x in self._objects]
+        self._values = self._read()
+
+    def holds(self) -> bool:
+        """Whether a step would still do the same, as far as Keras's own code is concerned.
+
+        What lists and dicts hold is not compared: Keras's own layers do not change theirs.
+        """
+        objects = self._used()
+        if len(objects) != len(self._objects) or not all(map(operator.is_, objects, self._objects)):
+            return False
+        if not all(map(self._is_unchanged, range(len(objects)))):
+            return False
+        values = self._read()
+        return len(values) == len(self._values) and all(map(_is_same, values, self._values))
+
+    def _used(self) -> list[Any]:
+        """The objects whose attributes decide what a step does."""
+        model, found = self._model, []
         optimizer = model.optimizer
         while optimizer is not None:
-            self._note(optimizer)
-            self._objects += [v._value for v in optimizer.variables]
+            found.append(optimizer)
             optimizer = getattr(optimizer, "inner_optimizer", None)
-        self._objects += [model._compile_loss, model._compile_metrics, model._loss_tracker]
-        for one in losses_and_metrics(model):
-            self._note(one)
+        compiled = (model._compile_loss, model._compile_metrics, model._loss_tracker)
+        return [*model._flatten_layers(), *found, *losses_and_metrics(model), *filter(None, compiled)]
 
-    def __eq__(self, other: Any) -> bool:
-        return (
-            isinstance(other, State)
-            and len(self._objects) == len(other._objects)
-            and all(a is b for a, b in zip(self._objects, other._objects, strict=True))
-            and self._values == other._values
-        )
+    def _is_unchanged(self, i: int) -> bool:
+        now, before = vars(self._objects[i]), self._attributes[i]
+        try:
+            if now == before:
+                return True
+        except (RuntimeError, ValueError, TypeError):
+            pass  # tensors are no truth values: one has taken the place of another
+        names = (now.keys() | before.keys()) - _PASSING
+        if all(_is_same(now.get(name, before), before.get(name, now)) for name in names):
+            self._attributes[i] = dict(now)
+            return True
+        return False
 
-    def _note(self, x: Any) -> None:
-        """The plain attributes of an object, and which objects its public ones are."""
-        self._objects += (x, type(x))
-        for name, value in vars(x).items():
-            if name in _PASSING:
-                continue
-            if isinstance(value, _PLAIN):
-                self._values.append((name, value))
-            elif name[0] != "_":
-                self._note_value(name, value)
-        self._objects.append(getattr(x, "_dtype_policy", None))
+    def _read(self) -> list[Any]:
+        """What is no attribute: settings, and of the variables the tensors and what training asks of them."""
+        config, values = self._keras.config, []
+        values += (config.floatx(), config.epsilon(), config.image_data_format(), torch.get_default_dtype())
+        values += (config.is_flash_attention_enabled(), config.dtype_policy().name)
+        for layer in self._model._flatten_layers():
+            values.append(layer._trainable)
+            for v in (*layer._trainable_variables, *layer._non_trainable_variables):
+                values += (v, v._value, v._trainable, v._regularizer, v._constraint)
+        if self._model.optimizer is not None:
+            values += [v._value for v in self._model.optimizer.variables]
+        return values
 
-    def _note_value(self, name: str, value: Any) -> None:
-        if isinstance(value, (list, tuple)):
-            self._values.append((name, len(value), *(x for x in value if isinstance(x, _PLAIN))))
-            self._objects += [x for x in value if not isinstance(x, _PLAIN)]
-        elif isinstance(value, dict):
-            self._values.append((name, len(value)))
-            self._objects += value.values()
-        else:
-            self._objects.append(value)
 
-    def _note_variables(self, layer: Any) -> None:
-        self._values.append(layer.trainable)
-        for v in (*layer._trainable_variables, *layer._non_trainable_variables):
-            self._objects += (v, v._value, v.regularizer, v.constraint)
-            self._values.append(v.trainable)
+def _is_same(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and a == b)
+
+
+_PLAIN = (bool, int, float, str, bytes)
 
 
 def losses_and_metrics(model: Any) -> list[Any]:

@@ -43,6 +43,11 @@ class KerasCall(Operation):
         super().__init__()
         self.name, self.theirs, self.reason = theirs.name, theirs, reason
 
+    @property
+    def weights(self) -> list[Any]:
+        """Keras's variables."""
+        return list(getattr(self.theirs, "weights", ()))
+
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """What Keras's operation returns."""
         return self.theirs(*args, **kwargs)
