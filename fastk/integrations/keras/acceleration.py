@@ -100,6 +100,8 @@ class Acceleration:
                     optimizer.build(self.model.trainable_variables)
                 session = self.session = Session(self.keras, self.model, self.replay_custom_steps)
                 self._results_step = CapturedStep(lambda x, y, w: self.model.get_metrics_result(), session.own)
+            elif not session.state.own_holds():
+                session.check_again()
         return session
 
     def results(self, logs: Any = None) -> Any:

@@ -222,6 +222,7 @@ REPLACEMENTS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     *((_NN, name, crossentropy(name)) for name in ("categorical_crossentropy", "sparse_categorical_crossentropy")),
     ("keras.src.layers.rnn.lstm.LSTM", "inner_loop", recurrent),
     ("keras.src.layers.rnn.gru.GRU", "inner_loop", recurrent),
+    *(("keras.src.backend.torch.math", name, by_ops(name)) for name in ("segment_sum", "segment_max")),
     (_RANDOM, "dropout", dropout),
     *((_RANDOM, name, draw(name)) for name in ("normal", "uniform", "truncated_normal")),
     ("keras.src.losses.loss.Loss", "__call__", loss),

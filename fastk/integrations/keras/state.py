@@ -30,6 +30,8 @@ class State:
         self._keras, self._model = keras, model
         self._objects = self._used()
         self._attributes = [dict(vars(x)) for x in self._objects]
+        self._own = [i for i, x in enumerate(self._objects) if not is_keras(x)]
+        self._theirs = [i for i, x in enumerate(self._objects) if is_keras(x)]
         self._values = self._read()
 
     def holds(self) -> bool:
@@ -40,10 +42,17 @@ class State:
         objects = self._used()
         if len(objects) != len(self._objects) or not all(map(operator.is_, objects, self._objects)):
             return False
-        if not all(map(self._is_unchanged, range(len(objects)))):
+        if not all(map(self._is_unchanged, self._theirs)):
             return False
         values = self._read()
         return len(values) == len(self._values) and all(map(_is_same, values, self._values))
+
+    def own_holds(self) -> bool:
+        """Whether the attributes of what is the user's own are as they were when this was last asked."""
+        changed = [i for i in self._own if not self._is_unchanged(i)]
+        for i in changed:
+            self._attributes[i] = dict(vars(self._objects[i]))
+        return not changed
 
     def _used(self) -> list[Any]:
         """The objects whose attributes decide what a step does."""

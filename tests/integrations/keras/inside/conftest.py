@@ -76,9 +76,11 @@ class Pair:
     def fit(self, *args, close=None, **kwargs):
         """Trains both; the logs of each step and of each epoch must agree. Returns the accelerated one's history."""
 
+        callbacks = kwargs.pop("callbacks", [])
+
         def train(model):
             steps = Steps()
-            history = model.fit(*args, verbose=0, callbacks=[*kwargs.pop("callbacks", []), steps], **kwargs)
+            history = model.fit(*args, verbose=0, callbacks=[*callbacks, steps], **kwargs)
             return [history.history, steps.logs]
 
         history = self.same(train, close)[0]

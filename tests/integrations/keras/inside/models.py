@@ -143,7 +143,7 @@ def test_states_are_kept_from_batch_to_batch(pair, data):
     two, (x, _) = pair(stateful), data((5, 4))  # Keras 3.15 cannot train such a layer on torch
     two.same(lambda model: [model.predict(x, batch_size=8, verbose=0) for _ in range(2)])
     two.replayed("predict")
-    assert "keeps its states" in two.handle.explain().kept[0][1]
+    assert "keeps its states" in two.handle.explain(training=False).kept[0][1]
 
 
 def test_integers_with_masks(pair, rng):
