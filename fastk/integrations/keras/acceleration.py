@@ -95,7 +95,7 @@ class Acceleration:
         if session is None or self._may_have_changed:
             self._may_have_changed = False
             if session is None or not session.state.holds():
-                optimizer = self.model.optimizer
+                optimizer = getattr(self.model, "optimizer", None)
                 if optimizer is not None and not optimizer.built and self.model.built:
                     optimizer.build(self.model.trainable_variables)
                 session = self.session = Session(self.keras, self.model, self.replay_custom_steps)

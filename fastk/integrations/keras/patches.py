@@ -21,7 +21,7 @@ from fastk.integrations.keras.replacements import REPLACEMENTS, Keep
 from fastk.integrations.keras.support import keras_on_torch, settings_of
 
 
-@dataclass
+@dataclass(eq=False)
 class Calls:
     """What was called inside `patched()`.
 

@@ -100,6 +100,13 @@ def by_ops(name: str) -> Callable[..., Any]:
     return replaced
 
 
+def average_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: str = "valid", data_format: Any = None) -> Any:
+    """`backend.nn.average_pool` without padding."""
+    if padding != "valid":
+        raise Keep("Keras repeats the border's values on torch, as on no other backend")
+    return by_ops("average_pool")(inputs, pool_size, strides, padding, data_format)
+
+
 def crossentropy(name: str) -> Callable[..., Any]:
     """A cross-entropy of `fastk.ops`, which of a softmax's result takes the logits."""
     function = getattr(ops, name)
@@ -218,7 +225,8 @@ _RANDOM = "keras.src.backend.torch.random"
 REPLACEMENTS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("keras.src.layers.core.dense.Dense", "call", dense),
     ("keras.src.layers.normalization.batch_normalization.BatchNormalization", "call", batch_normalization),
-    *((_NN, name, by_ops(name)) for name in ("conv", "depthwise_conv", "max_pool", "average_pool")),
+    *((_NN, name, by_ops(name)) for name in ("conv", "depthwise_conv", "max_pool")),
+    (_NN, "average_pool", average_pool),
     *((_NN, name, crossentropy(name)) for name in ("categorical_crossentropy", "sparse_categorical_crossentropy")),
     ("keras.src.layers.rnn.lstm.LSTM", "inner_loop", recurrent),
     ("keras.src.layers.rnn.gru.GRU", "inner_loop", recurrent),

@@ -99,7 +99,7 @@ def _as_it_was(model: Any) -> Iterator[None]:
 
 
 def _optimizer(session: Session) -> str:
-    if session.model.optimizer is None:
+    if getattr(session.model, "optimizer", None) is None:
         return "none: the model is not compiled with one"
     if session.optimizer is None:
         return "not built yet"

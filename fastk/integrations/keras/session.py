@@ -50,8 +50,9 @@ class Session:
             self.twin = Twin(keras, model)
         except Unlike as reason:
             self.whole = str(reason)
-        if model.optimizer is not None and model.optimizer.built:
-            self._take_optimizer(model.optimizer)
+        optimizer = getattr(model, "optimizer", None)
+        if optimizer is not None and optimizer.built:
+            self._take_optimizer(optimizer)
         self.own = users_own(model)
 
     def _take_optimizer(self, theirs: Any) -> None:

@@ -57,7 +57,7 @@ class State:
     def _used(self) -> list[Any]:
         """The objects whose attributes decide what a step does."""
         model, found = self._model, []
-        optimizer = model.optimizer
+        optimizer = getattr(model, "optimizer", None)
         while optimizer is not None:
             found.append(optimizer)
             optimizer = getattr(optimizer, "inner_optimizer", None)
@@ -86,8 +86,9 @@ class State:
             values.append(layer._trainable)
             for v in (*layer._trainable_variables, *layer._non_trainable_variables):
                 values += (v, v._value, v._trainable, v._regularizer, v._constraint)
-        if self._model.optimizer is not None:
-            values += [v._value for v in self._model.optimizer.variables]
+        optimizer = getattr(self._model, "optimizer", None)  # which only `compile` sets
+        if optimizer is not None:
+            values += [v._value for v in optimizer.variables]
         return values
 
 
@@ -121,7 +122,7 @@ def users_own(model: Any) -> list[Any]:
     """The layers, losses and metrics whose code is not Keras's: what they do may depend on what nobody sees."""
     every = [*model._flatten_layers(), *losses_and_metrics(model)]
     metrics = [] if model._compile_metrics is None else list(model._compile_metrics.metrics)
-    own = [x for x in (*every, *metrics, model.optimizer) if x is not None and not is_keras(x)]
+    own = [x for x in (*every, *metrics, getattr(model, "optimizer", None)) if x is not None and not is_keras(x)]
     return own + [x for x in every if is_keras(x) and _runs_users_code(x)]
 
 

@@ -187,6 +187,8 @@ def why_opaque(theirs: Any) -> str | None:
         return f"{kind.__name__} is the user's own"
     if kind.__name__ in _OPAQUE:
         return _OPAQUE[kind.__name__]
+    if kind.__name__.startswith("AveragePooling") and theirs.padding == "same":
+        return "Keras repeats the border's values on torch, as on no other backend"
     if {"call", "__call__", "forward"} & theirs.__dict__.keys():
         return "its call was replaced"
     for layer in theirs._flatten_layers() if hasattr(theirs, "_flatten_layers") else ():

@@ -171,7 +171,7 @@ def test_callbacks_that_steer(pair, data, tmp_path):
     drop = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
     history = two.fit(x, y, batch_size=8, epochs=4, shuffle=False, callbacks=[drop, Changing()])
     assert history["learning_rate"] == pytest.approx([0.05, 0.025, 0.0125, 0.00625])
-    assert history["loss"][3] > history["loss"][1]  # what was dropped is missed
+    assert abs(history["loss"][3] - history["loss"][1]) > 0.05  # with all values dropped, and with none
     stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=0, baseline=0.0, restore_best_weights=True)
     two.fit(x, y, batch_size=8, epochs=4, callbacks=[stop], validation_split=0.25)
     assert two.handle.model.history.epoch == [0]
