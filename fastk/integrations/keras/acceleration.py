@@ -176,7 +176,7 @@ class Acceleration:
     def _fit(self, *args: Any, **kwargs: Any) -> Any:
         given = self._given("fit", args, kwargs)
         split, validation = given["validation_split"], given["validation_data"]
-        arrays = given["x"], given["y"], given["sample_weight"]
+        arrays: Any = given["x"], given["y"], given["sample_weight"]
         if split and validation is None:
             from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 
@@ -189,7 +189,10 @@ class Acceleration:
             size = given["validation_batch_size"] or given["batch_size"]
             made = feed(self.keras, *parts, batch_size=size, steps=given["validation_steps"])
             given["validation_data"] = validation if made is None else (made,)
-        with self._quietly(given, epochs=given["epochs"], add_history=True), denormals.as_zeros(self._device()) as flush:
+        with (
+            self._quietly(given, epochs=given["epochs"], add_history=True),
+            denormals.as_zeros(self._device()) as flush,
+        ):
             self._flush = flush
             try:
                 return type(self.model).fit(self.model, **given)

@@ -89,8 +89,8 @@ class _Batches(ArraySource):
         if not self.shuffle:
             return None
         if self.shuffle == "batch":
-            starts = range(0, self.num_samples, self.batch_size)
-            sizes = [min(self.batch_size, self.num_samples - start) for start in starts]
+            starts = range(0, self.num_samples, self.rows)
+            sizes = [min(self.rows, self.num_samples - start) for start in starts]
             return torch.cat([torch.randperm(size) + start for start, size in zip(starts, sizes, strict=True)])
         generator = torch.Generator()
         generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))

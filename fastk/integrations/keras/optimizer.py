@@ -65,8 +65,8 @@ class OptimizerTwin:
     def apply(self, grads: Sequence[Any], trainable_variables: Iterable[Any] | None = None) -> None:
         """What Keras's `apply` does."""
         given = self.theirs._trainable_variables if trainable_variables is None else list(trainable_variables)
-        own: list[Variable | None] = [self._variables.get(id(v)) for v in given]
-        if None in own or len(own) != len(grads):
+        own = [self._variables[id(v)] for v in given if id(v) in self._variables]
+        if len(own) != len(given) or len(own) != len(grads):
             type(self.theirs).apply(self.theirs, grads, trainable_variables)  # raises what Keras raises
             return
         gradients = list(grads)

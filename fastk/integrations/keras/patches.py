@@ -1,7 +1,7 @@
 """`patched()`: Keras's functions on torch, replaced by fastk's while a block runs.
 
-One row a function: where it stands in Keras, and what makes its replacement from it. A replacement hands what it does not
-take to the function that it replaces, and counts it, with the reason.
+One row a function: where it stands in Keras, and what makes its replacement from it. A replacement hands what it does
+not take to the function that it replaces, and counts it, with the reason.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
-
 
 from fastk import scopes
 from fastk.integrations.keras.replacements import REPLACEMENTS, Keep
@@ -56,9 +55,9 @@ _depth = 0
 def patched() -> Iterator[Calls]:
     """Inside, Keras's functions on torch are fastk's: any code that uses Keras, without a model to be accelerated.
 
-    What is replaced are functions of Keras's modules, for the whole process: other threads have them, too, until the last
-    block that is open in any thread ends, with an exception or not. Blocks may be nested. What they yield counts the calls
-    of its own thread.
+    What is replaced are functions of Keras's modules, for the whole process: other threads have them, too, until the
+    last block that is open in any thread ends, with an exception or not. Blocks may be nested. What they yield counts
+    the calls of its own thread.
 
     Raises:
         ImportError: Keras is not installed.

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from fastk import activations, autograd, losses, ops, serialization
+from fastk import activations, autograd, losses, metrics, naming, ops, serialization
 from fastk import random as fastk_random
+from fastk.integrations.keras.sharing import Unlike, share
 from fastk.losses.crossentropy import of_softmax
 from fastk.random import SeedGenerator
 
@@ -39,7 +40,7 @@ def _read(x: Any) -> Any:
 
 def _fused(activation: Any) -> str | None:
     """The name that fastk's kernels know one of Keras's activations by; None where they do not."""
-    name = getattr(activation, "__name__", None)
+    name = getattr(activation, "__name__", "")
     own = getattr(activations, name, None) if getattr(activation, "__module__", "").startswith("keras.src.") else None
     return None if own is None else activations.fused_name(own)
 
@@ -70,8 +71,8 @@ def batch_normalization(layer: Any, inputs: Any, training: Any = None, mask: Any
     gamma = _tensor(layer.gamma).to(x.dtype) if layer.scale else None
     beta = _tensor(layer.beta).to(x.dtype) if layer.center else None
     trains = bool(training and layer.trainable)
-    statistics = (None, None) if trains else tuple(own.values())
-    y, *found = autograd.batch_norm(x, gamma, beta, *statistics, layer.axis, layer.epsilon, training=trains)
+    average, spread = (None, None) if trains else own.values()
+    y, *found = autograd.batch_norm(x, gamma, beta, average, spread, layer.axis, layer.epsilon, training=trains)
     if trains:
         for (name, before), now in zip(own.items(), found, strict=True):
             getattr(layer, name).assign(before.detach().lerp(now, 1.0 - layer.momentum))
@@ -100,7 +101,9 @@ def by_ops(name: str) -> Callable[..., Any]:
     return replaced
 
 
-def average_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: str = "valid", data_format: Any = None) -> Any:
+def average_pool(
+    inputs: Any, pool_size: Any, strides: Any = None, padding: str = "valid", data_format: Any = None
+) -> Any:
     """`backend.nn.average_pool` without padding."""
     if padding != "valid":
         raise Keep("Keras repeats the border's values on torch, as on no other backend")
@@ -186,9 +189,10 @@ def draw(name: str) -> Callable[..., Any]:
     return replaced
 
 
-# ---------------------------------------------------------------- losses
+# ---------------------------------------------------------------- losses and metrics
 
 
+# Of losses and metrics of Keras's: fastk's like it, or why there is none.
 _twins: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
@@ -198,26 +202,55 @@ def loss(theirs: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> An
     if not all(x is None or isinstance(x, torch.Tensor) for x in tensors):
         raise Keep("it is given other things than tensors")
     concrete(*tensors)
+    return _twin_of(theirs, losses.Loss)(y_true, y_pred, sample_weight)
+
+
+def mean(theirs: Any, values: Any, sample_weight: Any = None) -> None:
+    """`Mean.update_state`, with the sums added where they are."""
+    _mean(theirs, metrics.Mean, (values,), sample_weight)
+
+
+def mean_of_function(theirs: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    """`MeanMetricWrapper.update_state` of a metric of Keras's own."""
+    _mean(theirs, metrics.MeanMetricWrapper, (y_true, y_pred), sample_weight)
+
+
+def _mean(theirs: Any, kind: type, values: tuple, sample_weight: Any) -> None:
+    if not all(isinstance(x, torch.Tensor) for x in values):
+        raise Keep("it is given other things than tensors")
+    concrete(*values, sample_weight, theirs.total._value)
+    own = _twin_of(theirs, kind)
+    try:
+        share(own.total, theirs.total)
+        share(own.count, theirs.count)
+    except Unlike as reason:
+        raise Keep(str(reason)) from None
+    with torch.no_grad():
+        own.update_state(*values, sample_weight=sample_weight)
+
+
+def _twin_of(theirs: Any, base: type) -> Any:
+    """fastk's loss or metric like one of Keras's, of a class that is derived from `base`."""
     if theirs not in _twins:
-        _twins[theirs] = _twin_of(theirs)
+        _twins[theirs] = _made(theirs, base)
     own = _twins[theirs]
     if isinstance(own, str):
         raise Keep(own)
-    return own(y_true, y_pred, sample_weight)
+    return own
 
 
-def _twin_of(theirs: Any) -> Any:
-    """fastk's loss like one of Keras's, or why there is none."""
+def _made(theirs: Any, base: type) -> Any:
     import keras
 
     kind = type(theirs)
-    if not kind.__module__.startswith("keras.src.losses.") or getattr(losses, kind.__name__, None) is None:
+    function = getattr(theirs, "fn", getattr(theirs, "_fn", None))
+    if not kind.__module__.startswith(("keras.src.losses.", "keras.src.metrics.")):
         return f"{kind.__name__} is the user's own"
-    function = getattr(theirs, "fn", None)
-    if function is not None and not function.__module__.startswith("keras.src."):
+    if function is not None and not getattr(function, "__module__", "").startswith("keras.src."):
         return "it wraps the user's function"
-    own = serialization.deserialize_keras_object(keras.saving.serialize_keras_object(theirs))
-    return own if isinstance(own, losses.Loss) else f"fastk has no {kind.__name__}"
+    with naming.passing_names():
+        own = serialization.deserialize_keras_object(keras.saving.serialize_keras_object(theirs))
+    return own if isinstance(own, base) else f"fastk has no {kind.__name__}"
 
 
 _NN = "keras.src.backend.torch.nn"
@@ -234,5 +267,7 @@ REPLACEMENTS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     (_RANDOM, "dropout", dropout),
     *((_RANDOM, name, draw(name)) for name in ("normal", "uniform", "truncated_normal")),
     ("keras.src.losses.loss.Loss", "__call__", loss),
+    ("keras.src.metrics.reduction_metrics.Mean", "update_state", mean),
+    ("keras.src.metrics.reduction_metrics.MeanMetricWrapper", "update_state", mean_of_function),
 )
 """Where each function stands (a module or a class), its name, and what takes its place."""

@@ -1,4 +1,4 @@
-"""What became of a model of Keras's: which of its parts fastk computes, how its steps run, and what stayed as it was."""
+"""What became of a model of Keras's: which parts of it fastk computes, how its steps run, and what stayed as it was."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ class Report:
     def __str__(self) -> str:
         parts = [f"{self.model}, accelerated by fastk", f"  call: {self.call}", f"  optimizer: {self.optimizer}"]
         parts += [f"  {line}" for line in self.steps or ("no step has run yet",)]
-        parts += ["", "Runs as in Keras", *(f"  {part}: {why}" for part, why in self.kept or (("nothing", "all is fastk's"),))]
+        parts += [
+            "",
+            "Runs as in Keras",
+            *(f"  {part}: {why}" for part, why in self.kept or (("nothing", "all is fastk's"),)),
+        ]
         if self.functions:
             parts += ["", "Functions of Keras's, while the last step was recorded", *(f"  {x}" for x in self.functions)]
         if self.plan is not None:
@@ -113,7 +117,7 @@ def _unreplayed(session: Session) -> list[tuple[str, str]]:
     found = []
     for mode in MODES:
         if not session.is_default(mode) and not session.replay_custom_steps:
-            why = f"`{mode}_step` is the user's: it runs as it is, around fastk's parts; replay_custom_steps=True replays it"
+            why = f"`{mode}_step` is the user's: it runs as it is; replay_custom_steps=True replays it"
             found.append((f"the course of a {mode} step", why))
     for name, step in session.steps.items():
         if isinstance(step, CapturedStep):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -129,20 +128,21 @@ class Session:
         return self.model(x, training=training) if self.model._call_has_training_arg else self.model(x)
 
     def _train(self, x: Any, y: Any, sample_weight: Any) -> Any:
-        model = self.model
+        model: Any = self.model
         y_pred = self._outputs(x, training=True)
         loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
         trained = model.trainable_weights[:]
         with torch.no_grad():
             model._loss_tracker.update_state(loss, sample_weight=_rows(x))
-        if model.optimizer is not None:
+        if not trained:
+            warn_user("The model does not have any trainable weights.")
+        elif model.optimizer is None:
+            raise ValueError("The model was compiled with `optimizer=None`: it can be evaluated, but not trained.")
+        else:
             loss = model.optimizer.scale_loss(loss)
-        if trained:
             gradients = torch.autograd.grad(loss, [v.value for v in trained], allow_unused=True)
             with torch.no_grad():
                 model.optimizer.apply(list(gradients), trained)
-        else:
-            warn_user("The model does not have any trainable weights.")
         return self._measure(x, y, y_pred, sample_weight)
 
     def _test(self, x: Any, y: Any, sample_weight: Any) -> Any:

@@ -14,7 +14,8 @@ _PASSING = frozenset({
     "_jit_compile", "_is_full_backward_hook", "train_function", "test_function", "predict_function", "history",
     "_eval_epoch_iterator", "make_train_function", "make_test_function", "make_predict_function", "fit", "evaluate",
     "predict", "_accelerated_by_fastk", "_compile_config", "_compiled_trainable_state", "_auto_config", "_lock",
-    "_losses_override", "_exclude_from_weight_decay_cache", "_inbound_nodes", "_outbound_nodes", "_path", "_parent_path",
+    "_losses_override", "_exclude_from_weight_decay_cache", "_inbound_nodes", "_outbound_nodes", "_path",
+    "_parent_path",
 })  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from fastk import config
 
 TESTED = "3.15"
-"""The minor version of Keras that the tests run against. What is replaced are parts of it that no interface promises."""
+"""The minor version of Keras that the tests run against. No interface promises the parts that are replaced."""
 
 
 def check_version(version: str) -> None:

@@ -7,9 +7,7 @@ layer, which fastk's plan makes like any other.
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 from fastk import models, naming, scopes, serialization

@@ -2,23 +2,26 @@
 
 # ruff: noqa: E402 - what comes before the imports says what Keras imports itself
 
+import importlib
 import os
 import sys
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "torch"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 sys.modules["tensorflow"] = sys.modules["jax"] = None  # type: ignore[assignment] - importing them takes seconds
 
-import keras
 import numpy as np
 import pytest
 
 import fastk.integrations.keras as inside
 
+keras: Any = importlib.import_module("keras")
+
 del sys.modules["tensorflow"], sys.modules["jax"]  # their presence would make Keras use them
 
 # float32 sums of at most some hundred terms in another order, through a few layers and a few steps.
-CLOSE = {"rtol": 2e-4, "atol": 2e-5}
+CLOSE: dict[str, Any] = {"rtol": 2e-4, "atol": 2e-5}
 
 
 class Steps(keras.callbacks.Callback):
@@ -93,7 +96,8 @@ class Pair:
 
     def replayed(self, *names):
         """The named steps must be replayed."""
-        steps = self.handle.session.steps
+        assert self.handle.session is not None
+        steps: Any = self.handle.session.steps
         for name in names:
             assert steps[name].programs and not steps[name].reasons, (name, steps[name].reasons)
 
@@ -107,9 +111,24 @@ def pair():
 def data():
     """Makes `(x, y)`: floats of the given shapes, and classes."""
 
-    def make(*shapes, samples=56, classes=3, seed=0):
+    def make(*shapes, samples=40, classes=3, seed=0):
         rng = np.random.default_rng(seed)
         x = [rng.normal(size=(samples, *shape)).astype("float32") for shape in shapes]
         return x[0] if len(x) == 1 else x, rng.integers(0, classes, samples)
+
+    return make
+
+
+@pytest.fixture
+def model_of():
+    """Makes a compiled model of three layers, `a`, `b` and `c`, of which `b` drops out."""
+
+    def make(optimizer="sgd", loss="sparse_categorical_crossentropy", rate=0.0, **options):
+        layers = keras.layers
+        hidden = [layers.Dense(8, activation="relu", name="a"), layers.Dropout(rate, name="b")]
+        out = layers.Dense(3, activation="softmax", name="c")
+        model = keras.Sequential([keras.Input((6,)), *hidden, out], name="net")
+        model.compile(optimizer, loss, **{"metrics": ["accuracy"], **options})
+        return model
 
     return make

@@ -1,8 +1,9 @@
 """`patched()`: Keras's functions are fastk's inside, to the same numbers, and Keras's own again afterwards."""
 
+import importlib
 import threading
+from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,8 @@ from keras.src import backend
 import fastk.integrations.keras as inside
 from fastk.integrations.keras.patches import _owner
 from fastk.integrations.keras.replacements import REPLACEMENTS
+
+keras: Any = importlib.import_module("keras")
 
 L = keras.layers
 
@@ -34,7 +37,7 @@ LAYERS = {
     "max pool": (lambda: L.MaxPooling2D(2, padding="same"), (2, 7, 8, 3), "nn.max_pool"),
     "average pool": (lambda: L.AveragePooling2D(3, strides=2), (2, 7, 8, 3), "nn.average_pool"),
     "batch norm": (L.BatchNormalization, (5, 4, 3), "BatchNormalization.call"),
-    "batch norm on another axis": (lambda: L.BatchNormalization(axis=1, scale=False), (5, 4, 3), "BatchNormalization.call"),
+    "batch norm on an axis": (lambda: L.BatchNormalization(axis=1, scale=False), (5, 4, 3), "BatchNormalization.call"),
     "lstm": (lambda: L.LSTM(5, return_sequences=True, go_backwards=True), (2, 6, 3), "LSTM.inner_loop"),
     "gru": (lambda: L.GRU(5), (2, 6, 3), "GRU.inner_loop"),
     "gru of the paper": (lambda: L.GRU(5, reset_after=False, activation="relu"), (2, 6, 3), "GRU.inner_loop"),

@@ -1,15 +1,19 @@
 """Accelerated models train, evaluate and predict as in Keras: the same losses, step by step."""
 
-import keras
+import importlib
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+
+keras: Any = importlib.import_module("keras")
 
 L = keras.layers
 LOSS = "sparse_categorical_crossentropy"
 
 
-def compiled(model, loss=LOSS, **options):
+def compiled(model, loss: Any = LOSS, **options):
     # Not Adam: it makes steps of the rounding errors where a gradient is zero, as a bias's before a normalization.
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, **{"metrics": ["accuracy"], **options})
     return model
@@ -21,7 +25,9 @@ def mlp():
 
 
 def unbuilt():
-    return compiled(keras.Sequential([L.Dense(16, activation="tanh"), L.Dropout(0.0), L.Dense(3, activation="softmax")]))
+    return compiled(
+        keras.Sequential([L.Dense(16, activation="tanh"), L.Dropout(0.0), L.Dense(3, activation="softmax")])
+    )
 
 
 def cnn():
@@ -165,11 +171,11 @@ def test_inputs_by_name_and_a_shared_model(pair, data):
 
 def test_two_inputs_and_two_outputs(pair, data, rng):
     x, y = data((6,), (4,))
-    t = rng.normal(size=(56, 1)).astype("float32")
+    t = rng.normal(size=(40, 1)).astype("float32")
     two = pair(two_outputs)
     history = two.fit(x, [y, t], batch_size=8, epochs=2, validation_data=(x, [y, t]))
     assert {"one_loss", "two_loss", "one_accuracy", "two_mae", "val_two_loss"} <= history.keys()
-    two.fit(x, [y, t], batch_size=8, sample_weight=[rng.random(56), rng.random(56)])
+    two.fit(x, [y, t], batch_size=8, sample_weight=[rng.random(40), rng.random(40)])
     two.same(lambda model: model.predict(x, verbose=0))
     two.same(lambda model: model.evaluate(x, [y, t], return_dict=True, verbose=0))
     two.replayed("train", "test")
@@ -179,13 +185,17 @@ def test_two_inputs_and_two_outputs(pair, data, rng):
 def test_mixed_precision(policy, pair, data):
     def make():
         keras.mixed_precision.set_dtype_policy(policy)
-        layers = [L.Dense(16, activation="relu"), L.BatchNormalization(), L.Dense(3, activation="softmax", dtype="float32")]
+        layers = [
+            L.Dense(16, activation="relu"),
+            L.BatchNormalization(),
+            L.Dense(3, activation="softmax", dtype="float32"),
+        ]
         return compiled(keras.Sequential([keras.Input((6,)), *layers]), metrics=None)
 
     x, y = data((6,))
     two = pair(make)
     keras.mixed_precision.set_dtype_policy("float32")
-    # Roundings of 2**-9 and 2**-11 in the activations, through two layers and 21 steps.
+    # Roundings of 2**-9 and 2**-11 in the activations, through two layers and 15 steps.
     two.fit(x, y, batch_size=8, epochs=3, close={"rtol": 2**-5, "atol": 2**-6})
     assert type(two.models[1].optimizer).__name__ == ("LossScaleOptimizer" if policy == "mixed_float16" else "SGD")
     assert int(two.models[1].optimizer.iterations) == int(two.models[0].optimizer.iterations)
@@ -206,7 +216,12 @@ def test_dropout_draws_and_moves_its_seed(seed, pair, data):
     x, y = data((6,))
 
     def make():
-        layers = [L.Dense(32), L.Dropout(0.5, seed=seed), L.GaussianNoise(0.1, seed=3), L.Dense(3, activation="softmax")]
+        layers = [
+            L.Dense(32),
+            L.Dropout(0.5, seed=seed),
+            L.GaussianNoise(0.1, seed=3),
+            L.Dense(3, activation="softmax"),
+        ]
         return compiled(keras.Sequential([keras.Input((6,)), *layers]))
 
     two = pair(make)
@@ -214,8 +229,8 @@ def test_dropout_draws_and_moves_its_seed(seed, pair, data):
     noise = model.layers[2].seed_generator.state
     losses = model.fit(x, y, batch_size=8, epochs=3, verbose=0).history["loss"]
     two.replayed("train")
-    assert noise.numpy().tolist() == [3, 21]
+    assert noise.numpy().tolist() == [3, 15]
     assert len(set(losses)) == 3
     one, other = (model.predict(x[:8], verbose=0) for _ in range(2))
     np.testing.assert_array_equal(one, other)
-    assert noise.numpy().tolist() == [3, 21]
+    assert noise.numpy().tolist() == [3, 15]

@@ -1,90 +1,31 @@
 """What an accelerated model does around its steps: optimizers, data, callbacks, changes of the model, files."""
 
+import importlib
 import io
 import re
 import zipfile
+from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import torch
 
 import fastk.integrations.keras as inside
 
+keras: Any = importlib.import_module("keras")
+
 L = keras.layers
 O = keras.optimizers  # noqa: E741 - keras.optimizers
-RATE = O.schedules.ExponentialDecay(0.05, 2, 0.8)
-
-
-def model_of(optimizer="sgd", loss="sparse_categorical_crossentropy", rate=0.0, **options):
-    layers = [L.Dense(8, activation="relu", name="a"), L.Dropout(rate, name="b"), L.Dense(3, activation="softmax", name="c")]
-    model = keras.Sequential([keras.Input((6,)), *layers], name="net")
-    model.compile(optimizer, loss, **{"metrics": ["accuracy"], **options})
-    return model
-
-
-OPTIMIZERS = {
-    "adadelta": lambda: O.Adadelta(0.5), "adafactor": lambda: O.Adafactor(0.1), "adagrad": lambda: O.Adagrad(0.1),
-    "adam": lambda: O.Adam(amsgrad=True), "adamw": lambda: O.AdamW(0.01), "adamax": O.Adamax, "ftrl": O.Ftrl,
-    "lamb": O.Lamb, "lion": O.Lion, "muon": O.Muon, "nadam": O.Nadam, "rmsprop": lambda: O.RMSprop(centered=True),
-    "sgd": lambda: O.SGD(0.1, momentum=0.9, nesterov=True), "schedule_free": O.ScheduleFreeAdamW,
-    "clipped": lambda: O.SGD(0.1, clipnorm=0.05), "clipped as one": lambda: O.Adam(global_clipnorm=0.1),
-    "clipped values": lambda: O.SGD(0.1, clipvalue=0.01), "accumulating": lambda: O.Adam(gradient_accumulation_steps=3),
-    "averaged": lambda: O.Adam(0.01, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=3),
-    "scheduled": lambda: O.Adam(RATE), "scaled": lambda: O.LossScaleOptimizer(O.Adam(0.01), dynamic_growth_steps=3),
-    "scaled by a number": lambda: O.SGD(0.1, loss_scale_factor=16.0),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers(name, pair, data):
-    two, (x, y) = pair(lambda: model_of(OPTIMIZERS[name]())), data((6,))
-    two.fit(x, y, batch_size=8, epochs=2, shuffle=False)
-    plain, own = (model.optimizer for model in two.models)
-    assert int(plain.iterations) == int(own.iterations)
-    assert float(plain.learning_rate) == float(own.learning_rate)
-    two.replayed("train")
-    kept = two.handle.session.keeps_optimizer
-    assert (kept is None) == (name != "schedule_free")
-
-
-def test_an_optimizer_and_a_schedule_of_the_users(pair, data):
-    class Signs(O.Optimizer):
-        def update_step(self, gradient, variable, learning_rate):
-            self.assign_sub(variable, learning_rate * keras.ops.sign(gradient))
-
-    class Halving(O.schedules.LearningRateSchedule):
-        def __call__(self, step):
-            return 0.1 * 0.5 ** keras.ops.cast(step, "float32")
-
-    x, y = data((6,))
-    two = pair(lambda: model_of(Signs(learning_rate=0.001)))
-    two.fit(x, y, batch_size=8, epochs=2)
-    two.replayed("train")
-    assert "Signs is the user's own" in str(two.handle.explain())
-    two = pair(lambda: model_of(O.SGD(Halving())))
-    two.fit(x, y, batch_size=8, epochs=2)
-    two.replayed("train")
-
-
-def test_weights_left_out_of_weight_decay(pair, data):
-    def make():
-        optimizer = O.AdamW(0.01, weight_decay=0.5)
-        optimizer.exclude_from_weight_decay(var_names=["bias"])
-        return model_of(optimizer)
-
-    two, (x, y) = pair(make), data((6,))
-    two.fit(x, y, batch_size=8, epochs=2)
 
 
 # ---------------------------------------------------------------- data
 
 
-def test_weights_of_classes_and_samples(pair, data, rng):
+def test_weights_of_classes_and_samples(pair, data, rng, model_of):
     two, (x, y) = pair(lambda: model_of(weighted_metrics=["accuracy"])), data((6,))
     two.fit(x, y, batch_size=8, class_weight={0: 0.5, 1: 2.0, 2: 1.0})
-    two.fit(x, y, batch_size=8, sample_weight=rng.random(56), validation_split=0.25)
-    two.same(lambda model: model.evaluate(x, y, sample_weight=np.linspace(0, 1, 56), verbose=0))
+    two.fit(x, y, batch_size=8, sample_weight=rng.random(40), validation_split=0.25)
+    two.same(lambda model: model.evaluate(x, y, sample_weight=np.linspace(0, 1, 40), verbose=0))
     two.replayed("train")
 
 
@@ -96,13 +37,13 @@ class Batches(keras.utils.PyDataset):
         self.x, self.y = x, y
 
     def __len__(self):
-        return 7
+        return 5
 
     def __getitem__(self, index):
         return self.x[index * 8 : index * 8 + 8], self.y[index * 8 : index * 8 + 8]
 
 
-def test_data_sets_loaders_and_generators(pair, data):
+def test_data_sets_loaders_and_generators(pair, data, model_of):
     x, y = data((6,))
 
     def generate():
@@ -114,7 +55,7 @@ def test_data_sets_loaders_and_generators(pair, data):
     two.fit(Batches(x, y), epochs=2, shuffle=False)
     two.fit(torch.utils.data.DataLoader(tensors, batch_size=8), validation_data=Batches(x, y))
     for model in two.models:  # a generator each
-        model.fit(generate(), steps_per_epoch=6, epochs=2, verbose=0)
+        model.fit(generate(), steps_per_epoch=5, epochs=2, verbose=0)
     two.same_state()
     two.same(lambda model: model.predict(Batches(x, y), verbose=0))
     two.fit(x, y, batch_size=8, steps_per_epoch=3, epochs=3, shuffle=False)
@@ -122,9 +63,9 @@ def test_data_sets_loaders_and_generators(pair, data):
     two.replayed("train")
 
 
-def test_batches_by_hand(pair, data):
+def test_batches_by_hand(pair, data, model_of):
     two, (x, y) = pair(model_of), data((6,))
-    for start in range(0, 48, 8):
+    for start in range(0, 40, 8):
         rows = slice(start, start + 8)
         two.same(lambda model, rows=rows: model.train_on_batch(x[rows], y[rows]))
         two.same(lambda model, rows=rows: model.test_on_batch(x[rows], y[rows], return_dict=True))
@@ -134,15 +75,15 @@ def test_batches_by_hand(pair, data):
     two.replayed("train", "test", "predict")
 
 
-@pytest.mark.parametrize("rows", [1, 8, 50])
-def test_predict_in_every_size(rows, pair, data):
+@pytest.mark.parametrize("rows", [1, 8, 40])
+def test_predict_in_every_size(rows, pair, data, model_of):
     two, (x, _) = pair(model_of), data((6,))
     for given in (x[:rows], x[:rows].astype("float64"), torch.tensor(x[:rows])):
         two.same(lambda model, given=given: model.predict(given, batch_size=16, verbose=0))
     two.same(lambda model: model.predict(x[:rows], batch_size=16, verbose=0, steps=1))
 
 
-def test_several_steps_between_callbacks(data):
+def test_several_steps_between_callbacks(data, model_of):
     """Keras refuses `steps_per_execution` on torch; an accelerated model takes it."""
     x, y = data((6,))
     losses = []
@@ -158,7 +99,7 @@ def test_several_steps_between_callbacks(data):
 # ---------------------------------------------------------------- callbacks, and a model that changes
 
 
-def test_callbacks_that_steer(pair, data, tmp_path):
+def test_callbacks_that_steer(pair, data, tmp_path, model_of):
     class Changing(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             self.model.get_layer("b").rate = 0.0 if epoch < 2 else 1.0
@@ -172,26 +113,26 @@ def test_callbacks_that_steer(pair, data, tmp_path):
     history = two.fit(x, y, batch_size=8, epochs=4, shuffle=False, callbacks=[drop, Changing()])
     assert history["learning_rate"] == pytest.approx([0.05, 0.025, 0.0125, 0.00625])
     assert abs(history["loss"][3] - history["loss"][1]) > 0.05  # with all values dropped, and with none
-    stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=0, baseline=0.0, restore_best_weights=True)
+    stop = keras.callbacks.EarlyStopping(monitor="loss", mode="max", patience=0, restore_best_weights=True)
     two.fit(x, y, batch_size=8, epochs=4, callbacks=[stop], validation_split=0.25)
-    assert two.handle.model.history.epoch == [0]
+    assert two.handle.model.history.epoch == [0, 1]
 
 
-def test_quiet_callbacks_and_a_list_of_the_users(pair, data, capsys):
+def test_quiet_callbacks_and_a_list_of_the_users(pair, data, capsys, model_of):
     x, y = data((6,))
     seen = []
     each = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(sorted(logs)))
     two = pair(model_of)
     given = keras.callbacks.CallbackList([each], add_history=True, model=two.models[1], epochs=1)
     two.models[1].fit(x, y, batch_size=8, callbacks=given, verbose=0)
-    assert seen == [["accuracy", "loss"]] * 7
+    assert seen == [["accuracy", "loss"]] * 5
     two.models[1].fit(x, y, batch_size=8, epochs=2, verbose=2)
     two.models[1].evaluate(x, y, batch_size=8, verbose=1)
     printed = capsys.readouterr().out
-    assert "Epoch 2/2" in printed and "7/7" in printed and "accuracy" in printed
+    assert "Epoch 2/2" in printed and "5/5" in printed and "accuracy" in printed
 
 
-def test_frozen_layers_and_new_weights(pair, data):
+def test_frozen_layers_and_new_weights(pair, data, model_of):
     x, y = data((6,))
     two = pair(model_of)
     two.fit(x, y, batch_size=8)
@@ -209,7 +150,7 @@ def test_frozen_layers_and_new_weights(pair, data):
     two.same(lambda model: model.predict(x, verbose=0))
 
 
-def test_run_eagerly_is_keras(pair, data):
+def test_run_eagerly_is_keras(pair, data, model_of):
     two, (x, y) = pair(lambda: model_of(run_eagerly=True)), data((6,))
     two.fit(x, y, batch_size=8)
     assert two.handle.session is None
@@ -259,7 +200,7 @@ def test_a_step_of_the_users(replays, pair, data):
         assert "`train_step` is the user's" in str(two.handle.explain())
 
 
-def test_losses_and_metrics_of_the_users(pair, data):
+def test_losses_and_metrics_of_the_users(pair, data, model_of):
     def cubed(y_true, y_pred):
         return keras.ops.mean(keras.ops.abs(y_pred - keras.ops.cast(y_true, y_pred.dtype)) ** 3, axis=-1)
 
@@ -275,7 +216,9 @@ def test_losses_and_metrics_of_the_users(pair, data):
             return self.value
 
     def make():
-        return model_of(loss=cubed, metrics=[Largest(), cubed, "mae", keras.metrics.AUC(num_thresholds=20), "precision"])
+        return model_of(
+            loss=cubed, metrics=[Largest(), cubed, "mae", keras.metrics.AUC(num_thresholds=20), "precision"]
+        )
 
     two, (x, y) = pair(make), data((6,), classes=2)
     y = np.eye(3)[y]
@@ -313,10 +256,12 @@ def contents(path):
     """The bytes of an archive's files, without what is another number for each object."""
     with zipfile.ZipFile(path) as archive:
         found = {name: archive.read(name) for name in archive.namelist()}
-    return {name: re.sub(rb'"shared_object_id": \d+', b"", value) for name, value in found.items() if "meta" not in name}
+    return {
+        name: re.sub(rb'"shared_object_id": \d+', b"", value) for name, value in found.items() if "meta" not in name
+    }
 
 
-def test_the_file_is_the_same(pair, data, tmp_path):
+def test_the_file_is_the_same(pair, data, tmp_path, model_of):
     import h5py
 
     two, (x, y) = pair(lambda: model_of(O.Adam(0.01))), data((6,))
@@ -327,7 +272,7 @@ def test_the_file_is_the_same(pair, data, tmp_path):
         files.append(contents(tmp_path / f"{i}.keras"))
     assert files[0].keys() == files[1].keys()
     assert files[0]["config.json"] == files[1]["config.json"]
-    weights = [h5py.File(io.BytesIO(f["model.weights.h5"])) for f in files]
+    weights: list[Any] = [h5py.File(io.BytesIO(f["model.weights.h5"])) for f in files]
     names = [[], []]
     for found, file in zip(names, weights, strict=True):
         file.visit(found.append)
