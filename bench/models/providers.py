@@ -1,4 +1,4 @@
-"""The rivals: what each needs, and the environment that its process is started in."""
+"""fastk, by itself and in Keras, and the rivals: what each needs, and the environment of its process."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ class Provider:
         keras: the module that speaks Keras, or None for a loop over torch.
         backend: Keras's backend.
         compiled: whether the loop's module goes through `torch.compile`.
+        accelerated: whether Keras's model has fastk's steps (`fastk.integrations.keras.accelerate`).
     """
 
     needs: tuple[str, ...]
     keras: str | None = None
     backend: str | None = None
     compiled: bool = False
+    accelerated: bool = False
 
     def missing(self) -> str | None:
         """What keeps the provider from running, or None."""
@@ -63,12 +65,16 @@ class Provider:
 
     def command(self, model: str, steps: int, threads: int) -> list[str]:
         """What starts the provider's process."""
-        asked = {"name": model, "steps": steps, "keras": self.keras, "backend": self.backend, "compiled": self.compiled}
+        asked = {
+            "name": model, "steps": steps, "keras": self.keras, "backend": self.backend, "compiled": self.compiled,
+            "accelerated": self.accelerated,
+        }  # fmt: skip
         return [sys.executable, "-P", "-m", "worker", str(threads), json.dumps(asked)]
 
 
 PROVIDERS = {
     "fastk": Provider(("torch",), keras="fastk"),
+    "fastk-in-keras": Provider(("keras", "torch"), keras="keras", backend="torch", accelerated=True),
     "keras-torch": Provider(("keras", "torch"), keras="keras", backend="torch"),
     "keras-jax": Provider(("keras", "jax"), keras="keras", backend="jax"),
     "keras-tensorflow": Provider(("keras", "tensorflow"), keras="keras", backend="tensorflow"),

@@ -30,7 +30,9 @@ class Runner(Protocol):
         ...
 
 
-def make(name: str, steps: int, keras: str | None, backend: str | None, compiled: bool) -> Runner:
+def make(
+    name: str, steps: int, keras: str | None, backend: str | None, compiled: bool, accelerated: bool = False
+) -> Runner:
     """The model `name` with data for an epoch of so many steps.
 
     Args:
@@ -39,10 +41,14 @@ def make(name: str, steps: int, keras: str | None, backend: str | None, compiled
         keras: the module that speaks Keras, or None for a loop over torch.
         backend: Keras's backend.
         compiled: whether the loop's module goes through `torch.compile`.
+        accelerated: whether Keras's model has fastk's steps.
     """
     if keras is None:
         return TorchRunner(name, steps, compiled)
-    return KerasRunner(importlib.import_module(keras), backend, name, steps)
+    runner = KerasRunner(importlib.import_module(keras), backend, name, steps)
+    if accelerated:
+        importlib.import_module("fastk.integrations.keras").accelerate(runner.model)
+    return runner
 
 
 class KerasRunner:
