@@ -33,6 +33,7 @@ SPANS = 128  # how many partial sums the norm of all gradients is made of; each 
 SQUARES: dict[str, Any] = {
     "TILE": 8192,
     "num_warps": 16,
+    "enable_fp_fusion": True,
 }  # 128 programs have to keep as many bytes under way as the memory takes
 TAIL = 8  # elements; a 16-byte vector of the smallest type has as many
 DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
@@ -289,6 +290,7 @@ def prepare(
             "CLIP": clip,
             "SPANS": SPANS,
             "num_warps": chosen.num_warps,
+            "enable_fp_fusion": True,
         },
     )
 

@@ -81,7 +81,15 @@ def sum_partials(partial: Tensor, dtype: torch.dtype) -> Tensor:
     # of them, since each turn of the loop waits for memory once.
     block_s, block_l = (1, 1024) if length >= 65536 else (16, 64) if count <= 64 else (128, 32)
     sum_partials_kernel[(triton.cdiv(length, block_l),)](
-        out, partial, count, length // unit, L_UNIT=unit, BLOCK_S=block_s, BLOCK_L=block_l, num_warps=4
+        out,
+        partial,
+        count,
+        length // unit,
+        L_UNIT=unit,
+        BLOCK_S=block_s,
+        BLOCK_L=block_l,
+        num_warps=4,
+        enable_fp_fusion=True,
     )
     return out
 
@@ -116,6 +124,6 @@ def bias_gradient(
     bias_gradient_kernel[(tiles_n, chunks)](
         gz, partial, g, value, seed, rows, columns // unit, steps, threshold(rate), 1.0 / (1.0 - rate), value_scale,
         ACTIVATION=activation, WRITES=writes, DROPS=seed is not None, N_UNIT=unit, BLOCK_M=block_m, BLOCK_N=block_n,
-        num_warps=4,
+        num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
     return gz, partial[0] if chunks == 1 else sum_partials(partial, g.dtype)

@@ -268,5 +268,11 @@ def _laid_out_as(target: Tensor, x: Tensor) -> Tensor:
 def _launch(kernel, tensors: tuple, numel: int, name: str | None, chosen: ElementwiseConfiguration):
     size = unit(numel)
     kernel[(triton.cdiv(numel, chosen.block),)](
-        *tensors, numel // size, ACTIVATION=name, UNIT=size, BLOCK=chosen.block // size, num_warps=chosen.num_warps
+        *tensors,
+        numel // size,
+        ACTIVATION=name,
+        UNIT=size,
+        BLOCK=chosen.block // size,
+        num_warps=chosen.num_warps,
+        enable_fp_fusion=True,
     )

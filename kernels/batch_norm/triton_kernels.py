@@ -379,7 +379,7 @@ def _moments(mean, variance, count, x, rows, fuzz: float, R: int, C: int, tile: 
     block_c = max(8, min(64, 4096 // block_p))
     combine_moments_kernel[(triton.cdiv(C, block_c),)](
         mean, variance, count, partial, counts, fuzz, programs, C // shape["C_UNIT"], HAS_MASK=rows is not None,
-        C_UNIT=shape["C_UNIT"], BLOCK_P=block_p, BLOCK_C=block_c, num_warps=8,
+        C_UNIT=shape["C_UNIT"], BLOCK_P=block_p, BLOCK_C=block_c, num_warps=8, enable_fp_fusion=True,
     )  # fmt: skip
 
 
@@ -461,7 +461,18 @@ def _plan(x: Tensor, tile: TileConfiguration) -> tuple[int, int, TileConfigurati
     C = x.size(-1)
     R = x.numel() // C
     unit = math.gcd(C, 16 // x.element_size())
-    return R, C, tile, {"C_UNIT": unit, "BLOCK_R": tile.BLOCK_R, "BLOCK_C": tile.BLOCK_C, "num_warps": tile.num_warps}
+    return (
+        R,
+        C,
+        tile,
+        {
+            "C_UNIT": unit,
+            "BLOCK_R": tile.BLOCK_R,
+            "BLOCK_C": tile.BLOCK_C,
+            "num_warps": tile.num_warps,
+            "enable_fp_fusion": True,
+        },
+    )
 
 
 def _rows(mask: Tensor | None) -> Tensor | None:

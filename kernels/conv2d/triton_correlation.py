@@ -260,5 +260,6 @@ def launch(
         packed_r, packed_s, packed_c, packed and k_unit * item < 8 and packed_r * packed_s * packed_c <= 512,
         bias is not None, z is not None, activation, precision,
         chosen.block_m, chosen.block_n, chosen.block_k, num_warps=chosen.num_warps, num_stages=chosen.num_stages,
+        enable_fp_fusion=True,
         maxnreg=most_registers(chosen, kind, architecture()) if gradient else None,
     )  # fmt: skip

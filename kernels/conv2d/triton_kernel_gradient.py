@@ -140,5 +140,6 @@ def kernel_gradient(
         *strides, *dilation, padding[0][0], padding[1][0], steps, step_b, step_i, step_j,
         c_unit, n_unit, precision,
         chosen.block_m, chosen.block_n, chosen.block_k, num_warps=chosen.num_warps, num_stages=chosen.num_stages,
+        enable_fp_fusion=True,
     )  # fmt: skip
     return partial[0] if splits == 1 else sum_partials(partial, x.dtype)

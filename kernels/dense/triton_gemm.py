@@ -260,6 +260,7 @@ def gemm(
         "BLOCK_K": chosen.block_k,
         "GROUP_M": GROUP_M,
         "num_warps": chosen.num_warps,
+        "enable_fp_fusion": True,
         "num_stages": chosen.num_stages,
     }
     units = [math.gcd(size, wide) for size in (M, N, K)]

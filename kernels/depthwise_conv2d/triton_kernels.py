@@ -143,7 +143,7 @@ def stencil(
         x.size(0), x.size(1), x.size(2), y.size(1), y.size(2), channels // unit,
         unit, multiplier, kh, kw, *strides, *dilation, *corner, gradient,
         bias is not None, z is not None, activation,
-        chosen.rows, chosen.columns, chosen.block_p, chosen.block_c, num_warps=chosen.num_warps,
+        chosen.rows, chosen.columns, chosen.block_p, chosen.block_c, num_warps=chosen.num_warps, enable_fp_fusion=True,
     )  # fmt: skip
 
 
@@ -176,6 +176,6 @@ def depthwise_kernel_gradient(
         partial, x, gz,
         x.size(0), x.size(1), x.size(2), gz.size(1), gz.size(2), channels // unit, steps,
         unit, multiplier, kh, kw, *strides, *dilation, *corner, chosen.rows,
-        chosen.columns, chosen.block_p, chosen.block_c, num_warps=chosen.num_warps,
+        chosen.columns, chosen.block_p, chosen.block_c, num_warps=chosen.num_warps, enable_fp_fusion=True,
     )  # fmt: skip
     return sum_partials(partial, x.dtype)

@@ -165,5 +165,15 @@ def drop(
     groups, tail = divmod(size, 8)
     scale_bits = struct.unpack("q", struct.pack("d", 1.0 / (1.0 - rate)))[0]
     dropout_kernel[(max(1, triton.cdiv(groups * 8, chosen.BLOCK)),)](
-        y, x, seed, groups, tail, philox.threshold(rate), scale_bits, tail > 0, chosen.BLOCK, num_warps=chosen.num_warps
+        y,
+        x,
+        seed,
+        groups,
+        tail,
+        philox.threshold(rate),
+        scale_bits,
+        tail > 0,
+        chosen.BLOCK,
+        num_warps=chosen.num_warps,
+        enable_fp_fusion=True,
     )

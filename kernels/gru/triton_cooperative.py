@@ -428,7 +428,12 @@ def cooperative_backward(
 
 def _tiles(chosen: CooperativeConfiguration, units: int) -> dict:
     tiles = {"BLOCK_B": chosen.block_b, "BLOCK_N": chosen.block_n, "BLOCK_K": padded(units), "CHUNK": chosen.chunk}
-    return tiles | {"PARTS": chosen.num_warps, "num_warps": chosen.num_warps, "launch_cooperative_grid": True}
+    return tiles | {
+        "PARTS": chosen.num_warps,
+        "num_warps": chosen.num_warps,
+        "enable_fp_fusion": True,
+        "launch_cooperative_grid": True,
+    }
 
 
 def _most_registers(scan: Scan, dtype: torch.dtype, chosen: CooperativeConfiguration, forward: bool) -> int | None:

@@ -277,6 +277,7 @@ def sequence_forward(
         BLOCK_B=chosen.block_b,
         BLOCK_H=padded(units),
         num_warps=chosen.num_warps,
+        enable_fp_fusion=True,
     )
     return h
 
@@ -316,5 +317,6 @@ def sequence_backward(
         BLOCK_B=chosen.block_b,
         BLOCK_H=padded(units),
         num_warps=chosen.num_warps,
+        enable_fp_fusion=True,
     )
     return dh_0

@@ -421,4 +421,4 @@ def step_backward(
 
 def _tiles(chosen: StepConfiguration) -> dict[str, int]:
     blocks = {"BLOCK_B": chosen.block_b, "BLOCK_N": chosen.block_n, "BLOCK_K": chosen.block_k}
-    return blocks | {"num_warps": chosen.num_warps, "num_stages": chosen.num_stages}
+    return blocks | {"num_warps": chosen.num_warps, "enable_fp_fusion": True, "num_stages": chosen.num_stages}

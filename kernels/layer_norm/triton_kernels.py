@@ -136,7 +136,7 @@ def layer_norm_forward(
         layer_norm_forward_kernel[(programs,)](
             y, mean, r, x, _flat(gamma), _flat(beta), epsilon, M, N // unit, steps,
             N_UNIT=unit, BLOCK_M=chosen.BLOCK_M, BLOCK_N=chosen.BLOCK_N, STAGES=_stages(x, unit),
-            num_warps=chosen.num_warps, maxnreg=registers(chosen, FORWARD_WARPS),
+            num_warps=chosen.num_warps, enable_fp_fusion=True, maxnreg=registers(chosen, FORWARD_WARPS),
         )  # fmt: skip
     return y, mean, r
 
@@ -170,7 +170,7 @@ def layer_norm_backward(
     layer_norm_backward_kernel[(programs,)](
         dx, partial, g, x, _flat(gamma), mean, r, M, N // unit, steps, HAS_DX=has_dx, HAS_SUMS=has_sums,
         N_UNIT=unit, BLOCK_M=chosen.BLOCK_M, BLOCK_N=chosen.BLOCK_N, STAGES=_stages(x, unit),
-        num_warps=chosen.num_warps, maxnreg=registers(chosen, BACKWARD_WARPS),
+        num_warps=chosen.num_warps, enable_fp_fusion=True, maxnreg=registers(chosen, BACKWARD_WARPS),
     )  # fmt: skip
     return dx, sum_partials(partial, partial.dtype).view(2, *sizes) if has_sums else partial
 

@@ -329,6 +329,7 @@ def cooperative_forward(
         CHUNK=chosen.chunk,
         PARTS=chosen.num_warps,
         num_warps=chosen.num_warps,
+        enable_fp_fusion=True,
         launch_cooperative_grid=True,
     )
     return h, c
@@ -373,6 +374,7 @@ def cooperative_backward(
         CHUNK=chosen.chunk,
         PARTS=chosen.num_warps,
         num_warps=chosen.num_warps,
+        enable_fp_fusion=True,
         launch_cooperative_grid=True,
     )
     return dh_0, dc_0

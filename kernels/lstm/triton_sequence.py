@@ -272,6 +272,7 @@ def sequence_forward(
         BLOCK_B=chosen.block_b,
         BLOCK_H=padded(units),
         num_warps=chosen.num_warps,
+        enable_fp_fusion=True,
     )
     return h, c
 
@@ -310,6 +311,7 @@ def sequence_backward(
         BLOCK_B=chosen.block_b,
         BLOCK_H=padded(units),
         num_warps=chosen.num_warps,
+        enable_fp_fusion=True,
         maxnreg=_registers(plain=scan.mask is None and scan.factors is None),
     )
     return dh_0, dc_0

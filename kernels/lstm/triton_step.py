@@ -293,6 +293,7 @@ def step_forward(
             BLOCK_N=chosen.block_n,
             BLOCK_K=chosen.block_k,
             num_warps=chosen.num_warps,
+            enable_fp_fusion=True,
             num_stages=chosen.num_stages,
         )
     return h, c.to(gates.dtype)
@@ -337,6 +338,7 @@ def step_backward(
             BLOCK_N=chosen.block_n,
             BLOCK_K=chosen.block_k,
             num_warps=chosen.num_warps,
+            enable_fp_fusion=True,
             num_stages=chosen.num_stages,
         )
     return dh.to(gates.dtype), dc.to(gates.dtype)

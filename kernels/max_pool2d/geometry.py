@@ -62,7 +62,7 @@ class Geometry:
         """The grid of programs over so many pixels, and the kernel's block sizes."""
         grid = max(1, -(-pixels // chosen.BLOCK_P)), -(-self.channels // chosen.BLOCK_C)
         blocks = {"VEC": self.vector, "BLOCK_P": chosen.BLOCK_P, "BLOCK_C": chosen.BLOCK_C}
-        return grid, {**blocks, "num_warps": chosen.num_warps}
+        return grid, {**blocks, "num_warps": chosen.num_warps, "enable_fp_fusion": True}
 
 
 def place_dtype(window: Sequence[int]) -> torch.dtype:

@@ -315,7 +315,7 @@ def _blocks(
 ) -> dict[str, Any]:
     flags = {"SPARSE": sparse, "SMOOTHING": float(label_smoothing), "IGNORES": ignore_class is not None}
     sizes = {"VEC": vector(classes), "BLOCK_M": chosen.BLOCK_M, "BLOCK_C": chosen.BLOCK_C}
-    return {**flags, **sizes, "num_warps": chosen.num_warps}
+    return {**flags, **sizes, "num_warps": chosen.num_warps, "enable_fp_fusion": True}
 
 
 def _problem(logits: Tensor, sparse: bool) -> Logits:

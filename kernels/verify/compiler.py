@@ -63,6 +63,7 @@ class _Launcher:
             warps=data.num_warps,
             stages=data.num_stages,
             shared_bytes=data.shared,
+            fuses=data.enable_fp_fusion,
         )
         active: Any = driver.active
         active.launches.append(Launch(binary, (x, y, z), arguments))
@@ -149,7 +150,9 @@ def compiling_for(architecture: int) -> Iterator[list[Launch]]:
     driver.set_active(stand_in)
     knobs.runtime.kernel_load_end_hook.add(stand_in.loaded)
     try:
-        yield stand_in.launches
+        with knobs.language.scope():
+            knobs.language.default_fp_fusion = False  # a launch that leaves it open is seen by a gate
+            yield stand_in.launches
     finally:
         knobs.runtime.kernel_load_end_hook.remove(stand_in.loaded)
         driver._active = before

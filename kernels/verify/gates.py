@@ -36,6 +36,11 @@ def no_calls(case: Case, architecture: int, code: MachineCode) -> str | None:
     return f"Calls {called}." if called else None
 
 
+def fused_rounding(case: Case, architecture: int, code: MachineCode) -> str | None:
+    """The launch lets a product and the sum after it be rounded once; left open, the release of Triton decides."""
+    return None if code.fuses else "The launch does not pass enable_fp_fusion=True."
+
+
 def tensor_cores(case: Case, architecture: int, code: MachineCode) -> str | None:
     """Products run on the tensor cores, by the instructions of their generation."""
     wanted = _TENSOR_CORES[architecture]
@@ -68,7 +73,8 @@ def wide_stores(case: Case, architecture: int, code: MachineCode) -> str | None:
 
 
 GATES: dict[str, Callable[[Case, int, MachineCode], str | None]] = {
-    gate.__name__: gate for gate in (no_spills, no_warnings, no_calls, tensor_cores, one_wait, wide_loads, wide_stores)
+    gate.__name__: gate
+    for gate in (no_spills, no_warnings, no_calls, fused_rounding, tensor_cores, one_wait, wide_loads, wide_stores)
 }
 
 

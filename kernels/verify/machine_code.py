@@ -62,6 +62,7 @@ class Binary:
     warps: int
     stages: int
     shared_bytes: int
+    fuses: bool  # a multiplication and the addition after it are one instruction, with one rounding
 
 
 class Instruction(NamedTuple):
@@ -118,6 +119,7 @@ class MachineCode:
     places: tuple[Place, ...]  # where blocks are loaded and stored
     calls: tuple[str, ...]
     warnings: tuple[str, ...]
+    fuses: bool  # see Binary
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> MachineCode:
@@ -156,6 +158,7 @@ def analyse(binary: Binary) -> MachineCode:
         places=accesses.places(binary.ptx, binary.ttgir, 32 * binary.warps),
         calls=calls(program.instructions),
         warnings=assembler_warnings(binary),
+        fuses=binary.fuses,
     )
 
 

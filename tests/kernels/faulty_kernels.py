@@ -70,12 +70,12 @@ def multiply(dtype=torch.bfloat16, precision="tf32", block=(128, 128, 64), trans
     )
 
 
-def streaming(kernel, argument, dtype=torch.bfloat16):
-    launch(kernel, (1,), empty(ROWS * N, dtype=dtype), empty(ROWS * N, dtype=dtype), argument, 1024)
+def streaming(kernel, argument, dtype=torch.bfloat16, **options):
+    launch(kernel, (1,), empty(ROWS * N, dtype=dtype), empty(ROWS * N, dtype=dtype), argument, 1024, **options)
 
 
-def launch(kernel, grid, *arguments, **options):
-    kernel[grid](*arguments, **options)
+def launch(kernel, grid, *arguments, enable_fp_fusion=True, **options):
+    kernel[grid](*arguments, enable_fp_fusion=enable_fp_fusion, **options)
 
 
 def faulty(kernel, gates, dtype, launch, architectures=(90,), **options):
@@ -92,6 +92,11 @@ def cases():
     yield faulty("gather", "wide_loads", "bf16", lambda: streaming(gather, 3), (100,))
     yield faulty("scatter", "wide_stores", "bf16", lambda: streaming(scatter, 3), (80,))
     yield faulty("divide", "no_calls", "fp32", lambda: streaming(divide, 1 << 40, dtype=torch.int64))
+
+    def left_open():
+        streaming(scale, ROWS * N, enable_fp_fusion=None)
+
+    yield faulty("scale", "fused_rounding", "fp32", left_open)
 
     def multiply_ieee():
         multiply(torch.float32, "ieee", block=(64, 64, 16), warps=4)

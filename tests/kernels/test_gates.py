@@ -35,6 +35,7 @@ CODE = MachineCode(
     places=(Place("load", "k.py:5", 512, {128: 12}), Place("store", "k.py:9", 1024, {128: 8})),
     calls=(),
     warnings=(),
+    fuses=True,
 )
 
 
@@ -52,6 +53,7 @@ def failed(code, architecture=90, **options):
         ({"spill_bytes": 8}, "no_spills"),
         ({"warnings": ("(C7515) …",)}, "no_warnings"),
         ({"calls": ("__cuda_sm20_div_s64",)}, "no_calls"),
+        ({"fuses": False}, "fused_rounding"),
         ({"tensor_cores": {"HMMA": 64}}, "tensor_cores"),
         ({"loop_waits": 2}, "one_wait"),
         ({"places": (Place("load", "k.py:5", 512, {128: 8, 32: 16}),)}, "wide_loads"),
