@@ -189,10 +189,9 @@ class Acceleration:
             size = given["validation_batch_size"] or given["batch_size"]
             made = feed(self.keras, *parts, batch_size=size, steps=given["validation_steps"])
             given["validation_data"] = validation if made is None else (made,)
-        with (
-            self._quietly(given, epochs=given["epochs"], add_history=True),
-            denormals.as_zeros(self._device()) as flush,
-        ):
+        epochs = min(given["epochs"], self.keras.config.max_epochs() or given["epochs"])
+        quietly = self._quietly(given, epochs=epochs, add_history=True)
+        with quietly, denormals.as_zeros(self._device()) as flush:
             self._flush = flush
             try:
                 return type(self.model).fit(self.model, **given)

@@ -114,7 +114,7 @@ def _optimizer(session: Session) -> str:
 
 
 def _unreplayed(session: Session) -> list[tuple[str, str]]:
-    found = []
+    found = [] if session.hooked is None else [("every step", session.hooked)]
     for mode in MODES:
         if not session.is_default(mode) and not session.replay_custom_steps:
             why = f"`{mode}_step` is the user's: it runs as it is; replay_custom_steps=True replays it"

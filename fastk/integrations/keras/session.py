@@ -31,6 +31,7 @@ class Session:
     Attributes:
         whole: why the model's call is Keras's own; None where fastk's plan runs.
         keeps_optimizer: why the optimizer is Keras's own; None where fastk's moves the weights.
+        hooked: why no step is replayed; None where they are.
         steps: the steps by their names.
         calls: which of Keras's functions were replaced while a step ran as it is.
     """
@@ -53,6 +54,8 @@ class Session:
         if optimizer is not None and optimizer.built:
             self._take_optimizer(optimizer)
         self.own = users_own(model)
+        hooked = [v.path for v in model.weights if v._value._backward_hooks]
+        self.hooked = f"a torch hook is registered on {hooked[0]}" if hooked else None
 
     def _take_optimizer(self, theirs: Any) -> None:
         try:
@@ -76,9 +79,8 @@ class Session:
             with self._substituted():
                 return step(x, y, sample_weight)
 
-        if not self.is_default(mode) and not self.replay_custom_steps:
-            return substituted
-        return CapturedStep(substituted, self.own)
+        is_replayed = self.is_default(mode) or self.replay_custom_steps
+        return CapturedStep(substituted, self.own) if is_replayed and self.hooked is None else substituted
 
     def is_default(self, mode: str) -> bool:
         """Whether a step is Keras's own course of it."""

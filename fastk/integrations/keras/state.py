@@ -86,7 +86,7 @@ class State:
         for layer in self._model._flatten_layers():
             values.append(layer._trainable)
             for v in (*layer._trainable_variables, *layer._non_trainable_variables):
-                values += (v, v._value, v._trainable, v._regularizer, v._constraint)
+                values += (v, v._value, bool(v._value._backward_hooks), v._trainable, v._regularizer, v._constraint)
         optimizer = getattr(self._model, "optimizer", None)  # which only `compile` sets
         if optimizer is not None:
             values += [v._value for v in optimizer.variables]

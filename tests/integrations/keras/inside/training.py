@@ -249,6 +249,16 @@ def test_what_counts_in_python_is_not_replayed(pair, data):
     assert "the attribute `calls` of Counting changes with each step" in report
 
 
+def test_hooks_on_weights_are_called(pair, data, model_of):
+    two, (x, y) = pair(model_of), data((6,))
+    calls = []
+    for model in two.models:
+        model.weights[0].value.register_hook(lambda gradient: calls.append(1) or gradient * 0.5)
+    two.fit(x, y, batch_size=8, epochs=2)
+    assert len(calls) == 20
+    assert "a torch hook is registered on net/a/kernel" in str(two.handle.explain())
+
+
 # ---------------------------------------------------------------- files
 
 
