@@ -229,6 +229,13 @@ def _mean(theirs: Any, kind: type, values: tuple, sample_weight: Any) -> None:
         own.update_state(*values, sample_weight=sample_weight)
 
 
+def l1_l2(theirs: Any, x: Any) -> Any:
+    """`L1L2.__call__`; Keras's adds to a constant in its place, which no recording can tell from state."""
+    x = _tensor(x)
+    concrete(x)
+    return theirs.l1 * x.abs().sum() + theirs.l2 * x.square().sum()
+
+
 def _twin_of(theirs: Any, base: type) -> Any:
     """fastk's loss or metric like one of Keras's, of a class that is derived from `base`."""
     if theirs not in _twins:
@@ -267,6 +274,7 @@ REPLACEMENTS: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     (_RANDOM, "dropout", dropout),
     *((_RANDOM, name, draw(name)) for name in ("normal", "uniform", "truncated_normal")),
     ("keras.src.losses.loss.Loss", "__call__", loss),
+    ("keras.src.regularizers.regularizers.L1L2", "__call__", l1_l2),
     ("keras.src.metrics.reduction_metrics.Mean", "update_state", mean),
     ("keras.src.metrics.reduction_metrics.MeanMetricWrapper", "update_state", mean_of_function),
 )

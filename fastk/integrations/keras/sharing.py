@@ -60,6 +60,8 @@ def share_layer(own: Any, theirs: Any) -> None:
     for one, other in zip(mine, yours, strict=True):
         one.next = _draws_from(other)
     _follow_trainable(own, theirs)
+    if hasattr(own, "finalize_state") and own.weights:
+        own.finalize_state()  # what follows from what the layer was adapted to
 
 
 def pairs_of_weights(own: Any, theirs: Any) -> list[tuple[Variable, Any]]:

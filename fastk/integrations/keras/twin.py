@@ -166,7 +166,9 @@ def graph_of(keras: Any, model: Any) -> Any:
     if not model.built:
         raise Unlike("it is not built yet: its graph is made at the first batch")
     kind = type(model)
-    if isinstance(model, keras.Sequential) and kind.call is keras.Sequential.call and model._functional is not None:
+    if isinstance(model, keras.Sequential) and kind.call is keras.Sequential.call:
+        if model._functional is None:
+            raise Unlike("Keras itself has no graph of its layers")
         return model._functional
     functional = type(keras.Model(*[keras.Input((1,))] * 2)) if not _FUNCTIONAL else _FUNCTIONAL[0]
     _FUNCTIONAL[:] = [functional]

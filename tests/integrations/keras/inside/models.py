@@ -105,7 +105,9 @@ def subclassed():
 
 def regularized():
     layers = [
-        L.Dense(8, activation="relu", kernel_regularizer="l2", activity_regularizer="l1"),
+        L.Dense(
+            8, activation="relu", kernel_regularizer=keras.regularizers.L1L2(0.01, 0.01), activity_regularizer="l1"
+        ),
         L.Dense(3, activation="softmax", kernel_constraint=keras.constraints.MaxNorm(0.5)),
     ]
     return compiled(keras.Sequential([keras.Input((6,)), *layers]))
@@ -199,6 +201,23 @@ def test_mixed_precision(policy, pair, data):
     two.fit(x, y, batch_size=8, epochs=3, close={"rtol": 2**-5, "atol": 2**-6})
     assert type(two.models[1].optimizer).__name__ == ("LossScaleOptimizer" if policy == "mixed_float16" else "SGD")
     assert int(two.models[1].optimizer.iterations) == int(two.models[0].optimizer.iterations)
+    two.replayed("train")
+
+
+def test_what_a_layer_was_adapted_to(pair, data):
+    x, y = data((6,), seed=3)
+
+    def make():
+        normalization = L.Normalization()
+        normalization.adapt(2.0 * x + 1.0)
+        return compiled(keras.Sequential([keras.Input((6,)), normalization, L.Dense(3, activation="softmax")]))
+
+    two = pair(make)
+    two.fit(x, y, batch_size=8)
+    for model in two.models:
+        model.layers[0].adapt(x - 3.0)
+    two.fit(x, y, batch_size=8)
+    assert not two.handle.explain().kept
     two.replayed("train")
 
 
