@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -204,7 +205,7 @@ def test_a_model_of_keras_is_accelerated(monkeypatch):
     accelerated = []
     module = type("Inside", (), {"accelerate": staticmethod(accelerated.append)})
     monkeypatch.setattr(runners.importlib, "import_module", {"fastk": fastk, "fastk.integrations.keras": module}.get)
-    runner = runners.make("mlp", 2, "fastk", None, False, accelerated=True)
+    runner: Any = runners.make("mlp", 2, "fastk", None, False, accelerated=True)
     assert accelerated == [runner.model]
     asked, plain = (
         json.loads(providers.PROVIDERS[p].command("mlp", 2, 1)[-1]) for p in ("fastk-in-keras", "keras-torch")

@@ -71,7 +71,7 @@ class Acceleration:
 
     def _forget_functions(self) -> None:
         for mode in MODES:
-            setattr(self.model, f"{mode}_function", None)
+            vars(self.model)[f"{mode}_function"] = None
 
     def explain(self, batch_size: int = 32, training: bool = True) -> Report:
         """What of the model fastk computes; see `fastk.integrations.keras.explain`."""
@@ -125,12 +125,13 @@ class Acceleration:
         model = self.model
         if model.run_eagerly:
             return getattr(type(model), f"make_{mode}_function")(model, force)
+        vars(self).pop("_device_type", None)  # asked for once in each `fit`
         self.look_again()
         self.prepared().check_again()
         if mode != "predict" and self._quiet:
             self._unread = dict.fromkeys(model.get_metrics_result())
         function = functools.partial(self._run, mode)
-        setattr(model, f"{mode}_function", function)
+        vars(model)[f"{mode}_function"] = function
         return function
 
     def _run(self, mode: str, data: list[Any]) -> Any:
@@ -156,11 +157,11 @@ class Acceleration:
 
     def _batch(self, data: Any) -> tuple[Any, Any, Any]:
         """`(x, y, sample_weight)` as tensors on Keras's device."""
-        parts = tuple(data) if isinstance(data, (tuple, list)) and len(data) <= 3 else (data,)
-        kind = self._device_type
-        if not all(x is None or (type(x) is torch.Tensor and x.device.type == kind) for x in parts):
-            parts = tuple(self.keras.tree.map_structure(self._tensor, part, none_is_leaf=False) for part in parts)
-        return (*parts, None, None)[:3]  # type: ignore[return-value]
+        if type(data) is not tuple or len(data) > 3:
+            data = self.keras.utils.unpack_x_y_sample_weight(data)
+        if not _are_tensors(data, self._device_type):
+            data = tuple(self.keras.tree.map_structure(self._tensor, part, none_is_leaf=False) for part in data)
+        return (*data, None, None)[:3]
 
     @functools.cached_property
     def _device_type(self) -> str:
@@ -211,7 +212,7 @@ class Acceleration:
         x = given["x"]
         is_seen = given["verbose"] != 0 or given["callbacks"] is not None or self.model.run_eagerly
         if not is_seen and given["steps"] is None and _is_one_batch(x, given["batch_size"]):
-            return self._predict_quietly([self.keras.utils.pack_x_y_sample_weight(to_tensor(x))])
+            return self._predict_quietly([(self.keras.tree.map_structure(to_tensor, x),)])
         self._feed(given, (x, None, None), given["steps"])
         if not is_seen and given["x"] is not x:
             batches = given["x"].get_torch_dataloader()
@@ -282,9 +283,22 @@ class Acceleration:
 _signature = functools.cache(inspect.signature)
 
 
+def _are_tensors(data: Any, device_type: str) -> bool:
+    """Whether all that there is in a structure are tensors on a device."""
+    kind = type(data)
+    if kind is torch.Tensor:
+        return data.device.type == device_type
+    if kind is dict:
+        data = data.values()
+    return data is None or (kind in (tuple, list, dict) and all(_are_tensors(x, device_type) for x in data))
+
+
 def _is_one_batch(x: Any, batch_size: int | None) -> bool:
-    """Whether `x` is one array of at most a batch, of a dtype that is the same to Keras and to fastk."""
-    if not isinstance(x, (np.ndarray, torch.Tensor)) or not is_arrays(x):
+    """Whether `x` are arrays of at most a batch, of dtypes that are the same to Keras and to fastk."""
+    if isinstance(x, (tuple, list, dict)):
+        parts = list(x.values()) if isinstance(x, dict) else x
+        return bool(parts) and all(_is_one_batch(p, batch_size) and len(p) == len(parts[0]) for p in parts)
+    if not is_arrays(x):
         return False
     name = str(x.dtype).removeprefix("torch.")
     return 0 < x.shape[0] <= (batch_size or DEFAULT_BATCH_SIZE) and name in ("float32", "float64", "int32", "int64")
