@@ -161,7 +161,8 @@ class Acceleration:
             data = self.keras.utils.unpack_x_y_sample_weight(data)
         if not _are_tensors(data, self._device_type):
             data = tuple(self.keras.tree.map_structure(self._tensor, part, none_is_leaf=False) for part in data)
-        return (*data, None, None)[:3]
+        x, y, sample_weight = (*data, None, None)[:3]
+        return x, y, sample_weight
 
     @functools.cached_property
     def _device_type(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastk import config
+from fastk.device import device_scope
 
 TESTED = "3.15"
 """The minor version of Keras that the tests run against. No interface promises the parts that are replaced."""
@@ -59,12 +60,16 @@ def keras_on_torch() -> Any:
 
 @contextlib.contextmanager
 def settings_of(keras: Any) -> Iterator[None]:
-    """Inside, fastk has Keras's `floatx`, `epsilon` and `image_data_format`."""
+    """Inside, fastk has Keras's device, `floatx`, `epsilon` and `image_data_format`."""
+    from keras.src.backend.torch.core import get_device
+
     before = config.floatx(), config.epsilon(), config.image_data_format()
     settings = keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()
+    device = str(get_device())
     _set(settings)
     try:
-        yield
+        with contextlib.nullcontext() if device == "meta" else device_scope(device):  # "meta": shapes are inferred
+            yield
     finally:
         _set(before)
 

@@ -11,7 +11,6 @@ import warnings
 from typing import Any
 
 from fastk import models, naming, scopes, serialization
-from fastk.device import device_scope
 from fastk.errors import FastkError
 from fastk.graph import KerasTensor
 from fastk.graph.operation import Node, Operation
@@ -72,12 +71,12 @@ class Twin:
         self.keras = keras
         self.opaque: dict[str, str] = {}
         self._made: dict[int, Any] = {}
-        with settings_of(keras), scopes.internal(), naming.passing_names(), device_scope(_device_of(model)):
+        with settings_of(keras), scopes.internal(), naming.passing_names():
             self.model = self._functional(model, graph_of(keras, model))
 
     def __call__(self, inputs: Any, training: bool) -> Any:
         """The model's outputs."""
-        with scopes.internal():
+        with scopes.internal(), settings_of(self.keras):
             return self.model._run_planned(inputs, training=training)
 
     # ------------------------------------------------------------ the graph, once more
@@ -127,10 +126,9 @@ class Twin:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras has warned when the model was made
             outputs = self.keras.tree.flatten(own(*args, **kwargs))
-        shapes = [(tuple(x.shape), x.dtype) for x in outputs]
-        expected = [(tuple(x.shape), x.dtype) for x in node.outputs]
-        if shapes != expected:
-            raise Unlike(f"it gives {expected} in Keras, and {shapes} in fastk")
+        if len(outputs) != len(node.outputs) or not all(map(_is_like, outputs, node.outputs)):
+            shown = [[f"{tuple(x.shape)} {x.dtype}" for x in tensors] for tensors in (node.outputs, outputs)]
+            raise Unlike(f"it gives {shown[0]} in Keras, and {shown[1]} in fastk")
         if isinstance(own, Layer) and not was_built:
             share_layer(own, theirs)
         return outputs
@@ -205,6 +203,12 @@ def why_opaque(theirs: Any) -> str | None:
     return None
 
 
+def _is_like(own: KerasTensor, theirs: Any) -> bool:
+    """Whether a result has the shape and dtype of Keras's, as far as Keras knows the shape."""
+    same = len(own.shape) == len(theirs.shape) and own.dtype == theirs.dtype
+    return same and all(b is None or a == b for a, b in zip(own.shape, theirs.shape, strict=True))
+
+
 def _serialized(keras: Any, theirs: Any) -> dict[str, Any]:
     return keras.saving.serialize_keras_object(theirs)
 
@@ -212,8 +216,3 @@ def _serialized(keras: Any, theirs: Any) -> dict[str, Any]:
 def _unbuilt(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration of a layer that is to be built by its first call."""
     return {key: value for key, value in config.items() if key != "build_config"}
-
-
-def _device_of(model: Any) -> Any:
-    weights = model.weights
-    return str(weights[0]._value.device) if weights else "cpu"
