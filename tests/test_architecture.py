@@ -26,7 +26,8 @@ LEVELS = {
     "ops": "activations constraints dtype_policies graph initializers ops quantized_dtype_policies regularizers",
     "layers": "callbacks layers losses metrics optimizers quantizers utils",
     "models": "applications datasets export models preprocessing saving training",
-    "top": "__main__ as_keras backend bench cli commands doctor fastk integrations mixed_precision run shim tune wrappers",
+    "top": "__main__ as_keras backend bench cli commands doctor fastk integrations mixed_precision run shim tune "
+    "wrappers",
 }
 LEVEL_NAMES = list(LEVELS)
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS.values()) for name in names.split()}
