@@ -1,4 +1,4 @@
-"""The rivals: what each needs, and the environment that its process is started in."""
+"""fastk, by itself and in Keras, and the rivals: what each needs, and the environment of its process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Provider:
         keras: the module that speaks Keras, or None for a loop over torch.
         backend: Keras's backend.
         compiled: whether the loop's module goes through `torch.compile`.
-        accelerated: whether it is fastk's inside: `accelerate`, `fastk.optim` and `TrainStep`.
+        accelerated: whether fastk is inside, by `fastk.integrations`.
     """
 
     needs: tuple[str, ...]
@@ -72,6 +72,7 @@ class Provider:
 
 PROVIDERS = {
     "fastk": Provider(("torch",), keras="fastk"),
+    "fastk-in-keras": Provider(("keras", "torch"), keras="keras", backend="torch", accelerated=True),
     "keras-torch": Provider(("keras", "torch"), keras="keras", backend="torch"),
     "keras-jax": Provider(("keras", "jax"), keras="keras", backend="jax"),
     "keras-tensorflow": Provider(("keras", "tensorflow"), keras="keras", backend="tensorflow"),

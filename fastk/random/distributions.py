@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from fastk import dtypes
+from fastk.capture import host_call
 from fastk.random import counter
 from fastk.random.seed_generator import SeedGenerator, draw_seed, host_generator
 from fastk.scopes import state
@@ -44,10 +45,15 @@ def normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, se
         return _meta(shape, dtype)
     start = draw_seed(seed)
     if _on_host(start):
-        sample = torch.randn(shape, generator=host_generator(start), dtype=working, device="cpu")
+        sample = host_call(_drawn, torch.randn, start, shape, working)
     else:
         sample = counter.normal(shape, start, working)
     return _finished(sample, dtype, stddev, mean)
+
+
+def _drawn(draw: Any, start: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """What one of torch's generators gives that starts at a seed on the host."""
+    return draw(shape, generator=host_generator(start), dtype=dtype, device="cpu")
 
 
 def uniform(shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: Any = None, seed: Seed = None) -> torch.Tensor:
@@ -70,7 +76,7 @@ def uniform(shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: Any = None,
         return _meta(shape, dtype)
     start = draw_seed(seed)
     if _on_host(start):
-        sample = torch.rand(shape, generator=host_generator(start), dtype=working, device="cpu")
+        sample = host_call(_drawn, torch.rand, start, shape, working)
     else:
         sample = counter.uniform(shape, start, working)
     return _finished(sample, dtype, maxval - minval, minval)

@@ -246,7 +246,7 @@ class Loops(OneBatch):
             callbacks.on_predict_end()
         finally:
             source.close()
-        columns = [_concatenated(column) for column in zip(*collected, strict=True)]
+        columns = [concatenated(column) for column in zip(*collected, strict=True)]
         if group is not None:
             columns = parallel.gathered(columns, rows, group)
         return tree.pack_sequence_as(outputs, columns)
@@ -264,9 +264,9 @@ class Loops(OneBatch):
         finally:
             source.close()
         if all(isinstance(one, torch.Tensor) for one in outputs):
-            return _concatenated(tuple(one.detach() if one.requires_grad else one for one in outputs))
+            return concatenated(tuple(one.detach() if one.requires_grad else one for one in outputs))
         columns = zip(*map(tree.flatten, outputs), strict=True)
-        return tree.pack_sequence_as(outputs[-1], [_concatenated(column) for column in columns])
+        return tree.pack_sequence_as(outputs[-1], [concatenated(column) for column in columns])
 
     def _callback_list(self, callbacks: Any, verbose: Any, source: Any, epochs: int = 1, **options: Any) -> Any:
         """What the user passed as callbacks, and a progress bar, called as one."""
@@ -350,7 +350,8 @@ def _is_due(epoch: int, frequency: Any) -> bool:
     )
 
 
-def _concatenated(parts: tuple) -> np.ndarray:
+def concatenated(parts: tuple) -> np.ndarray:
+    """One output of several batches as one array."""
     if all(isinstance(part, torch.Tensor) for part in parts):
         return convert_to_numpy(parts[0] if len(parts) == 1 else torch.cat(parts))
     return np.concatenate([convert_to_numpy(part) for part in parts])

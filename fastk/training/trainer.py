@@ -374,7 +374,7 @@ class Trainer(Loops):
     def _update(self, gradients: Any, trained: tuple[Any, ...]) -> None:
         """One step of the optimizer; a call of the host's where the host decides what it does."""
         on_host = any(g is not None and g.is_cpu for g in gradients) or strategies.active() is not None
-        if on_host or _decides_on_host(self.optimizer):
+        if on_host or decides_on_host(self.optimizer):
             host_call(self.optimizer.apply, gradients, trained)
         else:
             self.optimizer.apply(gradients, trained)
@@ -452,7 +452,7 @@ class Trainer(Loops):
         self._set_plain(_trained=None, _has_fixed_losses=None)
 
 
-def _decides_on_host(optimizer: Any) -> bool:
+def decides_on_host(optimizer: Any) -> bool:
     """Whether Python counts the steps of an optimizer or computes its rate: neither can be part of a CUDA graph."""
     if not isinstance(optimizer, optimizers.Optimizer) or isinstance(optimizer, optimizers.MultiOptimizer):
         return True

@@ -45,7 +45,7 @@ def test_what_was_measured_is_shown_and_the_newest(tool, tmp_path):
     page = tool["render"](tmp_path)
     (line,) = [line for line in page.splitlines() if line.startswith("| mlp, batch 32")][:1]
     absent = "not measured"
-    values = ["200", absent, absent, absent, "500", absent, absent, "2.50 × (torch) |"]
+    values = ["200", absent, absent, absent, absent, "500", absent, absent, "2.50 × (torch) |"]
     assert line.split(" | ") == ["| mlp, batch 32", *values]
     assert "a CPU, 1 threads, commit `abcdef012345`, 2026-01-03" in page and "900" not in page
 

@@ -1,14 +1,16 @@
 """The harness that measures whole models: its schedule, its arithmetic, and what it says of rivals that fail."""
 
 import dataclasses
+import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
 
 import fastk
-from fastk.bench import turns
+from fastk.bench import results, turns
 from fastk.bench.models import measure as models
 from fastk.bench.models import providers, rounds
 from fastk.bench.models.worker import runners
@@ -197,6 +199,19 @@ def test_a_process_of_a_provider_answers_and_does_without_what_it_does_not_need(
     code = "import sys, worker.runners; sys.exit('torch' in sys.modules)"  # nor would a process of JAX have torch
     done = subprocess.run([sys.executable, "-P", "-c", code], env=provider.environment(1, "cpu", str(tmp_path)))
     assert done.returncode == 0
+
+
+def test_a_model_of_keras_is_accelerated(monkeypatch):
+    accelerated = []
+    module = type("Inside", (), {"accelerate": staticmethod(accelerated.append)})
+    monkeypatch.setattr(runners.importlib, "import_module", {"fastk": fastk, "fastk.integrations.keras": module}.get)
+    runner: Any = runners.make("mlp", 2, "fastk", None, False, accelerated=True)
+    assert accelerated == [runner.model]
+    asked, plain = (
+        json.loads(providers.PROVIDERS[p].command("mlp", 2, 1)[-1]) for p in ("fastk-in-keras", "keras-torch")
+    )
+    assert asked["accelerated"] and not plain["accelerated"]
+    assert results.ours("fastk-in-keras")
 
 
 def test_runners_train():

@@ -72,18 +72,18 @@ def test_a_rate_changed_by_a_callback_counts_at_once():
 
 
 def test_optimizers_that_the_host_steers_stay_out_of_cuda_graphs():
-    from fastk.training.trainer import _decides_on_host
+    from fastk.training.trainer import decides_on_host
 
     sgd = keras.optimizers.SGD
     plain = [sgd(0.1), sgd(keras.optimizers.schedules.ExponentialDecay(0.1, 5, 0.9)), sgd(0.1, use_ema=True)]
-    assert not any(map(_decides_on_host, [*plain, keras.optimizers.LossScaleOptimizer(sgd(0.1))]))
+    assert not any(map(decides_on_host, [*plain, keras.optimizers.LossScaleOptimizer(sgd(0.1))]))
     steered = [
         sgd(lambda: 0.1),
         sgd(0.1, gradient_accumulation_steps=2),
         sgd(0.1, use_ema=True, ema_overwrite_frequency=3),
         keras.optimizers.LossScaleOptimizer(sgd(0.1, gradient_accumulation_steps=2)),
     ]
-    assert all(map(_decides_on_host, steered))
+    assert all(map(decides_on_host, steered))
 
 
 class Change(keras.callbacks.Callback):

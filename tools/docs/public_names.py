@@ -46,6 +46,7 @@ PAGES = (
     ("config", "Configuration", ("fastk.config", "fastk.backend")),
     ("fastk", "The package itself", ("fastk",)),
     ("autograd", "Core operations", ("fastk.autograd",)),
+    ("keras", "Inside Keras", ("fastk.integrations.keras",)),
     ("torch", "Inside PyTorch", ("fastk.integrations.torch", "fastk.optim")),
     ("runtime", "Dispatch, capture, errors", ("fastk.dispatch", "fastk.capture", "fastk.errors")),
 )

@@ -41,11 +41,14 @@ def make(
         keras: the module that speaks Keras, or None for a loop over torch.
         backend: Keras's backend.
         compiled: whether the loop's module goes through `torch.compile`.
-        accelerated: whether it is fastk's inside.
+        accelerated: whether fastk is inside.
     """
     if keras is None:
         return AcceleratedRunner(name, steps) if accelerated else TorchRunner(name, steps, compiled)
-    return KerasRunner(importlib.import_module(keras), backend, name, steps)
+    runner = KerasRunner(importlib.import_module(keras), backend, name, steps)
+    if accelerated:
+        importlib.import_module("fastk.integrations.keras").accelerate(runner.model)
+    return runner
 
 
 class KerasRunner:
