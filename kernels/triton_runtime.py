@@ -98,7 +98,7 @@ def float32_precision() -> str:
 
 # None: what ptxas takes by itself. It stops at 80 or 128 registers so that more programs share a multiprocessor, even
 # where it then spills; with a limit it takes what it needs up to there, and does well under some, badly under others.
-REGISTER_LIMITS = (None, 168, 200, 240, 224, 152)
+REGISTER_LIMITS = (None, 128, 168, 200, 240, 224, 152)
 _limits: dict[tuple, int | None] = {}
 
 

@@ -33,6 +33,8 @@ def cases() -> Iterator[Case]:
         for form, configuration, units, architectures in _configurations(dtype):
             tiles = " ".join(f"{key}={value}" for key, value in vars(configuration).items())
             for flags in _flags(dtype, configuration):
+                if form == "cooperative" and "factor" in flags and not _fits(configuration, units, dtype, 90, 1):
+                    continue
                 usual = configuration in (SEQUENCE[128], COOPERATIVE[_size(dtype)][0], STEP[_size(dtype)][-1])
                 halves = ("", "_reset") if form == "step" and "before" in flags else ("",)
                 for half, (direction, launch) in ((h, d) for h in halves for d in _DIRECTIONS.items()):
@@ -69,7 +71,7 @@ def _configurations(dtype: str) -> Iterator[tuple[str, Configuration, int, tuple
         left = everywhere
         for units in (1000, 504, 248):  # the most that fit, and of the usual configuration also half of that
             fitting = tuple(a for a in left if _fits(configuration, units, dtype, a))
-            if units < 1000 or configuration != COOPERATIVE[_size(dtype)][0]:
+            if units < (504 if dtype == "tf32x3" else 1000) or configuration != COOPERATIVE[_size(dtype)][0]:
                 left = tuple(a for a in left if a not in fitting)
             if fitting:
                 yield "cooperative", configuration, units, fitting
@@ -77,9 +79,9 @@ def _configurations(dtype: str) -> Iterator[tuple[str, Configuration, int, tuple
         yield "step", configuration, 1000, everywhere
 
 
-def _fits(configuration: CooperativeConfiguration, units: int, dtype: str, architecture: int) -> bool:
+def _fits(configuration: CooperativeConfiguration, units: int, dtype: str, architecture: int, factors: int = 0) -> bool:
     kind, precision = _TYPES.get(dtype, torch.float32), None if dtype in _TYPES else dtype
-    problem = Problem(configuration.block_b, _STEPS, units, 3, kind, precision, 0, architecture, 108)
+    problem = Problem(configuration.block_b, _STEPS, units, 3, kind, precision, factors, architecture, 108)
     return configuration.why_invalid(problem) is None
 
 

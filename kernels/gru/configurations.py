@@ -27,7 +27,7 @@ class CooperativeConfiguration(shared.CooperativeConfiguration):
         if problem.precision == "ieee":  # products without tensor cores are unrolled
             return False
         if problem.precision == "tf32x3":  # operands are split in two
-            return self.block_b * problem.padded <= 2**13
+            return self.block_b * problem.padded <= (2**12 if problem.factors == 1 else 2**13)
         return problem.padded <= 2048 // problem.dtype.itemsize
 
 
