@@ -35,7 +35,7 @@ def compiled_for_sm_90(monkeypatch):
     ("spilt", "limit", "compiled"),
     [
         ({None: 0}, None, 1),
-        ({None: 2, 168: 0}, 168, 2),
+        ({None: 2, 168: 0}, 168, triton_runtime.REGISTER_LIMITS.index(168) + 1),
         ({None: 2, 168: 4, 200: 1, 240: 3}, 200, len(triton_runtime.REGISTER_LIMITS)),  # none will do: the least
     ],
 )
