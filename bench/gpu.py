@@ -168,7 +168,7 @@ def stages(folder: Path, shipped: Path) -> list[Stage]:
         return command(*words, resumable=True)
 
     ops = ("--providers", "fastk", "fastk-triton", "fastk-cupy", "torch", "library", "floor", "--ops")
-    rivals = ("fastk", "torch", "torch.compile", "keras-torch", "keras-jax")
+    rivals = ("fastk", "fastk-in-keras", "fastk-in-torch", "torch", "torch.compile", "keras-torch", "keras-jax")
     models = ("--providers", *rivals, "--rounds", "5", "--models")
     compiled = ("--providers", "fastk", "torch", "torch.compile", "--dtypes", "bfloat16", "--ops")
     found = [
