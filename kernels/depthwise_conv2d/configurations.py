@@ -19,7 +19,8 @@ import torch
 from fastk.autotune import Accuracy, Work, example_tensor
 from fastk.kernels.tuning import tunable
 
-_LOADS = 28  # pixels of a tile, beyond which 2 x 4 results spill
+_LOADS = 28  # pixels that 2 x 4 results meet, beyond which they spill
+_MOST_LOADS = 64  # and 1 x 4 results, too: of a 7 x 7 window 24 to 56 bytes
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def choose_configuration(
     itemsize: int,
     gradient: bool,
 ) -> StencilConfiguration:
-    """2 x 4 pixels where their sums and what they read fit the registers, else 1 x 4.
+    """2 x 4 pixels where their sums and what they read fit the registers, else 1 x 4, or 1 x 2 of large windows.
 
     Args:
         window: of the kernel.
@@ -75,9 +76,11 @@ def choose_configuration(
             columns, window[1], strides[1], dilation[1]
         )
         rows = 1 if strides[0] == 1 and (reached > _LOADS or height == 1) else rows
+        columns = math.ceil(2 / strides[1]) * strides[1] if reached > _MOST_LOADS else columns
         return StencilConfiguration(rows, columns, block_p, block_c, num_warps)
     reached = (strides[0] + (window[0] - 1) * dilation[0] + 1) * (3 * strides[1] + (window[1] - 1) * dilation[1] + 1)
-    return StencilConfiguration(1 if reached > _LOADS or height == 1 else 2, 4, block_p, block_c, num_warps)
+    columns = 2 if reached > _MOST_LOADS else 4
+    return StencilConfiguration(1 if reached > _LOADS or height == 1 else 2, columns, block_p, block_c, num_warps)
 
 
 @functools.cache

@@ -32,10 +32,16 @@ from fastk.kernels.depthwise_conv2d.configurations import (
 )
 from fastk.kernels.depthwise_conv2d.triton_stencil import stencil_kernel, stencil_kernel_gradient_kernel
 from fastk.kernels.triton_reduction import sum_partials
-from fastk.kernels.triton_runtime import INTERPRETED, architecture, sm_count
+from fastk.kernels.triton_runtime import INTERPRETED, architecture, launch_without_spills, sm_count
 from fastk.kernels.window import Padding, Pair, output_size
 
 _LARGEST = 1 << 30  # elements whose number, and that of the padding around them, 32 bits hold
+_REGISTER_LIMITS = (
+    None,
+    248,
+    240,
+    224,
+)  # large windows take all, and ptxas may fail by 8 bytes
 _MOST_TAPS = 128  # windows are unrolled: 11 x 11 compiles in seconds, 31 x 31 does not
 
 
@@ -138,12 +144,14 @@ def stencil(
     chosen = configuration or configuration_for(TUNABLE, problem, arguments)
     unit = math.gcd(channels, 16 // item)
     tiles = y.size(0) * triton.cdiv(y.size(1), chosen.rows) * triton.cdiv(y.size(2), chosen.columns)
-    stencil_kernel[(triton.cdiv(tiles, chosen.block_p), triton.cdiv(y.size(3), chosen.block_c))](
+    launch_without_spills(
+        stencil_kernel, (triton.cdiv(tiles, chosen.block_p), triton.cdiv(y.size(3), chosen.block_c)),
         y, z, x, kernel, bias,
         x.size(0), x.size(1), x.size(2), y.size(1), y.size(2), channels // unit,
         unit, multiplier, kh, kw, *strides, *dilation, *corner, gradient,
         bias is not None, z is not None, activation,
         chosen.rows, chosen.columns, chosen.block_p, chosen.block_c, num_warps=chosen.num_warps, enable_fp_fusion=True,
+        limits=_REGISTER_LIMITS,
     )  # fmt: skip
 
 
