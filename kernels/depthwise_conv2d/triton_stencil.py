@@ -45,8 +45,8 @@ def end_reached(extent, window, stride, dilation, before, gradient):
     return (extent - 1) * stride + (window - 1) * dilation - before + 1
 
 
-# Pixels that a tile meets, beyond which their loads are not to be moved before all sums: of a 7 x 7 window a thread would
-# keep 24 to 56 bytes of them in local memory.
+# Pixels that a tile meets, beyond which their loads are not to be moved before all sums: of a 7 x 7 window a thread
+# would keep 24 to 56 bytes of them in local memory.
 MOST_AHEAD = tl.constexpr(48)
 
 
