@@ -33,8 +33,11 @@ def cases() -> Iterator[Case]:
         for form, configuration, units, architectures in _configurations(dtype):
             tiles = " ".join(f"{key}={value}" for key, value in vars(configuration).items())
             for flags in _flags(dtype, configuration):
-                shared = isinstance(configuration, CooperativeConfiguration) and "factor" in flags
-                if shared and not _fits(configuration, units, dtype, 90, 1):
+                if (
+                    "factor" in flags
+                    and isinstance(configuration, CooperativeConfiguration)
+                    and not _fits(configuration, units, dtype, 90, factors=1)
+                ):
                     continue
                 usual = configuration in (SEQUENCE[128], COOPERATIVE[_size(dtype)][0], STEP[_size(dtype)][-1])
                 halves = ("", "_reset") if form == "step" and "before" in flags else ("",)
