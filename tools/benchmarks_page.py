@@ -50,8 +50,8 @@ def render(folder: Path = RESULTS) -> str:
     parts = [HEAD]
     for title, kind in (("a CPU", "cpu"), ("an NVIDIA GPU", "cuda")):
         parts.append(f"\n## Models on {title}\n\n")
-        for result in [r for m in machines[kind] if (r := newest(m, "model"))] or [None]:
-            parts += [_about(result), *_models(result, kind)]
+        for number, result in enumerate([r for m in machines[kind] if (r := newest(m, "model"))] or [None]):
+            parts += ["\n" * bool(number), _about(result), *_models(result, kind)]
     parts.append("\n## Operations on a CPU\n\n")
     for result in [r for m in machines["cpu"] if (r := newest(m, "op"))] or [None]:
         parts += [_about(result), *_ops(result)]
