@@ -461,18 +461,8 @@ def _plan(x: Tensor, tile: TileConfiguration) -> tuple[int, int, TileConfigurati
     C = x.size(-1)
     R = x.numel() // C
     unit = math.gcd(C, 16 // x.element_size())
-    return (
-        R,
-        C,
-        tile,
-        {
-            "C_UNIT": unit,
-            "BLOCK_R": tile.BLOCK_R,
-            "BLOCK_C": tile.BLOCK_C,
-            "num_warps": tile.num_warps,
-            "enable_fp_fusion": True,
-        },
-    )
+    shape = {"C_UNIT": unit, "BLOCK_R": tile.BLOCK_R, "BLOCK_C": tile.BLOCK_C}
+    return R, C, tile, shape | {"num_warps": tile.num_warps, "enable_fp_fusion": True}
 
 
 def _rows(mask: Tensor | None) -> Tensor | None:

@@ -20,7 +20,7 @@ from fastk.autotune import Accuracy, Work, example_tensor
 from fastk.kernels.tuning import tunable
 
 _LOADS = 28  # pixels that 2 x 4 results meet, beyond which they spill
-_MOST_LOADS = 64  # and 1 x 4 results, too: of a 7 x 7 window 24 to 56 bytes
+_MOST_LOADS = 64  # and 1 x 4 of a gradient or of float32, too: of a 7 x 7 window 24 to 56 bytes
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def choose_configuration(
         columns = math.ceil(2 / strides[1]) * strides[1] if reached > _MOST_LOADS else columns
         return StencilConfiguration(rows, columns, block_p, block_c, num_warps)
     reached = (strides[0] + (window[0] - 1) * dilation[0] + 1) * (3 * strides[1] + (window[1] - 1) * dilation[1] + 1)
-    columns = 2 if reached > _MOST_LOADS else 4
+    columns = 2 if itemsize == 4 and reached > _MOST_LOADS else 4
     return StencilConfiguration(1 if reached > _LOADS or height == 1 else 2, columns, block_p, block_c, num_warps)
 
 

@@ -36,12 +36,8 @@ from fastk.kernels.triton_runtime import INTERPRETED, architecture, launch_witho
 from fastk.kernels.window import Padding, Pair, output_size
 
 _LARGEST = 1 << 30  # elements whose number, and that of the padding around them, 32 bits hold
-_REGISTER_LIMITS = (
-    None,
-    248,
-    240,
-    224,
-)  # large windows take all, and ptxas may fail by 8 bytes
+# A large window takes all registers, and with one limit or another ptxas spills 8 bytes.
+_REGISTER_LIMITS = (None, 248, 240, 224)
 _MOST_TAPS = 128  # windows are unrolled: 11 x 11 compiles in seconds, 31 x 31 does not
 
 
